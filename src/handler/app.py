@@ -1,0 +1,166 @@
+"""Lambda entry: wires the rooms and lends them to Powertools; decides nothing itself."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from logging import LoggerAdapter
+from time import sleep
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.idempotency import idempotent_function
+from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyValidationError
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from . import deletion, events, notifications, registry
+from .models import ChunkOutcome, DeletionReport, DeletionRequest, ImageId, Json, Origin, RejectedRequestError
+from .settings import Settings
+from .steps import StepStore, begun_before, step_config
+
+settings = Settings.from_env()
+logger = Logger()
+metrics = Metrics()
+
+_client_config = settings.client_config()
+ecr = boto3.client("ecr", config=_client_config)
+sns = boto3.client("sns", config=_client_config)
+dynamodb = boto3.client("dynamodb", config=_client_config)
+registry.watch_for_lost_answers(ecr)
+
+_steps = step_config()
+
+
+# One store for each decorated function: nested or shared, they would mix up their keys.
+@idempotent_function(  # type: ignore[untyped-decorator]  # Powertools types it as Any
+    data_keyword_argument="step",
+    persistence_store=StepStore(settings.idempotency_table, dynamodb),
+    config=_steps,
+    key_prefix="delete",
+)
+def delete_chunk(*, step: Json, request: DeletionRequest, image_ids: Sequence[ImageId], delay: float) -> Json:
+    """Deletes one chunk of a request, once; replays its outcome afterwards."""
+    sleep(delay)
+    return registry.delete_images(ecr, request, image_ids, asked_before=begun_before.get()).to_json()
+
+
+@idempotent_function(  # type: ignore[untyped-decorator]  # Powertools types it as Any
+    data_keyword_argument="step",
+    persistence_store=StepStore(settings.idempotency_table, dynamodb),
+    config=_steps,
+    key_prefix="notify",
+)
+def publish(*, step: Json, notice: notifications.Notice) -> Json:
+    """Publishes one notice, once."""
+    return {"messageId": notifications.publish(sns, settings.failure_topic_arn, notice)}
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def lambda_handler(event: Any, context: LambdaContext) -> Json:
+    """Carries out the requests of an SQS batch, or the one request of any other event.
+
+    Answers a batch with the records that must stay on the queue, and a single request with the CLI's output. Raises
+    what hinders a single request, so that Lambda tries it again or keeps it at its failure destination.
+    """
+    _steps.register_lambda_context(context)
+    account_id = context.invoked_function_arn.split(":")[4]
+    records = events.sqs_records(event)
+    arrivals: list[tuple[Origin, Callable[[], Any]]]
+    if records is None:
+        arrivals = [(Origin("invocation", context.aws_request_id, context.invoked_function_arn), lambda: event)]
+    else:
+        arrivals = [(events.record_origin(record), partial(events.load_body, record)) for record in records]
+    # Both pools end before the handler returns: a frozen thread would wake up in the next invocation.
+    with (
+        ThreadPoolExecutor(settings.max_concurrent_calls) as calls,
+        ThreadPoolExecutor(max(1, len(arrivals))) as requests,
+    ):
+        pool = deletion.StepPool(
+            calls, settings.max_concurrent_calls, lambda: context.get_remaining_time_in_millis() / 1000
+        )
+        futures = [requests.submit(carry_out, origin, read, pool, account_id) for origin, read in arrivals]
+    count(futures)
+    if records is None:
+        return futures[0].result().to_answer(account_id)
+    failed = [origin.id for (origin, _), future in zip(arrivals, futures, strict=True) if future.exception()]
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+
+def carry_out(received: Origin, read: Callable[[], Any], pool: deletion.StepPool, account_id: str) -> DeletionReport:
+    """One request from its arrival to its notice.
+
+    Raises RejectedRequestError, once it is told, for a request that can never work; anything else that is raised is for
+    a redelivery to cure.
+    """
+    origin = received
+    fields: Json = {"request_id": origin.id, "repository_name": None}
+    # Given to each entry: keys appended to the logger would be those of whichever request ran last.
+    log = LoggerAdapter[Any](logger, fields, merge_extra=True)
+    try:
+        payload, origin = events.unwrap(read(), received)
+        fields["request_id"] = origin.id
+        request = events.parse_request(payload, origin)
+        fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
+        return _delete_and_tell(request, pool, account_id, log)
+    except RejectedRequestError as error:
+        step = {"key": f"{origin.kind}/{origin.id}/rejection", "content": ""}
+        told = publish(step=step, notice=notifications.rejection_notice(str(error), origin))
+        log.warning("request rejected", extra={"why": str(error), "replayed": "replayed" in told})
+        error.told_before = "replayed" in told
+        raise
+    except Exception:
+        log.warning("request not finished; a redelivery goes on from here", exc_info=True)
+        raise
+
+
+def _delete_and_tell(
+    request: DeletionRequest, pool: deletion.StepPool, account_id: str, log: "LoggerAdapter[Any]"
+) -> DeletionReport:
+    log.info(
+        "request taken",
+        extra={"origin": request.origin.to_json(), "images": len(request.image_ids), "reason": request.reason},
+    )
+
+    def step(name: str) -> Json:
+        return {"key": f"{request.request_id}/{name}", "content": request.content_hash}
+
+    def delete(name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:
+        return ChunkOutcome.from_json(delete_chunk(step=step(name), request=request, image_ids=image_ids, delay=delay))
+
+    try:
+        report = deletion.carry_out(request, delete, pool, log)
+        if report.failures:
+            told = publish(step=step("notice"), notice=notifications.failure_notice(report, account_id))
+            report = replace(report, replayed=report.replayed and "replayed" in told)
+    except IdempotencyValidationError as error:
+        raise RejectedRequestError(
+            f"requestId {request.request_id!r} was used before by a request that asked for something else; "
+            "a new wish needs a requestId of its own"
+        ) from error
+    if not report.replayed:
+        for failure in report.failures:
+            log.warning("image not deleted", extra=failure.to_json())
+    log.info(
+        "request done",
+        extra={"deleted": report.deleted, "failed": len(report.failures), "replayed": report.replayed},
+    )
+    return report
+
+
+def count(futures: Iterable[Future[DeletionReport]]) -> None:
+    """Metrics of what was done now: what a duplicate only replays was counted before."""
+    counts = {"Requests": 0, "RequestsRejected": 0, "ImagesDeleted": 0, "ImagesFailed": 0}
+    for future in futures:
+        match future.exception():
+            case RejectedRequestError(told_before=False):
+                counts["Requests"] += 1
+                counts["RequestsRejected"] += 1
+            case None if not (report := future.result()).replayed:
+                counts["Requests"] += 1
+                counts["ImagesDeleted"] += report.deleted
+                counts["ImagesFailed"] += len(report.failures)
+    for name, value in counts.items():
+        metrics.add_metric(name, MetricUnit.Count, value)

@@ -1,0 +1,126 @@
+"""The engine: a request becomes passes of chunks, and their outcomes one report; it knows no AWS client."""
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from functools import partial
+from logging import LoggerAdapter
+from typing import Any
+
+from .models import ChunkOutcome, DeletionReport, DeletionRequest, ImageId, OutOfTimeError, names
+
+CHUNK_SIZE = 100
+"""Image ids ECR takes in one call."""
+TRANSIENT_TRIES = 4
+"""How often an image is asked for that ECR cannot delete at the moment."""
+
+_BLOCKED = "ImageReferencedByManifestList"
+_TRANSIENT = frozenset({"UpstreamTooManyRequests", "UpstreamUnavailable", "KmsError"})
+
+
+type DeleteChunk = Callable[[str, Sequence[ImageId], float], ChunkOutcome]
+"""The step that deletes one chunk, once: replayed when it was done before.
+
+Its name tells it from the request's other steps; the seconds are waited before ECR is asked.
+"""
+
+
+class StepPool:
+    """Runs the steps of several requests side by side, on one bounded pool of threads."""
+
+    def __init__(self, executor: Executor, width: int, remaining_seconds: Callable[[], float]) -> None:
+        """`width` steps of one request are in flight at a time, so that a large request leaves room for the others."""
+        self._executor = executor
+        self._width = width
+        self._remaining_seconds = remaining_seconds
+        self._slowest = 0.5
+
+    def run[T](self, steps: Iterable[Callable[[], T]]) -> list[T]:
+        """What each step answered, in order; the first runs alone, for it meets a reused key or a twin still at work.
+
+        Raises what a step raised, or OutOfTimeError; no further step is begun then, and those begun have ended.
+        """
+        begun: list[Future[T]] = []
+        running: set[Future[T]] = set()
+        try:
+            for step in steps:
+                # Twice the slowest step so far: better to stop in good order than to be killed in the middle of one.
+                if self._remaining_seconds() < 2 * self._slowest:
+                    raise OutOfTimeError(
+                        "too little time is left to finish another chunk; a redelivery goes on from here"
+                    )
+                begun.append(self._executor.submit(self._timed, step))
+                running.add(begun[-1])
+                while len(running) >= (self._width if len(begun) > 1 else 1):
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+        finally:
+            wait(running)
+        return [future.result() for future in begun]
+
+    def _timed[T](self, step: Callable[[], T]) -> T:
+        start = time.monotonic()
+        outcome = step()
+        self._slowest = max(self._slowest, time.monotonic() - start)
+        return outcome
+
+
+def carry_out(
+    request: DeletionRequest, delete_chunk: DeleteChunk, pool: StepPool, log: "LoggerAdapter[Any]"
+) -> DeletionReport:
+    """Deletes what the request names and accounts for every id.
+
+    ECR refuses an image that an index still names, whatever the order in a call, so what it refused for that reason is
+    asked again in a further pass once a pass has deleted something. What a pass leaves pending follows from its
+    outcomes alone: a redelivered request walks the same way again over the steps that are done.
+
+    Raises OutOfTimeError, or what `delete_chunk` raised, where a redelivery must go on.
+    """
+    failed = {failure.image_id: failure for image_id in request.image_ids if (failure := image_id.malformed())}
+    pending = [image_id for image_id in request.image_ids if image_id not in failed]
+    deleted: list[ImageId] = []
+    omitted, replayed, delay = 0, True, 0.0
+    tries: Counter[ImageId] = Counter()
+    for sweep in itertools.count():
+        if not pending:
+            break
+        chunks = enumerate(itertools.batched(pending, CHUNK_SIZE))
+        steps = (partial(delete_chunk, f"{sweep}/{i}", chunk, delay if i == 0 else 0.0) for i, chunk in chunks)
+        refused = 0
+        for i, outcome in enumerate(pool.run(steps)):
+            deleted += outcome.image_ids
+            failed |= {failure.image_id: failure for failure in outcome.failures}
+            refused += len(outcome.failures)
+            omitted += outcome.omitted
+            replayed = replayed and outcome.replayed
+            log.info(
+                "chunk done",
+                extra={"step": f"{sweep}/{i}", "failed": len(outcome.failures), "replayed": outcome.replayed},
+            )
+        tries.update(pending)
+        passing = [i for i, f in failed.items() if f.code in _TRANSIENT and tries[i] < TRANSIENT_TRIES]
+        blocked = [i for i, f in failed.items() if f.code == _BLOCKED and refused < len(pending)]
+        delay = max((2.0 ** (tries[image_id] - 1) for image_id in passing), default=0.0)
+        pending = passing + blocked
+        for image_id in pending:
+            log.info("asking again", extra={"image_id": str(image_id), "failure_code": failed.pop(image_id).code})
+    gone = names(deleted)
+    return DeletionReport(
+        request=request,
+        image_ids=tuple(deleted),
+        failures=tuple(
+            failed[image_id]
+            for image_id in request.image_ids
+            # Not found, because another id of this request took it along: by digest, with all its tags.
+            if image_id in failed and not (failed[image_id].code == "ImageNotFound" and image_id in gone)
+        ),
+        omitted=omitted,
+        replayed=replayed,
+    )

@@ -1,0 +1,122 @@
+"""What arrived, an SQS record, an EventBridge envelope or a raw request, becomes a DeletionRequest."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fastjsonschema
+
+from .models import DeletionRequest, ImageId, Json, Origin, RejectedRequestError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef
+
+_SCHEMA = json.loads(Path(__file__).with_name("deletion_request.schema.json").read_text())
+_validate = fastjsonschema.compile(_SCHEMA)
+_SHORTHAND_MEMBER = re.compile(r"""(imageTag|imageDigest)=("[^"]*"|'[^']*'|[^,"']*)""")
+
+# What a sender wrote stands in messages, logs and notices: long enough to recognise it, never a megabyte of it.
+_QUOTED_CHARACTERS = 500
+_KEY_CHARACTERS = 256
+
+
+def sqs_records(event: Any) -> list[Json] | None:
+    """The records of an SQS batch; None when the event is none."""
+    records = event.get("Records") if isinstance(event, dict) else None
+    if isinstance(records, list) and all(
+        isinstance(record, dict) and record.get("eventSource") == "aws:sqs" and isinstance(record.get("messageId"), str)
+        for record in records
+    ):
+        return records
+    return None
+
+
+def record_origin(record: Mapping[str, Any]) -> Origin:
+    """Where an SQS record comes from."""
+    return Origin("message", record["messageId"], str(record.get("eventSourceARN")))
+
+
+def unwrap(payload: Any, received: Origin) -> tuple[Any, Origin]:
+    """The request in what carried it, and where it really comes from: its key when it brings none of its own.
+
+    An EventBridge envelope holds it as its detail. A failed invocation holds it as the requestPayload of the record
+    that Lambda sends to a failure destination; sent back to the queue, it keeps its key, so no step is done again.
+    """
+    match payload:
+        case {
+            "requestContext": {"requestId": str(request_id), "functionArn": str(source)},
+            "requestPayload": inner,
+        } if _may_be_key(request_id):
+            payload, received = inner, Origin("invocation", request_id, _quoted(source))
+    match payload:
+        case {"detail-type": _, "detail": detail, "id": str(event_id)} if _may_be_key(event_id):
+            return detail, Origin("event", event_id, _quoted(str(payload.get("source"))))
+    return payload, received
+
+
+def load_body(record: Mapping[str, Any]) -> Any:
+    """The JSON in an SQS record's body; raises RejectedRequestError when it holds none."""
+    try:
+        return json.loads(record["body"], object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise RejectedRequestError(f"the message body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise RejectedRequestError("the message body is nested too deeply; a request has two levels") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise RejectedRequestError("the message body is not JSON that can be read") from error
+
+
+def parse_request(payload: Any, origin: Origin) -> DeletionRequest:
+    """The request that came from `origin`; raises RejectedRequestError naming the path and what was expected."""
+    try:
+        _validate(payload, name_prefix="request")
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise RejectedRequestError(_quoted(error.message)) from error
+    image_ids = tuple(dict.fromkeys(map(_image_id, payload["imageIds"])))
+    # Everything that was asked, under one hash: the order too, for it decides which ids share a chunk.
+    content = [payload.get(key) for key in ("requestId", "repositoryName", "registryId", "reason")]
+    content += [[image_id.digest, image_id.tag] for image_id in image_ids]
+    try:
+        content_hash = hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+    except UnicodeEncodeError as error:
+        raise RejectedRequestError("request holds half a surrogate pair, which is no character; send UTF-8") from error
+    return DeletionRequest(
+        request_id=payload.get("requestId", origin.id),
+        repository_name=payload["repositoryName"],
+        image_ids=image_ids,
+        origin=origin,
+        content_hash=content_hash,
+        registry_id=payload.get("registryId"),
+        reason=payload.get("reason"),
+    )
+
+
+def _may_be_key(text: str) -> bool:
+    return 0 < len(text) <= _KEY_CHARACTERS and text.isascii()
+
+
+def _quoted(text: str) -> str:
+    """A sender's words as they may stand anywhere: JSON can spell half a surrogate pair, which UTF-8 cannot hold."""
+    return text[:_QUOTED_CHARACTERS].encode(errors="backslashreplace").decode()
+
+
+def _image_id(value: "str | ImageIdentifierTypeDef") -> ImageId:
+    if isinstance(value, str):
+        members = {key: _unquoted(member) for key, member in _SHORTHAND_MEMBER.findall(value)}
+        return ImageId(members.get("imageDigest"), members.get("imageTag"))
+    return ImageId.from_json(value)
+
+
+def _unquoted(member: str) -> str:
+    return member[1:-1] if member[:1] in ("'", '"') else member.strip()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Json:
+    """A JSON object; one that says a key twice is refused, for it asks for two things and would be taken for one."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise RejectedRequestError("the message body has an object that says a key twice; say it once")
+    return members

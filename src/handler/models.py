@@ -1,0 +1,203 @@
+"""The words: what is asked for, what became of it, and the errors that decide a request's fate."""
+
+import bisect
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef
+
+type Json = dict[str, Any]
+
+# ECR answers a digest of another form, or a tag of another alphabet, with a failure of its own; a tag that is empty or
+# longer than the API's 300 characters fails the whole call, and so costs the other ids theirs.
+_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,299}")
+
+ANSWER_BYTES = 6_000_000
+"""What the function may answer: Lambda's limit is 6,291,556 bytes for a synchronous response."""
+
+
+class RejectedRequestError(Exception):
+    """The request can never work: it breaks the contract, or its key belongs to another request."""
+
+    told_before = False
+    """Its notice was published on an earlier delivery."""
+
+
+class OutOfTimeError(Exception):
+    """Too little of the invocation's time is left to finish another chunk; a redelivery goes on from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageId:
+    """An image as ECR's imageId names it: by digest, by tag, or by both."""
+
+    digest: str | None = None
+    tag: str | None = None
+
+    @classmethod
+    def from_json(cls, value: "ImageIdentifierTypeDef") -> Self:
+        return cls(value.get("imageDigest"), value.get("imageTag"))
+
+    def to_json(self) -> "ImageIdentifierTypeDef":
+        value: ImageIdentifierTypeDef = {}
+        if self.digest is not None:
+            value["imageDigest"] = self.digest
+        if self.tag is not None:
+            value["imageTag"] = self.tag
+        return value
+
+    def __str__(self) -> str:
+        """The CLI's shorthand."""
+        return ",".join(f"{key}={value}" for key, value in self.to_json().items())
+
+    def malformed(self) -> "ImageFailure | None":
+        """The failure ECR has for an id that can name no image; None when it can."""
+        if self.digest is None and self.tag is None:
+            return ImageFailure(
+                self, "MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null"
+            )
+        if self.digest is not None and not _DIGEST.fullmatch(self.digest):
+            return ImageFailure(
+                self, "InvalidImageDigest", "Invalid request parameters: an image digest is sha256: and 64 hex digits"
+            )
+        if self.tag is not None and not _TAG.fullmatch(self.tag):
+            return ImageFailure(
+                self,
+                "InvalidImageTag",
+                "Invalid request parameters: an image tag is 1 to 300 letters, digits, '_', '.' and '-', "
+                "and begins with neither '.' nor '-'",
+            )
+        return None
+
+
+def names(image_ids: Iterable[ImageId]) -> set[ImageId]:
+    """Every id that these images answer to: by digest, by tag and by both."""
+    return {name for i in image_ids for name in (i, ImageId(digest=i.digest), ImageId(tag=i.tag))}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFailure:
+    """An image that could not be deleted, as ECR's failures tell it."""
+
+    image_id: ImageId
+    code: str
+    reason: str
+
+    def to_json(self) -> Json:
+        return {"imageId": self.image_id.to_json(), "failureCode": self.code, "failureReason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a request arrived: as a message on a queue, an event on a bus, or an invocation by hand."""
+
+    kind: str
+    """"message", "event" or "invocation"."""
+    id: str
+    """Its messageId, event id or Lambda request id: the key of a request that brings none of its own."""
+    source: str
+    """The queue's ARN, the event's source, or the function's ARN."""
+
+    def to_json(self) -> dict[str, str]:
+        return {"kind": self.kind, "id": self.id, "source": self.source}
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id} from {self.source}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionRequest:
+    """One wish about one repository."""
+
+    request_id: str
+    repository_name: str
+    image_ids: tuple[ImageId, ...]
+    """Each once, in the order asked."""
+    origin: Origin
+    content_hash: str
+    """SHA-256 over all that was asked: the same request_id with another hash is another request."""
+    registry_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkOutcome:
+    """What became of one chunk: the stored result of a step."""
+
+    image_ids: tuple[ImageId, ...]
+    """What ECR deleted, in its words: an entry per tag."""
+    failures: tuple[ImageFailure, ...]
+    """One for each id of the chunk that was not deleted."""
+    omitted: int = 0
+    """Entries of image_ids that were left out to fit the store."""
+    replayed: bool = False
+    """Remembered from an earlier delivery, not done now."""
+
+    @classmethod
+    def from_json(cls, value: Json) -> Self:
+        return cls(
+            tuple(ImageId(digest, tag) for digest, tag in value["imageIds"]),
+            tuple(ImageFailure(ImageId(digest, tag), code, why) for digest, tag, code, why in value["failures"]),
+            value["omitted"],
+            value.get("replayed", False),
+        )
+
+    def to_json(self) -> Json:
+        """Small, as it is stored once for each chunk."""
+        return {
+            "imageIds": [[i.digest, i.tag] for i in self.image_ids],
+            "failures": [[f.image_id.digest, f.image_id.tag, f.code, f.reason] for f in self.failures],
+            "omitted": self.omitted,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionReport:
+    """What became of a request: each id asked for is deleted or among the failures, once."""
+
+    request: DeletionRequest
+    image_ids: tuple[ImageId, ...]
+    failures: tuple[ImageFailure, ...]
+    omitted: int = 0
+    """Entries of image_ids that were left out to fit the store."""
+    replayed: bool = field(default=False, compare=False)
+    """Every step was remembered from an earlier delivery: nothing was done now."""
+
+    @property
+    def deleted(self) -> int:
+        """How many of the ids asked for are deleted."""
+        return len(self.request.image_ids) - len(self.failures)
+
+    def to_answer(self, registry_id: str, limit: int = ANSWER_BYTES) -> Json:
+        """The CLI's output and whose it is; cut to `limit` bytes, failures last, with counts of what was left out."""
+
+        def first(count: int) -> Json:
+            failures = self.failures[:count]
+            image_ids = self.image_ids[: count - len(failures)]
+            answer: Json = {
+                "imageIds": [image_id.to_json() for image_id in image_ids],
+                "failures": [failure.to_json() for failure in failures],
+                "requestId": self.request.request_id,
+                "registryId": self.request.registry_id or registry_id,
+                "repositoryName": self.request.repository_name,
+            }
+            if omitted := self.omitted + len(self.image_ids) - len(image_ids):
+                answer["imageIdsOmitted"] = omitted
+            if omitted := len(self.failures) - len(failures):
+                answer["failuresOmitted"] = omitted
+            return answer
+
+        return largest(first, len(self.failures) + len(self.image_ids), lambda answer: len(json.dumps(answer)), limit)
+
+
+def largest[T](build: Callable[[int], T], count: int, size: Callable[[T], int], limit: int) -> T:
+    """build(n) for the largest n up to `count` whose size is within `limit`; build(0) if none is."""
+    whole = build(count)
+    if size(whole) <= limit:
+        return whole
+    return build(bisect.bisect_right(range(1, count), limit, key=lambda n: size(build(n))))

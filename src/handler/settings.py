@@ -1,0 +1,50 @@
+"""The environment, read once and named once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from botocore.config import Config
+
+
+class SettingsError(Exception):
+    """The environment lacks a variable, or one has no usable value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the template tells the function, by the names of its environment variables."""
+
+    idempotency_table: str
+    """Name of the DynamoDB table that remembers finished steps."""
+    failure_topic_arn: str
+    """The SNS topic that carries notices."""
+    max_concurrent_calls: int
+    """Calls to ECR made side by side by one invocation, over all the requests it carries out."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
+        """Reads the variables the template sets; raises SettingsError naming the one to mend."""
+        try:
+            calls = int(env["MAX_CONCURRENT_CALLS"])
+            if calls < 1:
+                raise ValueError
+            return cls(env["IDEMPOTENCY_TABLE"], env["FAILURE_TOPIC_ARN"], calls)
+        except KeyError as error:
+            raise SettingsError(f"environment variable {error.args[0]} is not set; template.yaml sets it") from error
+        except ValueError as error:
+            raise SettingsError("environment variable MAX_CONCURRENT_CALLS must be a whole number from 1") from error
+
+    def client_config(self) -> Config:
+        """How every AWS client calls: botocore's defaults wait 60 s, longer than most functions live.
+
+        A call that never answers costs at most 3 x (2 s + 10 s) and its backoff, well inside the function's time-out.
+        """
+        return Config(
+            connect_timeout=2,
+            read_timeout=10,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            # Every chunk in flight, and every record of a batch at its notice, has a connection of its own.
+            max_pool_connections=self.max_concurrent_calls + 10,
+        )
