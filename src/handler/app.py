@@ -16,9 +16,18 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyVa
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from . import deletion, events, notifications, registry
-from .models import ChunkOutcome, DeletionReport, DeletionRequest, ImageId, Json, Origin, RejectedRequestError
+from .models import (
+    ChunkOutcome,
+    DeletionReport,
+    DeletionRequest,
+    ImageId,
+    Json,
+    LostAnswerError,
+    Origin,
+    RejectedRequestError,
+)
 from .settings import Settings
-from .steps import StepStore, begun_before, step_config
+from .steps import StepStore, begun, step_config
 
 settings = Settings.from_env()
 logger = Logger()
@@ -28,7 +37,7 @@ _client_config = settings.client_config()
 ecr = boto3.client("ecr", config=_client_config)
 sns = boto3.client("sns", config=_client_config)
 dynamodb = boto3.client("dynamodb", config=_client_config)
-registry.watch_for_lost_answers(ecr)
+registry.never_ask_twice_unseen(ecr)
 
 _steps = step_config()
 
@@ -40,10 +49,16 @@ _steps = step_config()
     config=_steps,
     key_prefix="delete",
 )
-def delete_chunk(*, step: Json, request: DeletionRequest, image_ids: Sequence[ImageId], delay: float) -> Json:
+def delete_chunk(
+    *,
+    step: Json,  # noqa: ARG001  # for Powertools alone
+    request: DeletionRequest,
+    image_ids: Sequence[ImageId],
+    delay: float,
+) -> Json:
     """Deletes one chunk of a request, once; replays its outcome afterwards."""
     sleep(delay)
-    return registry.delete_images(ecr, request, image_ids, asked_before=begun_before.get()).to_json()
+    return registry.delete_images(ecr, request, image_ids, begun=begun.get()).to_json()
 
 
 @idempotent_function(  # type: ignore[untyped-decorator]  # Powertools types it as Any
@@ -52,7 +67,7 @@ def delete_chunk(*, step: Json, request: DeletionRequest, image_ids: Sequence[Im
     config=_steps,
     key_prefix="notify",
 )
-def publish(*, step: Json, notice: notifications.Notice) -> Json:
+def publish(*, step: Json, notice: notifications.Notice) -> Json:  # noqa: ARG001  # for Powertools alone
     """Publishes one notice, once."""
     return {"messageId": notifications.publish(sns, settings.failure_topic_arn, notice)}
 
@@ -96,20 +111,24 @@ def carry_out(received: Origin, read: Callable[[], Any], pool: deletion.StepPool
     a redelivery to cure.
     """
     origin = received
-    fields: Json = {"request_id": origin.id, "repository_name": None}
+    fields: Json = {"request_id": origin.id}
     # Given to each entry: keys appended to the logger would be those of whichever request ran last.
     log = LoggerAdapter[Any](logger, fields, merge_extra=True)
     try:
-        payload, origin = events.unwrap(read(), received)
-        fields["request_id"] = origin.id
-        request = events.parse_request(payload, origin)
-        fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
-        return _delete_and_tell(request, pool, account_id, log)
-    except RejectedRequestError as error:
-        step = {"key": f"{origin.kind}/{origin.id}/rejection", "content": ""}
-        told = publish(step=step, notice=notifications.rejection_notice(str(error), origin))
-        log.warning("request rejected", extra={"why": str(error), "replayed": "replayed" in told})
-        error.told_before = "replayed" in told
+        try:
+            payload, origin = events.unwrap(read(), received)
+            fields["request_id"] = origin.id
+            request = events.parse_request(payload, origin, (account_id, *settings.foreign_registry_ids))
+            fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
+            return _delete_and_tell(request, pool, account_id, log)
+        except RejectedRequestError as error:
+            # Under the key of its arrival: a reused requestId must not collide with the first request's own notice.
+            step = {"key": f"{origin.kind}/{origin.id}/rejection", "content": ""}
+            told = publish(step=step, notice=notifications.rejection_notice(str(error), origin))
+            error.told_before = "replayed" in told
+            log.warning("request rejected", extra={"why": str(error), "replayed": error.told_before})
+            raise
+    except RejectedRequestError:
         raise
     except Exception:
         log.warning("request not finished; a redelivery goes on from here", exc_info=True)
@@ -127,8 +146,17 @@ def _delete_and_tell(
     def step(name: str) -> Json:
         return {"key": f"{request.request_id}/{name}", "content": request.content_hash}
 
-    def delete(name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:
+    def delete_once(name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:
         return ChunkOutcome.from_json(delete_chunk(step=step(name), request=request, image_ids=image_ids, delay=delay))
+
+    def delete(name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:
+        for pause in (1.0, 2.0):
+            try:
+                return delete_once(name, image_ids, delay)
+            except LostAnswerError as error:
+                log.info("asking again", extra={"step": name, "why": str(error)})
+                delay = pause
+        return delete_once(name, image_ids, delay)
 
     try:
         report = deletion.carry_out(request, delete, pool, log)

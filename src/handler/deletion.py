@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from functools import partial
-from logging import LoggerAdapter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .models import ChunkOutcome, DeletionReport, DeletionRequest, ImageId, OutOfTimeError, names
+
+if TYPE_CHECKING:
+    from logging import LoggerAdapter
 
 CHUNK_SIZE = 100
 """Image ids ECR takes in one call."""
@@ -46,11 +48,7 @@ class StepPool:
         running: set[Future[T]] = set()
         try:
             for step in steps:
-                # Twice the slowest step so far: better to stop in good order than to be killed in the middle of one.
-                if self._remaining_seconds() < 2 * self._slowest:
-                    raise OutOfTimeError(
-                        "too little time is left to finish another chunk; a redelivery goes on from here"
-                    )
+                self._check_time()
                 begun.append(self._executor.submit(self._timed, step))
                 running.add(begun[-1])
                 while len(running) >= (self._width if len(begun) > 1 else 1):
@@ -64,6 +62,11 @@ class StepPool:
         finally:
             wait(running)
         return [future.result() for future in begun]
+
+    def _check_time(self) -> None:
+        """Twice the slowest step so far must fit: better to stop in good order than to be killed in the middle."""
+        if self._remaining_seconds() < 2 * self._slowest:
+            raise OutOfTimeError("too little time is left to finish another chunk; a redelivery goes on from here")
 
     def _timed[T](self, step: Callable[[], T]) -> T:
         start = time.monotonic()
@@ -91,7 +94,7 @@ def carry_out(
     for sweep in itertools.count():
         if not pending:
             break
-        chunks = enumerate(itertools.batched(pending, CHUNK_SIZE))
+        chunks = enumerate(itertools.batched(pending, CHUNK_SIZE, strict=False))
         steps = (partial(delete_chunk, f"{sweep}/{i}", chunk, delay if i == 0 else 0.0) for i, chunk in chunks)
         refused = 0
         for i, outcome in enumerate(pool.run(steps)):

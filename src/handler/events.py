@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +69,19 @@ def load_body(record: Mapping[str, Any]) -> Any:
         raise RejectedRequestError("the message body is not JSON that can be read") from error
 
 
-def parse_request(payload: Any, origin: Origin) -> DeletionRequest:
-    """The request that came from `origin`; raises RejectedRequestError naming the path and what was expected."""
+def parse_request(payload: Any, origin: Origin, registry_ids: Collection[str]) -> DeletionRequest:
+    """The request that came from `origin`, for one of the registries; the first is meant where it names none.
+
+    Raises RejectedRequestError naming the path and what was expected.
+    """
     try:
         _validate(payload, name_prefix="request")
     except fastjsonschema.JsonSchemaValueException as error:
         raise RejectedRequestError(_quoted(error.message)) from error
+    if payload.get("registryId", next(iter(registry_ids))) not in registry_ids:
+        raise RejectedRequestError(
+            f"request.registryId must be one of {', '.join(registry_ids)}; the stack's ForeignRegistryIds allows others"
+        )
     image_ids = tuple(dict.fromkeys(map(_image_id, payload["imageIds"])))
     # Everything that was asked, under one hash: the order too, for it decides which ids share a chunk.
     content = [payload.get(key) for key in ("requestId", "repositoryName", "registryId", "reason")]

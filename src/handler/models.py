@@ -28,6 +28,14 @@ class RejectedRequestError(Exception):
     """Its notice was published on an earlier delivery."""
 
 
+class NotNowError(Exception):
+    """ECR refused or was not reached: nothing was done, and a later try may succeed."""
+
+
+class LostAnswerError(Exception):
+    """ECR was asked and its answer never came: it may have done what it was asked."""
+
+
 class OutOfTimeError(Exception):
     """Too little of the invocation's time is left to finish another chunk; a redelivery goes on from here."""
 

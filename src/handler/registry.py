@@ -2,27 +2,38 @@
 
 import json
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 
-from .models import ChunkOutcome, DeletionRequest, ImageFailure, ImageId, largest, names
+from .models import (
+    ChunkOutcome,
+    DeletionRequest,
+    ImageFailure,
+    ImageId,
+    LostAnswerError,
+    NotNowError,
+    largest,
+    names,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
     from mypy_boto3_ecr.type_defs import BatchDeleteImageResponseTypeDef, ImageFailureTypeDef
 
-# Refusals that say "not now" although their HTTP status says 4xx: throttling, and credentials that Lambda renews.
+# Refusals that say "not now" although their HTTP status says 4xx: throttling, credentials that Lambda renews, and an
+# image that went away between the two questions of a look-up.
 _NOT_NOW = frozenset({
     "ExpiredToken",
     "ExpiredTokenException",
+    "ImageNotFoundException",
     "InvalidSignatureException",
     "LimitExceededException",
     "RequestExpired",
     "RequestLimitExceeded",
     "RequestTimeout",
     "RequestTimeoutException",
-    "ServerException",
     "Throttling",
     "ThrottlingException",
     "ThrottledException",
@@ -43,59 +54,95 @@ _DOUBT = (
     "; an earlier try may have deleted it: that try's answer was lost, so this one cannot tell whether the image was "
     "there"
 )
+_PUSHED_AGAIN = (
+    "The tag was pushed again after an earlier try of this request, which may have deleted the image it named then; "
+    "the image it names now was left alone. To delete that one too, send a new request"
+)
 
 
-def watch_for_lost_answers(ecr: "ECRClient") -> None:
-    """Marks each answer that botocore got by asking again after it lost one: ECR may have done the work by then."""
+def never_ask_twice_unseen(ecr: "ECRClient") -> None:
+    """Keeps botocore from asking ECR again by itself once an answer is lost, for ECR may have done the work.
 
-    def mark(
-        response: tuple[Any, dict[str, Any]] | None,
-        caught_exception: Exception | None,
-        request_dict: dict[str, Any],
-        **_: object,
-    ) -> None:
-        context = request_dict["context"]
-        if response is None:
-            # A connection that was never made carried nothing.
-            if not isinstance(caught_exception, ConnectTimeoutError | EndpointConnectionError):
-                context["answer_lost"] = True
-        elif response[0].status_code >= 500:
-            context["answer_lost"] = True
-        elif context.get("answer_lost"):
-            response[1]["ResponseMetadata"]["AnswerLost"] = True
+    Asking again for a tag that was pushed in the meantime would delete the new image, so the next try looks first.
+    """
 
-    ecr.meta.events.register("needs-retry.ecr.BatchDeleteImage", mark)
+    def stop_when_lost(
+        response: tuple[Any, dict[str, Any]] | None, caught_exception: Exception | None, **_: object
+    ) -> bool | None:
+        if caught_exception is not None:
+            return False if _may_have_arrived(caught_exception) else None
+        return False if response is not None and response[0].status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else None
+
+    # The stubs know only hooks that answer nothing; the first answer to needs-retry decides.
+    ecr.meta.events.register_first("needs-retry.ecr.BatchDeleteImage", stop_when_lost)  # type: ignore[arg-type]
 
 
 def delete_images(
-    ecr: "ECRClient", request: DeletionRequest, image_ids: Sequence[ImageId], *, asked_before: bool
+    ecr: "ECRClient", request: DeletionRequest, image_ids: Sequence[ImageId], *, begun: float | None
 ) -> ChunkOutcome:
     """Asks ECR once to delete up to 100 images of the request's repository.
 
-    `asked_before` says that an earlier try began and left no outcome. Raises botocore's error when ECR cannot answer
-    now; a refusal that no redelivery cures is the failure of each id, under ECR's code.
+    `begun` is when an earlier try began that left no outcome, in seconds since the epoch: tags that were pushed since
+    are left alone. A refusal that no redelivery cures is the failure of each id, under ECR's code. Raises NotNowError
+    when ECR did nothing, and LostAnswerError when it may have done what it was asked.
     """
-    scope = {"registryId": request.registry_id} if request.registry_id else {}
+    scope: Any = {"repositoryName": request.repository_name}
+    if request.registry_id:
+        scope["registryId"] = request.registry_id
     try:
-        response = ecr.batch_delete_image(
-            repositoryName=request.repository_name,
-            imageIds=[image_id.to_json() for image_id in image_ids],
-            **scope,
-        )
+        pushed = set() if begun is None else _pushed_since(ecr, scope, image_ids, begun)
+        asked = [image_id for image_id in image_ids if image_id not in pushed]
+        response: BatchDeleteImageResponseTypeDef | Any = {}
+        if asked:
+            response = ecr.batch_delete_image(**scope, imageIds=[image_id.to_json() for image_id in asked])
     except ClientError as error:
         code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if code in _NOT_NOW or status >= 500 or status == 429:
-            raise
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise LostAnswerError(f"ECR failed with {code}") from error
+        if code in _NOT_NOW or status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise NotNowError(f"ECR refused for now with {code}") from error
         reason = _plain(error.response["Error"].get("Message") or str(error), _REASON_CHARACTERS)
         return ChunkOutcome((), tuple(ImageFailure(image_id, code, reason) for image_id in image_ids))
-    asked_before = asked_before or "AnswerLost" in response["ResponseMetadata"]
-    return _account(image_ids, response, asked_before=asked_before)
+    except BotoCoreError as error:
+        if _may_have_arrived(error):
+            raise LostAnswerError("the connection to ECR broke before its answer came") from error
+        raise NotNowError("ECR could not be reached") from error
+    failures = [ImageFailure(image_id, "ImageTagPushedAgain", _PUSHED_AGAIN) for image_id in pushed]
+    return _account(asked, response, failures, doubt=begun is not None)
+
+
+def _may_have_arrived(error: Exception) -> bool:
+    """Whether a call that ended so may have reached ECR: all but a connection that was never made."""
+    return not isinstance(error, ConnectTimeoutError | EndpointConnectionError)
+
+
+def _pushed_since(ecr: "ECRClient", scope: Any, image_ids: Sequence[ImageId], moment: float) -> set[ImageId]:
+    """The ids whose tag now names an image pushed at or after `moment`.
+
+    Two questions, as BatchGetImage answers for each tag but knows no dates, and DescribeImages fails whole when one tag
+    is missing.
+    """
+    tags = {image_id.tag for image_id in image_ids if image_id.tag is not None}
+    if not tags:
+        return set()
+    images = ecr.batch_get_image(**scope, imageIds=[{"imageTag": tag} for tag in tags])["images"]
+    digest_of = {image["imageId"].get("imageTag"): image["imageId"]["imageDigest"] for image in images}
+    if not digest_of:
+        return set()
+    details = ecr.describe_images(**scope, imageIds=[{"imageDigest": digest} for digest in set(digest_of.values())])
+    # ECR tells whole seconds, and its clock is not ours: a push in the second before counts as one after.
+    recent = {i["imageDigest"] for i in details["imageDetails"] if i["imagePushedAt"].timestamp() >= moment - 1}
+    return {image_id for image_id in image_ids if digest_of.get(image_id.tag) in recent}
 
 
 def _account(
-    asked: Sequence[ImageId], response: "BatchDeleteImageResponseTypeDef", *, asked_before: bool
+    asked: Sequence[ImageId],
+    response: "BatchDeleteImageResponseTypeDef",
+    failures: list[ImageFailure],
+    *,
+    doubt: bool,
 ) -> ChunkOutcome:
-    """Gives each id asked for one fate, whatever ECR answered.
+    """Gives each id asked for one fate, whatever ECR answered, beside the failures there are already.
 
     A failure outweighs an entry among the deleted: an id asked by digest also answers to the tags of its image that
     went, and those may go while the image stays.
@@ -103,7 +150,6 @@ def _account(
     gone = [ImageId.from_json(entry) for entry in response.get("imageIds", [])]
     told = {ImageId.from_json(failure.get("imageId", {})): failure for failure in response.get("failures", [])}
     names_gone = names(gone)
-    failures = []
     for image_id in asked:
         failure = told.get(image_id)
         if failure is None:
@@ -112,7 +158,7 @@ def _account(
             # ECR may name an id that was asked by digest and tag by one of them alone.
             failure = told.get(ImageId(digest=image_id.digest)) or told.get(ImageId(tag=image_id.tag)) or _NO_ANSWER
         code, reason = failure.get("failureCode", "Unknown"), failure.get("failureReason", "ECR gave no reason")
-        if code == "ImageNotFound" and asked_before:
+        if code == "ImageNotFound" and doubt:
             reason += _DOUBT
         failures.append(ImageFailure(image_id, _plain(code, _CODE_CHARACTERS), _plain(reason, _REASON_CHARACTERS)))
     kept = _fitting(gone, asked, failures)

@@ -22,19 +22,23 @@ class Settings:
     """The SNS topic that carries notices."""
     max_concurrent_calls: int
     """Calls to ECR made side by side by one invocation, over all the requests it carries out."""
+    foreign_registry_ids: tuple[str, ...] = ()
+    """Accounts besides the function's own whose registries a request may name."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
         """Reads the variables the template sets; raises SettingsError naming the one to mend."""
         try:
-            calls = int(env["MAX_CONCURRENT_CALLS"])
-            if calls < 1:
-                raise ValueError
-            return cls(env["IDEMPOTENCY_TABLE"], env["FAILURE_TOPIC_ARN"], calls)
+            calls = env["MAX_CONCURRENT_CALLS"]
+            table, topic = env["IDEMPOTENCY_TABLE"], env["FAILURE_TOPIC_ARN"]
         except KeyError as error:
             raise SettingsError(f"environment variable {error.args[0]} is not set; template.yaml sets it") from error
-        except ValueError as error:
-            raise SettingsError("environment variable MAX_CONCURRENT_CALLS must be a whole number from 1") from error
+        if not (calls.isdecimal() and int(calls) > 0):
+            raise SettingsError(
+                f"environment variable MAX_CONCURRENT_CALLS must be a whole number from 1, not {calls!r}"
+            )
+        foreign = tuple(filter(None, env.get("FOREIGN_REGISTRY_IDS", "").split(",")))
+        return cls(table, topic, int(calls), foreign)
 
     def client_config(self) -> Config:
         """How every AWS client calls: botocore's defaults wait 60 s, longer than most functions live.
