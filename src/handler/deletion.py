@@ -113,7 +113,7 @@ def carry_out(
         delay = max((2.0 ** (tries[image_id] - 1) for image_id in passing), default=0.0)
         pending = passing + blocked
         for image_id in pending:
-            log.info("asking again", extra={"image_id": str(image_id), "failure_code": failed.pop(image_id).code})
+            log.info("asking again", extra={"imageId": image_id.to_json(), "failureCode": failed.pop(image_id).code})
     gone = names(deleted)
     return DeletionReport(
         request=request,

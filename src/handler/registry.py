@@ -20,7 +20,7 @@ from .models import (
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
-    from mypy_boto3_ecr.type_defs import BatchDeleteImageResponseTypeDef, ImageFailureTypeDef
+    from mypy_boto3_ecr.type_defs import BatchDeleteImageResponseTypeDef, ImageDetailTypeDef, ImageFailureTypeDef
 
 # Refusals that say "not now" although their HTTP status says 4xx: throttling, credentials that Lambda renews, and an
 # image that went away between the two questions of a look-up.
@@ -90,8 +90,9 @@ def delete_images(
     if request.registry_id:
         scope["registryId"] = request.registry_id
     try:
-        pushed = set() if begun is None else _pushed_since(ecr, scope, image_ids, begun)
-        asked = [image_id for image_id in image_ids if image_id not in pushed]
+        failures = [] if begun is None else _left_alone(ecr, scope, image_ids, begun)
+        left_alone = {failure.image_id for failure in failures}
+        asked = [image_id for image_id in image_ids if image_id not in left_alone]
         response: BatchDeleteImageResponseTypeDef | Any = {}
         if asked:
             response = ecr.batch_delete_image(**scope, imageIds=[image_id.to_json() for image_id in asked])
@@ -102,12 +103,12 @@ def delete_images(
         if code in _NOT_NOW or status == HTTPStatus.TOO_MANY_REQUESTS:
             raise NotNowError(f"ECR refused for now with {code}") from error
         reason = _plain(error.response["Error"].get("Message") or str(error), _REASON_CHARACTERS)
+        reason += _DOUBT if begun is not None else ""
         return ChunkOutcome((), tuple(ImageFailure(image_id, code, reason) for image_id in image_ids))
     except BotoCoreError as error:
         if _may_have_arrived(error):
             raise LostAnswerError("the connection to ECR broke before its answer came") from error
         raise NotNowError("ECR could not be reached") from error
-    failures = [ImageFailure(image_id, "ImageTagPushedAgain", _PUSHED_AGAIN) for image_id in pushed]
     return _account(asked, response, failures, doubt=begun is not None)
 
 
@@ -116,23 +117,27 @@ def _may_have_arrived(error: Exception) -> bool:
     return not isinstance(error, ConnectTimeoutError | EndpointConnectionError)
 
 
-def _pushed_since(ecr: "ECRClient", scope: Any, image_ids: Sequence[ImageId], moment: float) -> set[ImageId]:
-    """The ids whose tag now names an image pushed at or after `moment`.
+def _left_alone(ecr: "ECRClient", scope: Any, image_ids: Sequence[ImageId], begun: float) -> list[ImageFailure]:
+    """The ids that are not asked again: their tag names an image pushed since `begun`, or ECR cannot tell which.
 
     Two questions, as BatchGetImage answers for each tag but knows no dates, and DescribeImages fails whole when one tag
     is missing.
     """
     tags = {image_id.tag for image_id in image_ids if image_id.tag is not None}
     if not tags:
-        return set()
-    images = ecr.batch_get_image(**scope, imageIds=[{"imageTag": tag} for tag in tags])["images"]
-    digest_of = {image["imageId"].get("imageTag"): image["imageId"]["imageDigest"] for image in images}
-    if not digest_of:
-        return set()
-    details = ecr.describe_images(**scope, imageIds=[{"imageDigest": digest} for digest in set(digest_of.values())])
+        return []
+    answer = ecr.batch_get_image(**scope, imageIds=[{"imageTag": tag} for tag in tags])
+    digest_of = {image["imageId"]["imageTag"]: image["imageId"]["imageDigest"] for image in answer.get("images", [])}
+    details: list[ImageDetailTypeDef] = []
+    if digests := {*digest_of.values()}:
+        details = ecr.describe_images(**scope, imageIds=[{"imageDigest": d} for d in digests])["imageDetails"]
     # ECR tells whole seconds, and its clock is not ours: a push in the second before counts as one after.
-    recent = {i["imageDigest"] for i in details["imageDetails"] if i["imagePushedAt"].timestamp() >= moment - 1}
-    return {image_id for image_id in image_ids if digest_of.get(image_id.tag) in recent}
+    recent = {detail["imageDigest"] for detail in details if detail["imagePushedAt"].timestamp() >= begun - 1}
+    refused = {tag: ("ImageTagPushedAgain", _PUSHED_AGAIN) for tag, digest in digest_of.items() if digest in recent}
+    for failure in answer.get("failures", []):
+        if failure["failureCode"] != "ImageNotFound":
+            refused[failure["imageId"]["imageTag"]] = (failure["failureCode"], failure["failureReason"])
+    return [ImageFailure(i, *refused[i.tag]) for i in image_ids if i.tag is not None and i.tag in refused]
 
 
 def _account(

@@ -1,12 +1,14 @@
 """What makes a side effect happen once: Powertools idempotency, on one table."""
 
+import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig
+from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyItemAlreadyExistsError
 from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import DataRecord
 
-from .models import Json, NotNowError
+from .models import NotNowError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -46,14 +48,46 @@ class StepStore(DynamoDBPersistenceLayer):
 
     def __init__(self, table_name: str, dynamodb: "DynamoDBClient") -> None:
         super().__init__(table_name=table_name, boto3_client=dynamodb)
-        # Powertools drops the answer of its PutItem; the hook reads it, in the thread that goes on to run the step.
-        self.return_value_on_condition["ReturnValues"] = "ALL_OLD"
-        dynamodb.meta.events.register("after-call.dynamodb.PutItem", _note_begun)
 
     def _put_record(self, data_record: DataRecord) -> None:
-        super()._put_record(data_record)
-        if (since := begun.get()) is not None:
-            self._set(data_record, _BEGUN, since)  # the put wrote over it, and a third try must know it too
+        """Begins a step that nobody has done or is doing, under Powertools' own condition.
+
+        Unlike Powertools' put, it keeps the time of the first try, and gives an unfinished step to no other request.
+        """
+        now = time.time()
+        try:
+            answer = self.client.update_item(
+                TableName=self.table_name,
+                Key=self._get_key(data_record.idempotency_key),
+                UpdateExpression="SET #status = :inprogress, #expiry = :expiry, #until = :until, "
+                "#validation = :validation, #begun = if_not_exists(#begun, :now)",
+                ConditionExpression="attribute_not_exists(#id) OR #expiry < :now OR "
+                "(#status = :inprogress AND #until < :now_in_millis AND #validation = :validation)",
+                ExpressionAttributeNames={
+                    "#id": self.key_attr,
+                    "#status": self.status_attr,
+                    "#expiry": self.expiry_attr,
+                    "#until": self.in_progress_expiry_attr,
+                    "#validation": self.validation_key_attr,
+                    "#begun": _BEGUN,
+                },
+                ExpressionAttributeValues={
+                    ":inprogress": {"S": data_record.status},
+                    ":expiry": {"N": str(data_record.expiry_timestamp)},
+                    ":until": {"N": str(data_record.in_progress_expiry_timestamp)},
+                    ":validation": {"S": data_record.payload_hash},
+                    ":now": {"N": str(now)},
+                    ":now_in_millis": {"N": str(int(now * 1000))},
+                },
+                ReturnValues="ALL_OLD",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as error:
+            existing = self._item_to_data_record(error.response["Item"])  # type: ignore[typeddict-item]  # not in the stubs
+            self._validate_payload(data_payload=data_record, stored_data_record=existing)
+            raise IdempotencyItemAlreadyExistsError(old_data_record=existing) from error
+        old = answer.get("Attributes", {})
+        begun.set(float(old[_BEGUN]["N"]) if old.get(self.status_attr) == {"S": data_record.status} else None)
 
     def delete_record(self, data: Any, exception: Exception) -> None:
         _nothing_done.set(isinstance(exception, NotNowError) and begun.get() is None)
@@ -63,24 +97,11 @@ class StepStore(DynamoDBPersistenceLayer):
         """Forgets a step that did nothing; any other may be tried again at once too, but is known to have begun."""
         if _nothing_done.get():
             super()._delete_record(data_record)
-        else:
-            self._set(data_record, self.in_progress_expiry_attr, 0)
-
-    def _set(self, data_record: DataRecord, attribute: str, value: float) -> None:
+            return
         self.client.update_item(
             TableName=self.table_name,
             Key=self._get_key(data_record.idempotency_key),
-            UpdateExpression="SET #attribute = :value",
-            ExpressionAttributeNames={"#attribute": attribute},
-            ExpressionAttributeValues={":value": {"N": str(value)}},
+            UpdateExpression="SET #until = :long_ago",
+            ExpressionAttributeNames={"#until": self.in_progress_expiry_attr},
+            ExpressionAttributeValues={":long_ago": {"N": "0"}},
         )
-
-
-def _note_begun(parsed: Json, **_: object) -> None:
-    old = parsed.get("Attributes", {})
-    if old.get("status") != {"S": "INPROGRESS"}:
-        begun.set(None)
-    elif _BEGUN in old:
-        begun.set(float(old[_BEGUN]["N"]))
-    else:
-        begun.set(float(old["expiration"]["N"]) - REMEMBERED_SECONDS)
