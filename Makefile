@@ -1,0 +1,97 @@
+# All that a machine needs is Python 3.13 and make. Everything else is pinned by hash in requirements/ and lands in this
+# folder: .venv (the code and its tools), .venv-sam (SAM CLI), .local (state), .aws-sam (the built package).
+
+PYTHON ?= $(shell for python in python3 python3.13; do \
+  $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && command -v $$python && break; done)
+HOST ?= 127.0.0.1
+PORT ?= 5000
+ARGS ?=
+
+# Python's and SAM's by-products stay in this folder too, and nothing is reported to anyone.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
+export SAM_CLI_TELEMETRY := 0
+export __SAM_CLI_APP_DIR := $(CURDIR)/.venv-sam/settings
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export UV_SYSTEM_CERTS := 1# trust the certificates the machine trusts, as pip does
+
+uv := .venv/bin/uv
+# `sam build` takes python3.13 and its pip from the path.
+sam := PATH="$(CURDIR)/.venv/bin:$$PATH" .venv-sam/bin/sam
+compile = $(uv) pip compile --quiet --universal --python-version 3.13 --generate-hashes \
+  --custom-compile-command "make lock" $(UPGRADE)
+
+dev := .venv/.done
+package := .aws-sam/.done
+emulator := .local/lambda/.done
+sources := $(shell find src -not -path '*/.*' -not -path '*__pycache__*')
+
+.DELETE_ON_ERROR:
+.PHONY: help demo serve build test check fmt lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(dev) ## the whole job on an embedded AWS, in half a minute
+	@.venv/bin/python -m local.demo $(ARGS)
+
+serve: $(dev) ## keep the embedded AWS running, with the stack deployed (PORT=5000 HOST=127.0.0.1)
+	@.venv/bin/python -m local.serve --host $(HOST) --port $(PORT) $(ARGS)
+
+build: $(package) $(emulator) ## the package that is deployed, and what runs it here
+
+test: $(dev) build ## unit, functional and end-to-end tests (ARGS=... for pytest)
+	@.venv/bin/pytest $(ARGS)
+
+check: $(dev) .venv-sam/.done ## lint, format, types and template
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/cfn-lint template.yaml
+	@$(sam) validate --lint
+
+fmt: $(dev) ## format the code, mend what ruff can mend
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+lock: .venv/.uv ## pin the dependencies of pyproject.toml (UPGRADE=--upgrade for the newest)
+	@$(compile) pyproject.toml --output-file src/requirements.txt
+	@$(compile) --group dev pyproject.toml --constraint src/requirements.txt --output-file requirements/dev.txt
+	@for group in sam lambda uv; do \
+	  $(compile) --group pyproject.toml:$$group --output-file requirements/$$group.txt || exit; done
+
+clean: ## remove all that make has made
+	@rm -rf .venv .venv-sam .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+.venv/.uv: requirements/uv.txt
+	@test "$$($(PYTHON) -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)" = "3 13" || { \
+	  echo "Python 3.13 is needed, and neither python3 nor python3.13 is one." \
+	  "Install it, or name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }
+	@echo "Setting up .venv, once"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --require-hashes --requirement requirements/uv.txt
+	@touch $@
+
+.venv/.done: .venv/.uv requirements/dev.txt
+	@$(uv) pip sync --quiet --python .venv --require-hashes requirements/dev.txt
+	@touch $@
+
+# The date in SAM's settings is that of its last look for a newer version: it never looks again.
+.venv-sam/.done: .venv/.uv requirements/sam.txt
+	@echo "Setting up SAM CLI, once"
+	@$(uv) venv --quiet --allow-existing --python .venv .venv-sam
+	@$(uv) pip sync --quiet --python .venv-sam --require-hashes requirements/sam.txt
+	@mkdir -p .venv-sam/settings
+	@echo '{"telemetryEnabled": false, "lastVersionCheck": 4102444800}' >.venv-sam/settings/metadata.json
+	@touch $@
+
+.aws-sam/.done: .venv-sam/.done template.yaml $(sources)
+	@echo "Building the package"
+	@mkdir -p .local
+	@$(sam) build --cached >.local/build.log 2>&1 || { cat .local/build.log >&2; exit 1; }
+	@touch $@
+
+# What Lambda's own Python runtime brings along, apart from the tools: the package must not find anything else.
+.local/lambda/.done: .venv/.uv requirements/lambda.txt
+	@rm -rf .local/lambda && mkdir -p .local/lambda
+	@$(uv) pip install --quiet --python .venv --target .local/lambda --require-hashes --requirement requirements/lambda.txt
+	@touch $@

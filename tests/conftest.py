@@ -1,0 +1,81 @@
+"""Guards for every suite: no test sees a person's credentials, and none reaches beyond this machine.
+
+They hold from the moment this file is read, so also while test modules are imported. Unit tests reach nothing at all.
+"""
+
+import ipaddress
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.runtime import isolate
+
+TESTS = Path(__file__).parent
+
+isolate({
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+})  # fmt: skip
+
+
+class NetworkRefusedError(BaseException):
+    """A test tried to leave its bounds. Not an Exception, lest the code under test takes it for an outage."""
+
+
+class NetworkGuard:
+    """Refuses connections and look-ups beyond loopback; Python itself asks it, so no library gets around it."""
+
+    loopback_allowed = True
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        match event, arguments:
+            # An AF_UNIX address is a path, not a tuple.
+            case "socket.connect" | "socket.sendto" | "socket.sendmsg", (_, (host, *_)):
+                self.check(host, event)
+            case "socket.getaddrinfo" | "socket.gethostbyname", (host, *_) if not is_address(host):
+                self.check(host, event)
+
+    def check(self, host: Any, event: str) -> None:
+        if not is_loopback(host):
+            raise NetworkRefusedError(f"{event} to {host!r}: tests must not reach beyond this machine")
+        if not self.loopback_allowed:
+            raise NetworkRefusedError(f"{event} to {host!r}: unit tests must not use the network, not even loopback")
+
+
+def is_address(host: Any) -> bool:
+    """Looking up an address, or nothing, as servers do before they listen, asks nobody."""
+    try:
+        ipaddress.ip_address(host or "::")
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: Any) -> bool:
+    """Whether a name or an address is this machine's own."""
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+guard = NetworkGuard()
+sys.addaudithook(guard)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test's folder is its suite, and its marker."""
+    for item in items:
+        for suite in ("unit", "functional", "e2e"):
+            if TESTS / suite in item.path.parents:
+                item.add_marker(suite)
+
+
+@pytest.fixture(autouse=True)
+def network_bounds(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Which bounds hold follows from the suite."""
+    guard.loopback_allowed = request.node.get_closest_marker("unit") is None
+    yield
+    guard.loopback_allowed = True
