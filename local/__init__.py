@@ -1,0 +1,1 @@
+"""An embedded AWS for laptops: the template deployed into moto, a queue poller, the demo."""

@@ -1,0 +1,156 @@
+"""The embedded AWS: moto in this process, with the template deployed."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Self
+from uuid import uuid4
+
+import boto3
+from botocore.config import Config
+from moto.moto_api._internal.models import moto_api_backend
+from moto.sns.models import sns_backends
+from moto.sqs.models import sqs_backends
+
+from . import ecr, sns, template
+from .server import Server
+from .sns import Notice
+
+__all__ = ["ACCOUNT_ID", "REGION", "EmbeddedAWS", "Function", "Notice"]
+
+ACCOUNT_ID = "123456789012"
+REGION = "us-east-1"
+STACK_NAME = "ecr-image-deletion"
+
+DEFAULT_PARAMETERS = {"RepositoryPattern": "*", "ScheduleExpression": "cron(0 4 * * ? *)"}
+"""What the stack is deployed with unless told otherwise: everything here may be deleted, and there is a schedule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What the poller needs to know of the deployed function."""
+
+    name: str
+    arn: str
+    timeout: int
+    """Seconds that one invocation may take."""
+    memory: int
+    """MB."""
+    batch_size: int
+    """Messages handed to it at a time."""
+
+
+class EmbeddedAWS:
+    """An AWS account of this process's own, as a context manager.
+
+    `parameters` are those of the template, beside DEFAULT_PARAMETERS. Port 0 means any free port. moto's state belongs
+    to the process, so one at a time.
+    """
+
+    def __init__(self, parameters: Mapping[str, str] | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.parameters = DEFAULT_PARAMETERS | dict(parameters or {})
+        self._host = host
+        self._port = port
+
+    def __enter__(self) -> Self:
+        ecr.install()
+        sns.install()
+        self._server = Server(self._host, self._port)
+        self.port = self._server.port
+        self.endpoint_url = f"http://{'127.0.0.1' if self._host == '0.0.0.0' else self._host}:{self.port}"  # noqa: S104
+        self.client = cache(self._client)
+        self._template = json.dumps(template.deployable())
+        try:
+            self.reset()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+        _forget_everything()
+
+    def reset(self) -> None:
+        """Forgets everything and deploys the stack again."""
+        _forget_everything()
+        cloudformation = self.client("cloudformation")
+        cloudformation.create_stack(
+            StackName=STACK_NAME,
+            TemplateBody=self._template,
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()],
+        )
+        [stack] = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"]
+        if stack["StackStatus"] != "CREATE_COMPLETE":
+            raise RuntimeError(f"the stack could not be deployed: {stack['StackStatus']}")
+        self.outputs: dict[str, str] = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+        resources = cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]
+        self.resources: dict[str, str] = {  # moto lists what a condition left out as an empty entry
+            r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources if "LogicalResourceId" in r
+        }
+        function = self.client("lambda").get_function_configuration(FunctionName=self.outputs["FunctionName"])
+        self.function = Function(
+            name=function["FunctionName"],
+            arn=function["FunctionArn"],
+            timeout=function["Timeout"],
+            memory=function["MemorySize"],
+            batch_size=template.batch_size(),
+        )
+        variables = function["Environment"]["Variables"]
+        self.environment: dict[str, str] = {name: str(value) for name, value in variables.items()} | {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_LAMBDA_FUNCTION_NAME": self.function.name,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.function.memory),
+        }
+
+    def notices(self) -> list[Notice]:
+        """All that was published to the failure topic, in order."""
+        return list(sns_backends[ACCOUNT_ID][REGION].published)
+
+    def messages(self, queue: str) -> list[str]:
+        """The bodies of the messages on a queue, by its logical name; they stay there, and are not received by this."""
+        return [message.body for message in self._queue(queue)._messages]  # noqa: SLF001  # those in flight too
+
+    def _queue(self, logical_name: str) -> Any:
+        return sqs_backends[ACCOUNT_ID][REGION].get_queue(self.resources[logical_name].rpartition("/")[2])
+
+    def images(self, repository: str) -> set[tuple[str, tuple[str, ...]]]:
+        """The digest and the sorted tags of each image of a repository, which must exist."""
+        details = self.client("ecr").describe_images(repositoryName=repository)["imageDetails"]
+        return {(image["imageDigest"], tuple(sorted(image.get("imageTags", [])))) for image in details}
+
+    def run_schedule(self, at: datetime | None = None) -> str:
+        """Does what EventBridge Scheduler does at that time (now, if none is given); returns the messageId."""
+        scheduler = self.client("scheduler")
+        schedule = scheduler.get_schedule(Name=self.resources["RequestSchedule"])
+        attributes = {
+            "schedule-arn": schedule["Arn"],
+            "scheduled-time": (at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "execution-id": str(uuid4()),
+            "attempt-number": "1",
+        }
+        body: str = schedule["Target"]["Input"]
+        for name, value in attributes.items():
+            body = body.replace(f"<aws.scheduler.{name}>", value)
+        sqs = self.client("sqs")
+        url = sqs.get_queue_url(QueueName=schedule["Target"]["Arn"].rpartition(":")[2])["QueueUrl"]
+        message_id: str = sqs.send_message(QueueUrl=url, MessageBody=body)["MessageId"]
+        return message_id
+
+    def _client(self, service: str) -> Any:
+        """A boto3 client that reaches this server only, with credentials that open nothing."""
+        session = boto3.Session("testing", "testing", region_name=REGION)
+        config = Config(proxies={}, retries={"total_max_attempts": 1}, max_pool_connections=50, read_timeout=30)
+        connect: Any = session.client  # typed for each service by its literal name
+        return connect(service, endpoint_url=self.endpoint_url, config=config)
+
+
+def _forget_everything() -> None:
+    moto_api_backend.reset()

@@ -1,0 +1,191 @@
+"""The main job as a stranger sees it: `python -m local.demo`."""
+
+import json
+import re
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from .aws import EmbeddedAWS
+from .images import push_image, push_samples
+from .poller import FakeLambdaContext, Handler, Poller, load_function
+from .runtime import isolate
+from .terminal import Terminal, short
+
+type Json = dict[str, Any]
+type Images = set[tuple[str, tuple[str, ...]]]
+
+ROOT = Path(__file__).resolve().parent.parent
+EVENTS = ROOT / "events"
+LOG = ROOT / ".local" / "demo.log"
+_UNTAGGED_LEFT = 3  # the two images of 1.1, and one that nothing names
+REPOSITORIES = ("ubuntu", "my-repository", "team/app")
+
+
+class Demo:
+    """One run of it, from the sample images to the notices. What it claims is checked at its end."""
+
+    def __init__(self, aws: EmbeddedAWS, function: Handler, terminal: Terminal) -> None:
+        self._aws = aws
+        self._function = function
+        self._terminal = terminal
+        self._poller = Poller(aws, function)
+
+    def run(self) -> bool:
+        """Whether everything came out as it claims."""
+        say = self._terminal
+        push_samples(self._aws.client("ecr"))
+        before = self._images()
+        say.heading("The images")
+        for repository in REPOSITORIES:
+            say.images(repository, before[repository])
+        say.heading("By hand: the function is invoked with a request")
+        self._by_hand("by-hand")
+        say.line()
+        self._by_hand("by-hand-shorthand")
+        say.line()
+        self._by_hand("by-hand-index")
+        say.heading("On the queue: each message is a request; one of these can never work")
+        bodies = [record["body"] for record in _event("sqs-batch")["Records"]]
+        self._send(*bodies)
+        self._poll("events/sqs-batch.json")
+        say.heading("On the bus: a rule sends the event to the queue")
+        self._put_event("eventbridge")
+        self._poll("events/eventbridge.json")
+        say.heading("On a schedule: EventBridge Scheduler sends its request to the queue")
+        self._aws.run_schedule()
+        self._poll("events/schedule.json, as template.yaml makes it")
+        say.heading("Twice: a queue may deliver a message again, after the tag was pushed again")
+        newest = self._twice()
+        self._show_results(before)
+        return self._check(before, newest, bodies[1])
+
+    def _by_hand(self, name: str) -> None:
+        request = _event(name)
+        self._terminal.line(f"  events/{name}.json", "bold")
+        self._terminal.paragraph(_readable(request), label="    request  ")
+        context = FakeLambdaContext(function_name=self._aws.function.name, invoked_function_arn=self._aws.function.arn)
+        answer = self._function(request, context)
+        for image_id in answer["imageIds"]:
+            self._tell_deleted(request["repositoryName"], image_id["imageDigest"], image_id.get("imageTag"))
+        for failure in answer["failures"]:
+            self._terminal.line(f"    failed   {failure['imageId']}: {failure['failureCode']}", "red")
+
+    def _send(self, *bodies: str) -> None:
+        for body in bodies:
+            self._aws.client("sqs").send_message(QueueUrl=self._aws.outputs["RequestQueueUrl"], MessageBody=body)
+
+    def _put_event(self, name: str) -> None:
+        event = _event(name)
+        entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
+        self._aws.client("events").put_events(Entries=[entry])
+
+    def _poll(self, title: str) -> None:
+        """Takes what is on the queue through the function, and tells what became of it."""
+        say = self._terminal
+        say.line(f"  {title}", "bold")
+        for body in self._aws.messages("RequestQueue"):
+            say.paragraph(_readable(json.loads(body)), label="    message  ")
+        before, notices = self._images(), len(self._aws.notices())
+        receives = [record["body"] for poll in self._poller.drain() for record in poll.event["Records"]]
+        after = self._images()
+        for repository in REPOSITORIES:
+            for digest, tags in sorted(before[repository] - after[repository], key=lambda image: image[1]):
+                self._tell_deleted(repository, digest, ", ".join(tags))
+        for notice in self._aws.notices()[notices:]:
+            say.line(f"    notice   {notice.subject}", "yellow")
+        for body in self._aws.messages("DeadLetterQueue"):
+            if times := receives.count(body):
+                say.line(f"    kept     in the dead-letter queue, after {times} receives: {body[:34]}...", "yellow")
+
+    def _twice(self) -> str:
+        """Deletes latest, pushes it again, and delivers the same message a second time; returns the new digest."""
+        say = self._terminal
+        request = {"repositoryName": "team/app", "imageIds": ["imageTag=latest"]}
+        say.paragraph(_readable(request), label="    message  ")
+        self._send(json.dumps(request))
+        before = self._images()["team/app"]
+        [poll] = self._poller.drain()
+        for digest, tags in before - self._images()["team/app"]:
+            self._tell_deleted("team/app", digest, ", ".join(tags))
+        newest = push_image(self._aws.client("ecr"), "team/app", tags=["latest"])
+        say.line(f"    pushed   {short(newest)}  team/app:latest", "cyan")
+        self._poller.duplicate(poll)
+        say.line(f"    again    message {poll.succeeded[0]}", "cyan")
+        if (newest, ("latest",)) in self._images()["team/app"]:
+            say.line(f"    kept     {short(newest)}  team/app:latest", "green")
+        else:
+            self._tell_deleted("team/app", newest, "latest")
+        return newest
+
+    def _tell_deleted(self, repository: str, digest: str, tag: str | None) -> None:
+        self._terminal.line(f"    deleted  {short(digest)}  {repository}{f':{tag}' if tag else ''}", "red")
+
+    def _show_results(self, before: dict[str, Images]) -> None:
+        after = self._images()
+        self._terminal.heading("The images afterwards")
+        for repository in REPOSITORIES:
+            left = {digest for digest, _ in after[repository]}
+            gone = {image for image in before[repository] if image[0] not in left}
+            self._terminal.images(repository, gone | after[repository], {digest for digest, _ in gone})
+        self._terminal.heading("The notices, as e-mail")
+        for notice in self._aws.notices():
+            self._terminal.mail(notice)
+
+    def _check(self, before: dict[str, Images], newest: str, rejected: str) -> bool:
+        after, notices = self._images(), self._aws.notices()
+        tags = {repository: {tag for _, tags in after[repository] for tag in tags} for repository in REPOSITORIES}
+        untagged = [digest for digest, tags in after["team/app"] if not tags]
+        claims = {
+            "precise is gone from ubuntu, and nothing else": before["ubuntu"] - after["ubuntu"]
+            == {image for image in before["ubuntu"] if image[1] == ("precise",)},
+            "prod and team1 are gone from my-repository, team2 is not": tags["my-repository"] == {"team2"},
+            "1.0, pr-1 to pr-4 and nightly are gone from team/app": tags["team/app"]
+            == {"1.1", "latest", "pr-5", "pr-6"},
+            "so are the two images of 1.0, but not those of 1.1": len(untagged) == _UNTAGGED_LEFT,
+            "latest is what was pushed between a message and its duplicate": (newest, ("latest",)) in after["team/app"],
+            "a rejected request was told once, and so was an image that was not found": sorted(
+                (notice.attributes["type"], *notice.attributes.get("failureCodes", [])) for notice in notices
+            )
+            == [("failure", "ImageNotFound"), ("rejection",)],
+            "the rejected request is a dead letter, as it was sent": self._aws.messages("DeadLetterQueue")
+            == [rejected],
+            "the queue is empty": self._aws.messages("RequestQueue") == [],
+        }
+        self._terminal.heading("Was it so?")
+        for claim, holds in claims.items():
+            self._terminal.line(f"  {'yes' if holds else 'NO '}  {claim}", "green" if holds else "red")
+        return all(claims.values())
+
+    def _images(self) -> dict[str, Images]:
+        return {repository: self._aws.images(repository) for repository in REPOSITORIES}
+
+
+def _event(name: str) -> Any:
+    return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+def _readable(message: Json) -> str:
+    """JSON with digests cut short; of an EventBridge envelope what matters here."""
+    if "detail" in message:
+        message = {key: message[key] for key in ("detail-type", "source", "id", "detail")}
+    return re.sub(r"sha256:\w{64}", lambda digest: short(digest[0]), json.dumps(message))
+
+
+def main() -> int:
+    """Runs the demo; the exit status is 0 if everything came out as it claims."""
+    isolate()
+    terminal = Terminal(sys.stdout)
+    terminal.line("Starting an AWS in this process, with template.yaml deployed ...", "dim")
+    LOG.parent.mkdir(exist_ok=True)
+    with LOG.open("w") as log, redirect_stdout(log), EmbeddedAWS() as aws:
+        as_claimed = Demo(aws, load_function(aws.environment), terminal).run()
+    entries = len(LOG.read_text().splitlines())
+    terminal.line()
+    terminal.line(f"The function's {entries} log entries and metrics are in {LOG.relative_to(ROOT)}.", "dim")
+    return 0 if as_claimed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

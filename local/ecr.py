@@ -1,0 +1,232 @@
+"""moto's ECR, corrected to behave as the real one does where images are pushed, looked up and deleted.
+
+What ECR does and moto 5.2 does not, all of it done here:
+
+- A call takes 1 to 100 image ids; a tag that is empty or longer than 300 characters fails the whole call.
+- A manifest's digest is the SHA-256 of its text, so an index and its children are told apart.
+- A tag that is pushed again leaves its former image untagged; an index needs its children to be there.
+- A manifest that an index references cannot be deleted, nor can its last tag be removed.
+- Digest and tag that belong to different images are a failure of their own.
+- An untagged image that was deleted by digest is in the answer.
+"""
+
+import hashlib
+import json
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import moto.ecr.urls
+from botocore.loaders import create_loader
+from botocore.model import ServiceModel
+from moto.core.exceptions import ServiceException
+from moto.ecr.exceptions import ImageAlreadyExistsException, InvalidParameterException
+from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
+
+type ImageId = dict[str, str]
+type Json = dict[str, Any]
+
+_MODEL = ServiceModel(create_loader().load_service_model("ecr", "service-2"))
+_REPOSITORY_NAME = _MODEL.shape_for("RepositoryName").metadata
+_IMAGE_IDS = _MODEL.shape_for("ImageIdentifierList").metadata
+_IMAGE_TAG = _MODEL.shape_for("ImageTag").metadata
+
+_DIGEST = re.compile(r"[a-zA-Z0-9-_+.]+:[a-fA-F0-9]{64}")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]*")
+
+
+class ReferencedImagesNotFoundException(ServiceException):
+    """An index names a manifest that is not in the repository."""
+
+    code = "ReferencedImagesNotFoundException"
+    message = "The manifest list is referencing an image that does not exist"
+
+
+class CorrectedECR(ECRBackend):
+    """One account's registry in one region."""
+
+    _url_module = moto.ecr.urls
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        super().__init__(region_name, account_id)
+        self._turn = threading.RLock()
+
+    def put_image(
+        self,
+        repository_name: str,
+        image_manifest: str,
+        image_tag: str | None,
+        image_manifest_mediatype: str | None = None,
+        digest: str | None = None,
+    ) -> Image:
+        """Pushes a manifest, or adds a tag to one that is there."""
+        with self._turn:
+            repository = self._get_repository(repository_name)
+            manifest = json.loads(image_manifest)
+            media_type = image_manifest_mediatype or manifest["mediaType"]
+            digest = digest or f"sha256:{hashlib.sha256(image_manifest.encode()).hexdigest()}"
+            if not all(_by_digest(repository, child) for child in _children(manifest)):
+                raise ReferencedImagesNotFoundException
+            if image_tag is not None:
+                self._resolve_image_tag_mutability(repository, image_tag)  # raises when the tag must stay where it is
+            image = _by_digest(repository, digest)
+            if image and (image_tag is None or image_tag in image.image_tags):
+                raise ImageAlreadyExistsException(
+                    repository_name=repository_name, registry_id=self.account_id, digest=digest, image_tag=image_tag
+                )
+            if image is None:
+                image = Image(self.account_id, None, image_manifest, repository_name, media_type, digest)
+                repository.images.append(image)
+            if image_tag is not None:
+                if former := _by_tag(repository, image_tag):
+                    _untag(former, image_tag)
+                image.update_tag(image_tag)
+            return image
+
+    def batch_get_image(
+        self, repository_name: str, registry_id: str | None = None, image_ids: list[ImageId] | None = None
+    ) -> Json:
+        """Looks up each id by itself; the answer names it by the tag that was asked for."""
+        with self._turn:
+            repository = self._get_repository(repository_name, registry_id)
+            _check_members(image_ids or [])
+            images: list[Json] = []
+            failures: list[Json] = []
+            for image_id in image_ids or []:
+                image = _find(repository, image_id)
+                if isinstance(image, Image):
+                    images.append({
+                        "registryId": repository.registry_id,
+                        "repositoryName": repository_name,
+                        "imageId": {**image_id, "imageDigest": image.image_digest},
+                        "imageManifest": image.image_manifest,
+                        "imageManifestMediaType": image.image_manifest_media_type,
+                    })  # fmt: skip
+                else:
+                    failures.append({"imageId": image_id, **image})
+            return {"images": images, "failures": failures}
+
+    def batch_delete_image(
+        self, repository_name: str, registry_id: str | None = None, image_ids: list[ImageId] | None = None
+    ) -> Json:
+        """Deletes what the ids name, one after the other; an id that is asked twice is one wish."""
+        _check_repository_name(repository_name)
+        _check_members(image_ids or [])
+        with self._turn:
+            repository = self._get_repository(repository_name, registry_id)
+            # As it is at the start of the call: deleting the index first in the same call does not help.
+            parents = _parents(repository.images)
+            answer: Json = {"imageIds": [], "failures": []}
+            for image_id in _distinct(image_ids or []):
+                image = _find(repository, image_id)
+                if not isinstance(image, Image):
+                    answer["failures"].append({"imageId": image_id, **image})
+                    continue
+                digest, tag = image.image_digest, image_id.get("imageTag")
+                goes = tag is None or image.image_tags == [tag]
+                if goes and (indexes := parents.get(digest)):
+                    reason = f"Requested image referenced by manifest list: [{', '.join(indexes)}]"
+                    answer["failures"].append(
+                        {"imageId": image_id, **_failure("ImageReferencedByManifestList", reason)}
+                    )
+                    continue
+                # Digest and tag together: whether ECR removes that tag or the whole image is not established. Here it
+                # is as by tag, which deletes less.
+                tags = [tag] if tag is not None else list(image.image_tags)
+                answer["imageIds"] += [{"imageDigest": digest, "imageTag": name} for name in tags] or [
+                    {"imageDigest": digest}
+                ]
+                if goes:
+                    repository.images.remove(image)
+                else:
+                    _untag(image, tag)
+            return answer
+
+
+def install() -> None:
+    """From now on moto answers for ECR with this backend; what it had before is forgotten."""
+    ecr_backends.reset()
+    ecr_backends.clear()
+    ecr_backends.backend = CorrectedECR
+
+
+def _find(repository: Repository, image_id: ImageId) -> Image | Json:
+    """The image that an id names, or the failure that ECR has for it."""
+    digest, tag = image_id.get("imageDigest"), image_id.get("imageTag")
+    if digest is None and tag is None:
+        return _failure("MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null")
+    if digest is not None and not _DIGEST.fullmatch(digest):
+        reason = "image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"
+        return _failure("InvalidImageDigest", f"Invalid request parameters: {reason}")
+    if tag is not None and not _TAG.fullmatch(tag):
+        return _failure(
+            "InvalidImageTag", f"Invalid request parameters: image tag should satisfy the regex '{_TAG.pattern}'"
+        )
+    image = _by_tag(repository, tag) if tag is not None else _by_digest(repository, str(digest))
+    if image is None:
+        return _failure("ImageNotFound", "Requested image not found")
+    if digest is not None and digest != image.image_digest:
+        return _failure("ImageTagDoesNotMatchDigest", "Requested image tag does not match the image digest")
+    return image
+
+
+def _failure(code: str, reason: str) -> Json:
+    return {"failureCode": code, "failureReason": reason}
+
+
+def _by_digest(repository: Repository, digest: str) -> Image | None:
+    return next((image for image in repository.images if image.image_digest == digest), None)
+
+
+def _by_tag(repository: Repository, tag: str) -> Image | None:
+    return next((image for image in repository.images if tag in image.image_tags), None)
+
+
+def _untag(image: Image, tag: str | None) -> None:
+    image.image_tags.remove(tag)
+    image.image_tag = image.image_tags[-1] if image.image_tags else None
+
+
+def _children(manifest: Json) -> list[str]:
+    """The digests that an index or manifest list names; none for an image."""
+    return [child["digest"] for child in manifest.get("manifests", [])]
+
+
+def _parents(images: Iterable[Image]) -> dict[str, list[str]]:
+    """For each digest the indexes that name it."""
+    parents: defaultdict[str, list[str]] = defaultdict(list)
+    for image in images:
+        for child in _children(json.loads(image.image_manifest)):
+            parents[child].append(image.image_digest)
+    return parents
+
+
+def _distinct(image_ids: Sequence[ImageId]) -> list[ImageId]:
+    return [image_id for i, image_id in enumerate(image_ids) if image_id not in image_ids[:i]]
+
+
+def _check_repository_name(name: str) -> None:
+    if not re.fullmatch(_REPOSITORY_NAME["pattern"], name):
+        _refuse("repositoryName", f"must satisfy regular expression '{_REPOSITORY_NAME['pattern']}'")
+    _check_length("repositoryName", len(name), _REPOSITORY_NAME)
+
+
+def _check_members(image_ids: Sequence[ImageId]) -> None:
+    """One bad member costs the others theirs."""
+    _check_length("imageIds", len(image_ids), _IMAGE_IDS)
+    for i, image_id in enumerate(image_ids, 1):
+        if "imageTag" in image_id:
+            _check_length(f"imageIds.{i}.member.imageTag", len(image_id["imageTag"]), _IMAGE_TAG)
+
+
+def _check_length(name: str, length: int, limits: Json) -> None:
+    if length < limits["min"]:
+        _refuse(name, f"Member must have length greater than or equal to {limits['min']}")
+    if length > limits["max"]:
+        _refuse(name, f"Member must have length less than or equal to {limits['max']}")
+
+
+def _refuse(name: str, constraint: str) -> None:
+    raise InvalidParameterException(f"Invalid parameter at '{name}' failed to satisfy constraint: '{constraint}'")

@@ -1,0 +1,77 @@
+"""Images for repositories of the embedded AWS: how to push some, and the samples of the demo."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+type Json = dict[str, Any]
+
+_IMAGE = "application/vnd.oci.image.manifest.v1+json"
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_ARCHITECTURES = ("amd64", "arm64", "s390x", "ppc64le", "riscv64")
+
+
+def push_image(ecr: Any, repository: str, *, tags: Sequence[str] = (), content: str | None = None) -> str:
+    """Pushes an image with any number of tags, also none, and returns its digest.
+
+    Its content is its own, unless `content` names it: the same content has the same digest.
+    """
+    layer = (content or str(uuid4())).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": _IMAGE,
+        "config": _descriptor("application/vnd.oci.image.config.v1+json", b"config of " + layer),
+        "layers": [_descriptor("application/vnd.oci.image.layer.v1.tar+gzip", layer)],
+    }
+    return _put(ecr, repository, manifest, tags)
+
+
+def push_index(ecr: Any, repository: str, children: Sequence[str], *, tags: Sequence[str] = ()) -> str:
+    """Pushes an index of manifests that are in the repository, images or indexes, and returns its digest."""
+    manifests = []
+    for digest, architecture in zip(children, itertools.cycle(_ARCHITECTURES), strict=False):
+        [child] = ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])["images"]
+        manifests.append({
+            "mediaType": child["imageManifestMediaType"],
+            "digest": digest,
+            "size": len(child["imageManifest"]),
+            "platform": {"os": "linux", "architecture": architecture},
+        })  # fmt: skip
+    return _put(ecr, repository, {"schemaVersion": 2, "mediaType": _INDEX, "manifests": manifests}, tags)
+
+
+def push_samples(ecr: Any) -> None:
+    """The images that the requests in events/ name, and others that must stay. Their digests are always the same."""
+    for repository, images in _SAMPLES.items():
+        ecr.create_repository(repositoryName=repository)
+        for tags in images:
+            push_image(ecr, repository, tags=tags, content=f"{repository} {' '.join(tags)}")
+    for version in ("1.0", "1.1"):
+        children = [push_image(ecr, "team/app", content=f"team/app {version} {name}") for name in _ARCHITECTURES[:2]]
+        push_index(ecr, "team/app", children, tags=[version])
+
+
+_SAMPLES: dict[str, list[list[str]]] = {
+    "ubuntu": [["precise"], ["trusty", "14.04"], ["xenial", "16.04", "latest"]],
+    "my-repository": [["prod"], ["team1"], ["team2"]],
+    "team/app": [["latest"], ["nightly"], *([f"pr-{number}"] for number in range(1, 7)), []],
+}
+"""The tags of each image; one image has none."""
+
+
+def _put(ecr: Any, repository: str, manifest: Json, tags: Sequence[str]) -> str:
+    text = json.dumps(manifest)
+    images = [
+        ecr.put_image(repositoryName=repository, imageManifest=text, **tagged)["image"]
+        for tagged in [{"imageTag": tag} for tag in tags] or [{}]
+    ]
+    digest: str = images[0]["imageId"]["imageDigest"]
+    return digest
+
+
+def _descriptor(media_type: str, content: bytes) -> Json:
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return {"mediaType": media_type, "digest": digest, "size": len(content)}

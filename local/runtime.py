@@ -1,0 +1,61 @@
+"""What Lambda's runtime gives the function: its environment, its context, and the import of its handler."""
+
+import importlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+type Handler = Callable[[Any, Any], Any]
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+
+
+@dataclass
+class FakeLambdaContext:
+    """The context of one invocation. It begins when this is made, and ends `timeout` seconds later."""
+
+    aws_request_id: str = field(default_factory=lambda: str(uuid4()))
+    function_name: str = "DeletionFunction"
+    memory_limit_in_mb: int = 1024
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:DeletionFunction"
+    timeout: float = 120
+    function_version: str = "$LATEST"
+    log_group_name: str = "/aws/lambda/ecr-image-deletion"
+    log_stream_name: str = "embedded"
+
+    def __post_init__(self) -> None:
+        self._end = time.monotonic() + self.timeout
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda would end the invocation; 0 when it is over."""
+        return max(0, int((self._end - time.monotonic()) * 1000))
+
+
+def isolate(environment: Mapping[str, str] | None = None) -> None:
+    """Rids this process of what points at a person's account, configuration or proxy; then sets `environment`."""
+    for name in list(os.environ):
+        if name.upper().startswith(("AWS_", "BOTO_", "POWERTOOLS_")) or name.upper().endswith("_PROXY"):
+            del os.environ[name]
+    os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, **(environment or {})}
+
+
+def load_function(environment: Mapping[str, str]) -> Handler:
+    """Imports the handler as a new copy of the function would, with this environment and no other AWS variables.
+
+    Its logs go to what is sys.stdout now.
+    """
+    isolate(environment)
+    if str(SOURCE) not in sys.path:
+        sys.path.insert(0, str(SOURCE))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "handler"]:
+        del sys.modules[name]
+    # Powertools keeps its logger, and with it the stream of the copy before.
+    logging.Logger.manager.loggerDict.pop(environment.get("POWERTOOLS_SERVICE_NAME", ""), None)
+    handler: Handler = importlib.import_module("handler.app").lambda_handler
+    return handler

@@ -1,0 +1,55 @@
+"""moto over HTTP, in this process."""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+type Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+# ECR has a lock of its own; a consumer that waits for messages must not keep others from sending them.
+_SIDE_BY_SIDE = ("AmazonEC2ContainerRegistry", "AmazonSQS.ReceiveMessage")
+
+
+class Server:
+    """Serves moto until `stop`. Port 0 means any free one; `port` tells which.
+
+    One call at a time, for moto's DynamoDB and SQS are not made for calls side by side: a conditional write would not
+    be one, and messages could get lost.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        application = _OneAtATime(DomainDispatcherApplication(create_backend_app))
+        self._server = make_server(host, port, application, threaded=True, request_handler=_QuietHandler)
+        self.port: int = self._server.server_port
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="moto", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns when the port is free again."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _OneAtATime:
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._turn = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ.get("HTTP_X_AMZ_TARGET", "").startswith(_SIDE_BY_SIDE):
+            return self._application(environ, start_response)
+        with self._turn:
+            return self._application(environ, start_response)
+
+
+class _QuietHandler(MotoRequestHandler):
+    disable_nagle_algorithm = True  # or each answer's body waits up to 40 ms for the acknowledgement of its headers
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing: what was asked is told by those who asked."""
