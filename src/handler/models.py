@@ -71,7 +71,9 @@ class ImageId:
             )
         if self.digest is not None and not _DIGEST.fullmatch(self.digest):
             return ImageFailure(
-                self, "InvalidImageDigest", "Invalid request parameters: an image digest is sha256: and 64 hex digits"
+                self,
+                "InvalidImageDigest",
+                "Invalid request parameters: image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'",
             )
         if self.tag is not None and not _TAG.fullmatch(self.tag):
             return ImageFailure(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
 type Json = dict[str, Any]
@@ -238,4 +239,4 @@ class _Raw(io.BytesIO):
 
 
 def _response(status: int, body: str) -> AWSResponse:
-    return AWSResponse("http://loopback", status, {}, _Raw(body.encode()))
+    return AWSResponse("http://loopback", status, HTTPHeaders(), _Raw(body.encode()))

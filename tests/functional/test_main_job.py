@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 
 from local.aws import EmbeddedAWS
 from local.images import push_image, push_index
@@ -102,7 +103,7 @@ def test_a_throttled_request_goes_on_where_it_stopped(
     passes = itertools.count(1)
 
     def throttle(request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
-        return None if next(passes) <= 2 else AWSResponse(request.url, 400, {}, Throttled())
+        return None if next(passes) <= 2 else AWSResponse(request.url, 400, HTTPHeaders(), Throttled())
 
     ecr_events.register("before-send.ecr.BatchDeleteImage", throttle)
     first = poller.poll()
