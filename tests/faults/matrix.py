@@ -10,11 +10,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 from unittest import mock
 
+from tests.faults.queue import RECEIVES, Invoke, Queue
 from tests.faults.world import FAULTS, Fault, Json, World
 
 SERVICES = ("ecr", "dynamodb", "sns")
@@ -22,8 +22,6 @@ MOMENTS = ("first", "middle", "last", "always", "for good")
 """Which calls of the first delivery fail; for good, those of every delivery do."""
 SIZES = (1, 100, 101, 1000)
 BATCHES = (1, 10)
-RECEIVES = 5
-"""As the template's redrive policy has it."""
 ENVIRONMENT = {
     "IDEMPOTENCY_TABLE": "steps",
     "FAILURE_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:failures",
@@ -69,43 +67,21 @@ class Context:
         return 120_000
 
 
-@dataclass
-class Queue:
-    """The request queue, with its redrive policy, as Lambda's poller and SQS work it."""
-
-    bodies: dict[str, str]
-    receives: Counter[str] = field(default_factory=Counter)
-    dead: dict[str, str] = field(default_factory=dict)
-
-    def deliver(self, handler: Any) -> None:
-        """One batch of all that waits; what failed stays, or is dead after its last receive."""
-        self.receives.update(list(self.bodies))
-        records = [
-            {"messageId": key, "body": body, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:::requests"}
-            for key, body in self.bodies.items()
-        ]
-        answer = handler({"Records": records}, Context())
-        failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
-        for key in list(self.bodies):
-            if key not in failed:
-                del self.bodies[key]
-            elif self.receives[key] == RECEIVES:
-                self.dead[key] = self.bodies.pop(key)
-
-
 @contextlib.contextmanager
-def function(world: World) -> Iterator[Any]:
-    """The function, freshly started, with the world behind its clients; nobody waits and nobody logs."""
+def function(world: World) -> Iterator[Invoke]:
+    """The function, freshly started, with the world behind its clients; nobody logs, and nobody waits."""
     with (
         mock.patch.dict(os.environ, ENVIRONMENT),
         mock.patch("time.sleep"),
+        # Where botocore holds itself back while it is throttled; the load test lets it.
+        mock.patch("botocore.retries.bucket.TokenBucket.acquire"),
         contextlib.redirect_stdout(io.StringIO()),
     ):
         for name in [name for name in sys.modules if name.partition(".")[0] == "handler"]:
             del sys.modules[name]
         app = importlib.import_module("handler.app")
         world.serve(app.ecr, app.dynamodb, app.sns)
-        yield app.lambda_handler
+        yield lambda event: app.lambda_handler(event, Context())
 
 
 def requests(case: Case) -> dict[str, list[str]]:

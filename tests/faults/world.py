@@ -111,6 +111,10 @@ class World:
 
     def _answer(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
         _, service, operation = event_name.split(".")
+        return self.answer(service, operation, request.body, request.url)
+
+    def answer(self, service: str, operation: str, body: Any, url: str) -> AWSResponse:
+        """One call, with the fault that is due, if any; raises botocore's errors where no answer comes."""
         with self._lock:
             number = self.calls[service]
             self.calls[service] += 1
@@ -118,29 +122,29 @@ class World:
         kind = fault.kind if fault and fault.service == service and fault.strikes(number) else None
         match kind:
             case "refused":
-                raise EndpointConnectionError(endpoint_url=request.url)
+                raise EndpointConnectionError(endpoint_url=url)
             case "timed out":
-                raise ReadTimeoutError(endpoint_url=request.url)
+                raise ReadTimeoutError(endpoint_url=url)
             case "cut before":
-                raise ConnectionClosedError(endpoint_url=request.url)
+                raise ConnectionClosedError(endpoint_url=url)
             case "throttled":
-                return _response(400, json.dumps({"__type": "ThrottlingException", "message": "Rate exceeded"}))
+                return response(400, json.dumps({"__type": "ThrottlingException", "message": "Rate exceeded"}))
             case "5xx":
-                return _response(500, json.dumps({"__type": "ServerException", "message": "Internal failure"}))
+                return response(500, json.dumps({"__type": "ServerException", "message": "Internal failure"}))
             case "slow":
                 time.sleep(0.02)
         with self._lock:
-            answer = self._serve(operation, request.body)
+            answer = self._serve(operation, body)
         if kind == "cut after":
-            raise ConnectionClosedError(endpoint_url=request.url)
+            raise ConnectionClosedError(endpoint_url=url)
         return answer
 
     def _serve(self, operation: str, body: Any) -> AWSResponse:
         if operation == "Publish":
-            form = dict(urllib.parse.parse_qsl(body))
+            form = dict(urllib.parse.parse_qsl(body.decode() if isinstance(body, bytes) else body))
             self.notices.append(json.loads(json.loads(form["Message"])["default"]))
             result = f"<PublishResult><MessageId>{len(self.notices)}</MessageId></PublishResult>"
-            return _response(200, f"<PublishResponse>{result}</PublishResponse>")
+            return response(200, f"<PublishResponse>{result}</PublishResponse>")
         operations: dict[str, Callable[[Json], Json]] = {
             "BatchDeleteImage": self._batch_delete_image,
             "BatchGetImage": self._batch_get_image,
@@ -149,9 +153,9 @@ class World:
             "DeleteItem": self._delete_item,
         }
         try:
-            return _response(200, json.dumps(operations[operation](json.loads(body))))
+            return response(200, json.dumps(operations[operation](json.loads(body))))
         except ServiceError as error:
-            return _response(error.status, json.dumps(error.body))
+            return response(error.status, json.dumps(error.body))
 
     def _named(self, repository: str, image_id: dict[str, str]) -> str | None:
         """The digest of the image that an id names."""
@@ -238,5 +242,6 @@ class _Raw(io.BytesIO):
         yield self.read()
 
 
-def _response(status: int, body: str) -> AWSResponse:
+def response(status: int, body: str) -> AWSResponse:
+    """An answer as botocore takes it from its HTTP layer."""
     return AWSResponse("http://loopback", status, HTTPHeaders(), _Raw(body.encode()))
