@@ -1,7 +1,7 @@
 """Polls the request queue as Lambda's event source mapping does."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -57,8 +57,8 @@ class Poller:
         ).get("Messages", [])
         return self.deliver({"Records": [self._record(message) for message in received]}) if received else None
 
-    def deliver(self, event: Json) -> Poll:
-        """Invokes the function with an SQS event, and deletes what did not fail."""
+    def deliver(self, event: Json, receipts: Mapping[str, str] | None = None) -> Poll:
+        """Invokes the function with an SQS event, and deletes what did not fail, by the event's receipts or these."""
         context = FakeLambdaContext(
             function_name=self._aws.function.name,
             invoked_function_arn=self._aws.function.arn,
@@ -71,7 +71,7 @@ class Poller:
             answer = json.loads(json.dumps(self._function(json.loads(json.dumps(event)), context)))
         except Exception as raised:  # noqa: BLE001  # whatever it is, all the batch has failed
             error = raised
-        receipts = {record["messageId"]: record["receiptHandle"] for record in event["Records"]}
+        receipts = receipts or _receipts(event)
         failed = tuple(receipts) if error else failed_ids(answer, list(receipts))
         succeeded = tuple(message_id for message_id in receipts if message_id not in failed)
         if succeeded:
@@ -90,7 +90,7 @@ class Poller:
             record["attributes"]["ApproximateReceiveCount"] = str(
                 int(record["attributes"]["ApproximateReceiveCount"]) + 1
             )
-        return self.deliver(event)
+        return self.deliver(event, _receipts(poll.event))
 
     def redeliver(self) -> int:
         """Lets the visibility time-out of what failed be over now; returns of how many messages."""
@@ -129,6 +129,10 @@ class Poller:
             "eventSourceARN": self._arn,
             "awsRegion": REGION,
         }
+
+
+def _receipts(event: Json) -> dict[str, str]:
+    return {record["messageId"]: record["receiptHandle"] for record in event["Records"]}
 
 
 def failed_ids(answer: Any, message_ids: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from .aws import REGION, EmbeddedAWS
+from .aws import ACCOUNT_ID, REGION, EmbeddedAWS
 from .images import push_samples
 from .poller import Poll, Poller, load_function
 from .runtime import isolate
@@ -84,6 +84,7 @@ def write_environment(aws: EmbeddedAWS) -> None:
     [(logical_id, function)] = ((k, r) for k, r in resources.items() if r["Type"] == "AWS::Lambda::Function")
     variables = {name: aws.environment[name] for name in function["Properties"]["Environment"]["Variables"]}
     variables["AWS_ENDPOINT_URL"] = f"http://host.docker.internal:{aws.port}"
+    variables["FOREIGN_REGISTRY_IDS"] = ACCOUNT_ID  # SAM's function believes to live in another account
     ENVIRONMENT.write_text(json.dumps({logical_id: variables}, indent=2) + "\n")
 
 
