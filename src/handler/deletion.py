@@ -86,7 +86,7 @@ def carry_out(
 
     Raises OutOfTimeError, or what `delete_chunk` raised, where a redelivery must go on.
     """
-    failed = {failure.image_id: failure for image_id in request.image_ids if (failure := image_id.malformed())}
+    failed = {image_id: failure for image_id in request.image_ids if (failure := image_id.malformed())}
     pending = [image_id for image_id in request.image_ids if image_id not in failed]
     deleted: list[ImageId] = []
     omitted, replayed, delay = 0, True, 0.0
@@ -107,7 +107,7 @@ def carry_out(
                 "chunk done",
                 extra={"step": f"{sweep}/{i}", "failed": len(outcome.failures), "replayed": outcome.replayed},
             )
-        tries.update(pending)
+        tries.update(i for i in pending if i in failed and failed[i].code in _TRANSIENT)
         passing = [i for i, f in failed.items() if f.code in _TRANSIENT and tries[i] < TRANSIENT_TRIES]
         blocked = [i for i, f in failed.items() if f.code == _BLOCKED and refused < len(pending)]
         delay = max((2.0 ** (tries[image_id] - 1) for image_id in passing), default=0.0)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import string
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,7 +119,8 @@ def _image_id(value: "str | ImageIdentifierTypeDef") -> ImageId:
 
 
 def _unquoted(member: str) -> str:
-    return member[1:-1] if member[:1] in ("'", '"') else member.strip()
+    """A value as the CLI's own parser reads it."""
+    return member[1:-1] if member[:1] in ("'", '"') else member.lstrip(string.whitespace).rstrip()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Json:

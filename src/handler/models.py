@@ -15,7 +15,8 @@ type Json = dict[str, Any]
 # ECR answers a digest of another form, or a tag of another alphabet, with a failure of its own; a tag that is empty or
 # longer than the API's 300 characters fails the whole call, and so costs the other ids theirs.
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,299}")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,299}")
+_SHOWN_CHARACTERS = 1_000
 
 ANSWER_BYTES = 6_000_000
 """What the function may answer: Lambda's limit is 6,291,556 bytes for a synchronous response."""
@@ -66,23 +67,24 @@ class ImageId:
     def malformed(self) -> "ImageFailure | None":
         """The failure ECR has for an id that can name no image; None when it can."""
         if self.digest is None and self.tag is None:
-            return ImageFailure(
-                self, "MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null"
-            )
-        if self.digest is not None and not _DIGEST.fullmatch(self.digest):
-            return ImageFailure(
-                self,
+            code, problem = "MissingDigestAndTag", "both tag and digest cannot be null"
+        elif self.digest is not None and not _DIGEST.fullmatch(self.digest):
+            code, problem = (
                 "InvalidImageDigest",
-                "Invalid request parameters: image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'",
+                "image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'",
             )
-        if self.tag is not None and not _TAG.fullmatch(self.tag):
-            return ImageFailure(
-                self,
-                "InvalidImageTag",
-                "Invalid request parameters: an image tag is 1 to 300 letters, digits, '_', '.' and '-', "
-                "and begins with neither '.' nor '-'",
-            )
-        return None
+        elif self.tag is not None and not _TAG.fullmatch(self.tag):
+            code, problem = "InvalidImageTag", f"image tag should satisfy the regex '{_TAG.pattern}'"
+        else:
+            return None
+        return ImageFailure(
+            ImageId(_shown(self.digest), _shown(self.tag)), code, f"Invalid request parameters: {problem}"
+        )
+
+
+def _shown(text: str | None) -> str | None:
+    """As much of a name as may stand in an answer, a log entry or a notice; what is cut is still no image's name."""
+    return text if text is None or len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 
 def names(image_ids: Iterable[ImageId]) -> set[ImageId]:

@@ -54,10 +54,11 @@ _DOUBT = (
     "; an earlier try may have deleted it: that try's answer was lost, so this one cannot tell whether the image was "
     "there"
 )
-_PUSHED_AGAIN = (
-    "The tag was pushed again after an earlier try of this request, which may have deleted the image it named then; "
-    "the image it names now was left alone. To delete that one too, send a new request"
-)
+_PUSHED_AGAIN: "ImageFailureTypeDef" = {
+    "failureCode": "ImageTagPushedAgain",  # type: ignore[typeddict-item]
+    "failureReason": "The tag was pushed again after an earlier try of this request, which may have deleted the image "
+    "it named then; the image it names now was left alone. To delete that one too, send a new request",
+}
 
 
 def never_ask_twice_unseen(ecr: "ECRClient") -> None:
@@ -133,11 +134,11 @@ def _left_alone(ecr: "ECRClient", scope: Any, image_ids: Sequence[ImageId], begu
         details = ecr.describe_images(**scope, imageIds=[{"imageDigest": d} for d in digests])["imageDetails"]
     # ECR tells whole seconds, and its clock is not ours: a push in the second before counts as one after.
     recent = {detail["imageDigest"] for detail in details if detail["imagePushedAt"].timestamp() >= begun - 1}
-    refused = {tag: ("ImageTagPushedAgain", _PUSHED_AGAIN) for tag, digest in digest_of.items() if digest in recent}
+    told = {tag: _PUSHED_AGAIN for tag, digest in digest_of.items() if digest in recent}
     for failure in answer.get("failures", []):
-        if failure["failureCode"] != "ImageNotFound":
-            refused[failure["imageId"]["imageTag"]] = (failure["failureCode"], failure["failureReason"])
-    return [ImageFailure(i, *refused[i.tag]) for i in image_ids if i.tag is not None and i.tag in refused]
+        if failure.get("failureCode") != "ImageNotFound":
+            told[failure.get("imageId", {}).get("imageTag", "")] = failure
+    return [_failure(image_id, told[image_id.tag]) for image_id in image_ids if image_id.tag in told]
 
 
 def _account(
@@ -155,19 +156,25 @@ def _account(
     gone = [ImageId.from_json(entry) for entry in response.get("imageIds", [])]
     told = {ImageId.from_json(failure.get("imageId", {})): failure for failure in response.get("failures", [])}
     names_gone = names(gone)
+    gone_untagged = {image_id for image_id in gone if image_id.tag is None}
     for image_id in asked:
+        # ECR may name an id that was asked by digest and tag by one of them alone.
+        by_digest, by_tag = ImageId(digest=image_id.digest), ImageId(tag=image_id.tag)
         failure = told.get(image_id)
         if failure is None:
-            if image_id in names_gone:
+            if image_id in names_gone or by_digest in gone_untagged:
                 continue
-            # ECR may name an id that was asked by digest and tag by one of them alone.
-            failure = told.get(ImageId(digest=image_id.digest)) or told.get(ImageId(tag=image_id.tag)) or _NO_ANSWER
-        code, reason = failure.get("failureCode", "Unknown"), failure.get("failureReason", "ECR gave no reason")
-        if code == "ImageNotFound" and doubt:
-            reason += _DOUBT
-        failures.append(ImageFailure(image_id, _plain(code, _CODE_CHARACTERS), _plain(reason, _REASON_CHARACTERS)))
+            failure = told.get(by_digest) or told.get(by_tag) or _NO_ANSWER
+        failures.append(_failure(image_id, failure, doubt=doubt))
     kept = _fitting(gone, asked, failures)
     return ChunkOutcome(tuple(kept), tuple(failures), omitted=len(gone) - len(kept))
+
+
+def _failure(image_id: ImageId, told: "ImageFailureTypeDef", *, doubt: bool = False) -> ImageFailure:
+    code, reason = told.get("failureCode", "Unknown"), told.get("failureReason", "ECR gave no reason")
+    if doubt and code == "ImageNotFound":
+        reason += _DOUBT
+    return ImageFailure(image_id, _plain(code, _CODE_CHARACTERS), _plain(reason, _REASON_CHARACTERS))
 
 
 def _fitting(gone: list[ImageId], asked: Sequence[ImageId], failures: list[ImageFailure]) -> list[ImageId]:

@@ -37,7 +37,7 @@ class Settings:
             raise SettingsError(
                 f"environment variable MAX_CONCURRENT_CALLS must be a whole number from 1, not {calls!r}"
             )
-        foreign = tuple(filter(None, env.get("FOREIGN_REGISTRY_IDS", "").split(",")))
+        foreign = tuple(filter(None, map(str.strip, env.get("FOREIGN_REGISTRY_IDS", "").split(","))))
         return cls(table, topic, int(calls), foreign)
 
     def client_config(self) -> Config:

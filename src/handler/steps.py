@@ -86,8 +86,15 @@ class StepStore(DynamoDBPersistenceLayer):
             existing = self._item_to_data_record(error.response["Item"])  # type: ignore[typeddict-item]  # not in the stubs
             self._validate_payload(data_payload=data_record, stored_data_record=existing)
             raise IdempotencyItemAlreadyExistsError(old_data_record=existing) from error
-        old = answer.get("Attributes", {})
-        begun.set(float(old[_BEGUN]["N"]) if old.get(self.status_attr) == {"S": data_record.status} else None)
+        begun.set(self._first_try(answer.get("Attributes", {}), now))
+
+    def _first_try(self, old: dict[str, Any], now: float) -> float | None:
+        """When an unfinished step that is still remembered was first begun."""
+        if old.get(self.status_attr) != {"S": "INPROGRESS"} or float(old[self.expiry_attr]["N"]) < now:
+            return None
+        first, last = float(old[_BEGUN]["N"]), float(old[self.expiry_attr]["N"]) - REMEMBERED_SECONDS
+        # A time from before all that is remembered was left behind by an earlier request under the same key.
+        return first if first > now - REMEMBERED_SECONDS else last
 
     def delete_record(self, data: Any, exception: Exception) -> None:
         _nothing_done.set(isinstance(exception, NotNowError) and begun.get() is None)

@@ -123,7 +123,7 @@ def cli(aws: EmbeddedAWS, repository: str, image_ids: list[str]) -> Answer:
 
 def run(aws: EmbeddedAWS, *arguments: str) -> Answer:
     """The command with these arguments, pointed at the embedded AWS."""
-    command = [CLI, "--endpoint-url", aws.endpoint_url, "ecr", "batch-delete-image", *arguments]
+    command = [str(CLI), "--endpoint-url", aws.endpoint_url, "ecr", "batch-delete-image", *arguments]
     printed = subprocess.run(command, env=os.environ, capture_output=True, check=True, text=True, timeout=60).stdout
     answer: Answer = json.loads(printed)
     return answer

@@ -1,0 +1,52 @@
+"""The import rule: data flows one way, and only app knows every room."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+HANDLER = Path(__file__).parents[2] / "src" / "handler"
+ROOMS = {path.stem for path in HANDLER.glob("*.py")} - {"__init__"}
+ALLOWED: dict[str, set[str]] = {"models": set(), "settings": set(), "app": ROOMS - {"app"}}
+MIDDLE: set[str] = {"models"}
+
+
+def imports(source: str) -> set[str]:
+    """The rooms that a room imports, also where it does so for its types alone."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.ImportFrom(module=None | "handler", names=aliases):
+                found |= {alias.name for alias in aliases}
+            case ast.ImportFrom(module=str(module)) if node.level or module.startswith("handler."):
+                found.add(module.removeprefix("handler."))
+            case ast.Import(names=aliases):
+                found |= {a.name.removeprefix("handler.") for a in aliases if a.name.startswith("handler")}
+    return found
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_imports_only_what_stands_before_it(room: str) -> None:
+    """Models and settings import none of ours, the middle rooms models alone, never each other."""
+    assert imports((HANDLER / f"{room}.py").read_text()) <= ALLOWED.get(room, MIDDLE)
+
+
+def test_app_imports_every_room() -> None:
+    """No room is left that nobody uses."""
+    assert imports((HANDLER / "app.py").read_text()) == ALLOWED["app"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from . import registry",
+        "from .registry import delete_images",
+        "from handler import registry",
+        "from handler.registry import delete_images",
+        "import handler.registry",
+        "def late():\n    from . import registry",
+    ],
+)
+def test_every_spelling_of_an_import_is_seen(line: str) -> None:
+    """The rule cannot be evaded by another way to write an import."""
+    assert imports(line) == {"registry"}

@@ -1,0 +1,53 @@
+"""The environment, read once."""
+
+from typing import Any
+
+import pytest
+
+from handler.settings import Settings, SettingsError
+
+ENV = {"IDEMPOTENCY_TABLE": "steps", "FAILURE_TOPIC_ARN": "arn:aws:sns:::notices", "MAX_CONCURRENT_CALLS": "12"}
+
+
+def test_settings_are_what_the_environment_says() -> None:
+    """Each under its own name, numbers as numbers; no other registry unless one is named."""
+    assert Settings.from_env(ENV) == Settings("steps", "arn:aws:sns:::notices", 12, ())
+
+
+def test_one_call_at_a_time_is_enough() -> None:
+    """The least there can be."""
+    assert Settings.from_env(ENV | {"MAX_CONCURRENT_CALLS": "1"}).max_concurrent_calls == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", ()), ("111111111111", ("111111111111",)), ("111111111111,222222222222", ("111111111111", "222222222222"))],
+)
+def test_foreign_registries_are_a_list(text: str, expected: tuple[str, ...]) -> None:
+    """As CloudFormation writes one: with commas, and empty for none."""
+    assert Settings.from_env(ENV | {"FOREIGN_REGISTRY_IDS": text}).foreign_registry_ids == expected
+
+
+@pytest.mark.parametrize("name", ENV)
+def test_a_missing_variable_is_named(name: str) -> None:
+    """With the place to mend it."""
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env({key: value for key, value in ENV.items() if key != name})
+    assert str(error.value) == f"environment variable {name} is not set; template.yaml sets it"
+
+
+@pytest.mark.parametrize("calls", ["0", "-1", "", "many", "1.5", " 5"])
+def test_a_number_of_calls_that_is_none_is_refused(calls: str) -> None:
+    """At the start of the function, not at its first chunk."""
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env(ENV | {"MAX_CONCURRENT_CALLS": calls})
+    assert str(error.value) == f"environment variable MAX_CONCURRENT_CALLS must be a whole number from 1, not {calls!r}"
+
+
+def test_clients_give_up_long_before_the_function_must() -> None:
+    """Retries and time-outs are set, for botocore's own outlive most functions; each call has its connection."""
+    settings = Settings.from_env(ENV)
+    config: Any = settings.client_config()
+    assert config.retries == {"mode": "adaptive", "total_max_attempts": 5}
+    assert (config.connect_timeout, config.read_timeout) == (2, 10)
+    assert config.max_pool_connections == settings.max_concurrent_calls + 10  # and a notice for each record of a batch
