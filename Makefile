@@ -40,14 +40,16 @@ serve: $(dev) ## keep the embedded AWS running, with the stack deployed (PORT=50
 build: $(package) $(emulator) ## the package that is deployed, and what runs it here
 
 test: $(dev) build ## unit, functional and end-to-end tests (ARGS=... for pytest)
-	@.venv/bin/pytest $(ARGS)
+	@.venv/bin/pytest --numprocesses auto $(ARGS)
 
-check: $(dev) .venv-sam/.done ## lint, format, types and template
+check: $(dev) .venv-sam/.done .venv-checkov/.done ## lint, format, types and template
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
-	@.venv/bin/cfn-lint template.yaml
+	@.venv/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml
 	@$(sam) validate --lint
+	@.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet
+	@.venv/bin/pytest --quiet tests/unit/test_template.py tests/unit/test_operations_guide.py
 
 fmt: $(dev) ## format the code, mend what ruff can mend
 	@.venv/bin/ruff check --fix
@@ -56,11 +58,11 @@ fmt: $(dev) ## format the code, mend what ruff can mend
 lock: .venv/.uv ## pin the dependencies of pyproject.toml (UPGRADE=--upgrade for the newest)
 	@$(compile) pyproject.toml --output-file src/requirements.txt
 	@$(compile) --group dev pyproject.toml --constraint src/requirements.txt --output-file requirements/dev.txt
-	@for group in sam lambda uv; do \
+	@for group in sam checkov lambda uv; do \
 	  $(compile) --group pyproject.toml:$$group --output-file requirements/$$group.txt || exit; done
 
 clean: ## remove all that make has made
-	@rm -rf .venv .venv-sam .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-sam .venv-checkov .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 .venv/.uv: requirements/uv.txt
 	@test "$$($(PYTHON) -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)" = "3 13" || { \
@@ -82,6 +84,12 @@ clean: ## remove all that make has made
 	@$(uv) pip sync --quiet --python .venv-sam --require-hashes requirements/sam.txt
 	@mkdir -p .venv-sam/settings
 	@echo '{"telemetryEnabled": false, "lastVersionCheck": 4102444800}' >.venv-sam/settings/metadata.json
+	@touch $@
+
+.venv-checkov/.done: .venv/.uv requirements/checkov.txt
+	@echo "Setting up checkov, once"
+	@$(uv) venv --quiet --allow-existing --python .venv .venv-checkov
+	@$(uv) pip sync --quiet --python .venv-checkov --require-hashes requirements/checkov.txt
 	@touch $@
 
 .aws-sam/.done: .venv-sam/.done template.yaml $(sources)

@@ -110,7 +110,7 @@ class World:
             client.meta.events.register("before-send", self._answer)
 
     def _answer(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
-        _, service, operation = event_name.split(".")
+        service, operation = event_name.split(".")[1:]
         return self.answer(service, operation, request.body, request.url)
 
     def answer(self, service: str, operation: str, body: Any, url: str) -> AWSResponse:
