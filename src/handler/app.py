@@ -1,10 +1,18 @@
 """Lambda entry: wires the rooms and lends them to Powertools; decides nothing itself."""
 
+# Imports and clients make a few hundred thousand objects that all stay: to look through them again and again for
+# garbage is a tenth of a cold start.
+# ruff: noqa: E402
+import gc
+
+gc.disable()
+
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from logging import LoggerAdapter
+from threading import BoundedSemaphore
 from time import sleep
 from typing import Any
 
@@ -39,7 +47,13 @@ sns = boto3.client("sns", config=_client_config)
 dynamodb = boto3.client("dynamodb", config=_client_config)
 registry.never_ask_twice_unseen(ecr)
 
+type Arrival = tuple[Origin, Callable[[], Any]]
+"""Where something came from, and what reads it."""
+
 _steps = step_config()
+_calls = BoundedSemaphore(settings.max_concurrent_calls)
+# A step also begins and ends in the table: with a few more in flight than calls, ECR need not wait for that.
+_STEPS_IN_FLIGHT = settings.max_concurrent_calls * 4 // 3
 
 
 # One store for each decorated function: nested or shared, they would mix up their keys.
@@ -55,10 +69,14 @@ def delete_chunk(
     request: DeletionRequest,
     image_ids: Sequence[ImageId],
     delay: float,
+    taken: deletion.Taken,
 ) -> Json:
     """Deletes one chunk of a request, once; replays its outcome afterwards."""
-    sleep(delay)
-    return registry.delete_images(ecr, request, image_ids, begun=begun.get()).to_json()
+    taken()
+    if delay:
+        sleep(delay)
+    with _calls:
+        return registry.delete_images(ecr, request, image_ids, begun=begun.get()).to_json()
 
 
 @idempotent_function(  # type: ignore[untyped-decorator]  # Powertools types it as Any
@@ -83,33 +101,35 @@ def lambda_handler(event: Any, context: LambdaContext) -> Json:
     _steps.register_lambda_context(context)
     account_id = context.invoked_function_arn.split(":")[4]
     records = events.sqs_records(event)
-    arrivals: list[tuple[Origin, Callable[[], Any]]]
+    arrivals: list[Arrival]
     if records is None:
         arrivals = [(Origin("invocation", context.aws_request_id, context.invoked_function_arn), lambda: event)]
     else:
         arrivals = [(events.record_origin(record), partial(events.load_body, record)) for record in records]
     # Both pools end before the handler returns: a frozen thread would wake up in the next invocation.
-    with (
-        ThreadPoolExecutor(settings.max_concurrent_calls) as calls,
-        ThreadPoolExecutor(max(1, len(arrivals))) as requests,
-    ):
-        pool = deletion.StepPool(
-            calls, settings.max_concurrent_calls, lambda: context.get_remaining_time_in_millis() / 1000
-        )
-        futures = [requests.submit(carry_out, origin, read, pool, account_id) for origin, read in arrivals]
-    count(futures)
+    with ThreadPoolExecutor(_STEPS_IN_FLIGHT) as steps, ThreadPoolExecutor(max(1, len(arrivals))) as requests:
+        pool = deletion.StepPool(steps, _STEPS_IN_FLIGHT, lambda: context.get_remaining_time_in_millis() / 1000)
+        # One that arrives alone needs no thread of its own.
+        run = requests.map if len(arrivals) > 1 else map
+        outcomes = list(run(partial(carry_out, pool, account_id), arrivals))
+    count(outcomes)
     if records is None:
-        return futures[0].result().to_answer(account_id)
-    failed = [origin.id for (origin, _), future in zip(arrivals, futures, strict=True) if future.exception()]
+        if isinstance(outcomes[0], Exception):
+            raise outcomes[0]
+        return outcomes[0].to_answer(account_id)
+    failed = [
+        origin.id for (origin, _), outcome in zip(arrivals, outcomes, strict=True) if isinstance(outcome, Exception)
+    ]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-def carry_out(received: Origin, read: Callable[[], Any], pool: deletion.StepPool, account_id: str) -> DeletionReport:
+def carry_out(pool: deletion.StepPool, account_id: str, arrival: Arrival) -> DeletionReport | Exception:
     """One request from its arrival to its notice.
 
-    Raises RejectedRequestError, once it is told, for a request that can never work; anything else that is raised is for
-    a redelivery to cure.
+    Answers with the error where it stays unfinished: RejectedRequestError, once that is told, for a request that can
+    never work; any other is for a redelivery to cure.
     """
+    received, read = arrival
     origin = received
     fields: Json = {"request_id": origin.id}
     # Given to each entry: keys appended to the logger would be those of whichever request ran last.
@@ -127,12 +147,10 @@ def carry_out(received: Origin, read: Callable[[], Any], pool: deletion.StepPool
             told = publish(step=step, notice=notifications.rejection_notice(str(error), origin))
             error.told_before = "replayed" in told
             log.warning("request rejected", extra={"why": str(error), "replayed": error.told_before})
-            raise
-    except RejectedRequestError:
-        raise
-    except Exception:
+            return error
+    except Exception as error:  # whatever it is, the others of its batch go on
         log.warning("request not finished; a redelivery goes on from here", exc_info=True)
-        raise
+        return error
 
 
 def _delete_and_tell(
@@ -146,17 +164,18 @@ def _delete_and_tell(
     def step(name: str) -> Json:
         return {"key": f"{request.request_id}/{name}", "content": request.content_hash}
 
-    def delete_once(name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:
-        return ChunkOutcome.from_json(delete_chunk(step=step(name), request=request, image_ids=image_ids, delay=delay))
+    def delete_once(name: str, image_ids: Sequence[ImageId], delay: float, taken: deletion.Taken) -> ChunkOutcome:
+        outcome = delete_chunk(step=step(name), request=request, image_ids=image_ids, delay=delay, taken=taken)
+        return ChunkOutcome.from_json(outcome)
 
-    def delete(name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:
+    def delete(name: str, image_ids: Sequence[ImageId], delay: float, taken: deletion.Taken) -> ChunkOutcome:
         for pause in (1.0, 2.0):
             try:
-                return delete_once(name, image_ids, delay)
+                return delete_once(name, image_ids, delay, taken)
             except LostAnswerError as error:
                 log.info("asking again", extra={"step": name, "why": str(error)})
                 delay = pause
-        return delete_once(name, image_ids, delay)
+        return delete_once(name, image_ids, delay, taken)
 
     try:
         report = deletion.carry_out(request, delete, pool, log)
@@ -178,17 +197,21 @@ def _delete_and_tell(
     return report
 
 
-def count(futures: Iterable[Future[DeletionReport]]) -> None:
+def count(outcomes: Iterable[DeletionReport | Exception]) -> None:
     """Metrics of what was done now: what a duplicate only replays was counted before."""
     counts = {"Requests": 0, "RequestsRejected": 0, "ImagesDeleted": 0, "ImagesFailed": 0}
-    for future in futures:
-        match future.exception():
+    for outcome in outcomes:
+        match outcome:
             case RejectedRequestError(told_before=False):
                 counts["Requests"] += 1
                 counts["RequestsRejected"] += 1
-            case None if not (report := future.result()).replayed:
+            case DeletionReport(replayed=False):
                 counts["Requests"] += 1
-                counts["ImagesDeleted"] += report.deleted
-                counts["ImagesFailed"] += len(report.failures)
+                counts["ImagesDeleted"] += outcome.deleted
+                counts["ImagesFailed"] += len(outcome.failures)
     for name, value in counts.items():
         metrics.add_metric(name, MetricUnit.Count, value)
+
+
+gc.freeze()
+gc.enable()

@@ -3,9 +3,10 @@
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from .models import ChunkOutcome, DeletionReport, DeletionRequest, ImageId, OutOfTimeError, names
@@ -22,15 +23,22 @@ _BLOCKED = "ImageReferencedByManifestList"
 _TRANSIENT = frozenset({"UpstreamTooManyRequests", "UpstreamUnavailable", "KmsError"})
 
 
-type DeleteChunk = Callable[[str, Sequence[ImageId], float], ChunkOutcome]
+type Taken = Callable[[], None]
+"""What a step calls before its work, once it is known to be neither done nor at work elsewhere."""
+type Step[T] = Callable[[Taken], T]
+type DeleteChunk = Callable[[str, Sequence[ImageId], float, Taken], ChunkOutcome]
 """The step that deletes one chunk, once: replayed when it was done before.
 
 Its name tells it from the request's other steps; the seconds are waited before ECR is asked.
 """
 
 
+def _nobody_waits() -> None:
+    """A single step has no others that begin when it is taken."""
+
+
 class StepPool:
-    """Runs the steps of several requests side by side, on one bounded pool of threads."""
+    """Runs the steps of several requests side by side."""
 
     def __init__(self, executor: Executor, width: int, remaining_seconds: Callable[[], float]) -> None:
         """`width` steps of one request are in flight at a time, so that a large request leaves room for the others."""
@@ -39,19 +47,26 @@ class StepPool:
         self._remaining_seconds = remaining_seconds
         self._slowest = 0.5
 
-    def run[T](self, steps: Iterable[Callable[[], T]]) -> list[T]:
-        """What each step answered, in order; the first runs alone, for it meets a reused key or a twin still at work.
+    def run[T](self, steps: Sequence[Step[T]]) -> list[T]:
+        """What each step answered, in order; a single one runs in the thread that asks.
 
-        Raises what a step raised, or OutOfTimeError; no further step is begun then, and those begun have ended.
+        The others begin when the first is taken: it is the one that meets a reused key or a twin still at work. Raises
+        what a step raised, or OutOfTimeError; no further step is begun then, and those begun have ended.
         """
+        if len(steps) == 1:
+            self._check_time()
+            return [self._timed(partial(steps[0], _nobody_waits))]
+        taken = Event()
         begun: list[Future[T]] = []
         running: set[Future[T]] = set()
         try:
             for step in steps:
                 self._check_time()
-                begun.append(self._executor.submit(self._timed, step))
+                begun.append(self._executor.submit(self._timed, partial(step, taken.set)))
+                begun[-1].add_done_callback(lambda _: taken.set())  # replayed or failed: that is known, too
                 running.add(begun[-1])
-                while len(running) >= (self._width if len(begun) > 1 else 1):
+                taken.wait()
+                while len(running) >= self._width or (begun[0] in running and begun[0].done()):
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
                         future.result()
@@ -95,7 +110,7 @@ def carry_out(
         if not pending:
             break
         chunks = enumerate(itertools.batched(pending, CHUNK_SIZE, strict=False))
-        steps = (partial(delete_chunk, f"{sweep}/{i}", chunk, delay if i == 0 else 0.0) for i, chunk in chunks)
+        steps = [partial(delete_chunk, f"{sweep}/{i}", chunk, delay if i == 0 else 0.0) for i, chunk in chunks]
         refused = 0
         for i, outcome in enumerate(pool.run(steps)):
             deleted += outcome.image_ids
@@ -114,7 +129,7 @@ def carry_out(
         pending = passing + blocked
         for image_id in pending:
             log.info("asking again", extra={"imageId": image_id.to_json(), "failureCode": failed.pop(image_id).code})
-    gone = names(deleted)
+    gone = names(deleted) if failed else set()
     return DeletionReport(
         request=request,
         image_ids=tuple(deleted),

@@ -89,7 +89,8 @@ def _shown(text: str | None) -> str | None:
 
 def names(image_ids: Iterable[ImageId]) -> set[ImageId]:
     """Every id that these images answer to: by digest, by tag and by both."""
-    return {name for i in image_ids for name in (i, ImageId(digest=i.digest), ImageId(tag=i.tag))}
+    ids = set(image_ids)
+    return ids | {ImageId(digest=i.digest) for i in ids} | {ImageId(tag=i.tag) for i in ids}
 
 
 @dataclass(frozen=True, slots=True)

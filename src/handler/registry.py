@@ -183,6 +183,8 @@ def _fitting(gone: list[ImageId], asked: Sequence[ImageId], failures: list[Image
     def stored_bytes(kept: list[ImageId]) -> int:
         return len(json.dumps(ChunkOutcome(tuple(kept), tuple(failures)).to_json()))
 
+    if stored_bytes(gone) <= _STORED_BYTES:
+        return gone
     unanswered = set(asked)
     first: list[ImageId] = []
     rest: list[ImageId] = []
@@ -191,8 +193,7 @@ def _fitting(gone: list[ImageId], asked: Sequence[ImageId], failures: list[Image
         unanswered -= answered
         (first if answered else rest).append(image_id)
     ordered = first + rest
-    kept = largest(lambda count: ordered[:count], len(ordered), stored_bytes, _STORED_BYTES)
-    return gone if len(kept) == len(gone) else kept
+    return largest(lambda count: ordered[:count], len(ordered), stored_bytes, _STORED_BYTES)
 
 
 def _plain(text: str, limit: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handler.deletion import StepPool, carry_out
+from handler.deletion import StepPool, Taken, carry_out
 from handler.models import ChunkOutcome, DeletionReport, DeletionRequest, ImageId, Origin
 
 LOG = logging.LoggerAdapter(logging.getLogger("test"), {})
@@ -19,9 +19,10 @@ class Repository:
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[ImageId, ...]]] = []
 
-    def delete(self, name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:
+    def delete(self, name: str, image_ids: Sequence[ImageId], delay: float, taken: Taken) -> ChunkOutcome:
         """One call of BatchDeleteImage."""
         assert delay == 0
+        taken()
         self.calls.append((name, tuple(image_ids)))
         return ChunkOutcome(tuple(image_ids), ())
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handler.deletion import CHUNK_SIZE, TRANSIENT_TRIES, DeleteChunk, StepPool, carry_out
+from handler.deletion import CHUNK_SIZE, TRANSIENT_TRIES, DeleteChunk, StepPool, Taken, carry_out
 from handler.models import ChunkOutcome, DeletionReport, DeletionRequest, ImageFailure, ImageId, Origin
 
 LOG = logging.LoggerAdapter(logging.getLogger("test"), {})
@@ -30,12 +30,13 @@ class Ecr:
         self.asked: list[tuple[ImageId, ...]] = []
         self.told: dict[ImageId, list[str]] = {}
 
-    def delete(self, name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:
+    def delete(self, name: str, image_ids: Sequence[ImageId], delay: float, taken: Taken) -> ChunkOutcome:
         """One step: replayed when it was done, made up otherwise."""
         assert delay in {0, 1, 2, 4}
         if name in self.steps:
             return ChunkOutcome.from_json(json.loads(self.steps[name]) | {"replayed": True})
         assert self.answers is not None, f"step {name} was not done before"
+        taken()
         self.asked.append(tuple(image_ids))
         drawn = self.answers.draw(st.lists(ANSWERS, min_size=1, max_size=12))
         answers = {image_id: drawn[n % len(drawn)] for n, image_id in enumerate(image_ids)}
@@ -122,10 +123,10 @@ def test_a_crash_at_any_step_is_resumed_there(count: int, survived: int, data: s
     """The redelivery asks for no chunk whose outcome is known, and its report is whole."""
     ids, first = digests(count), Ecr(data)
 
-    def until_the_crash(name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:
+    def until_the_crash(name: str, image_ids: Sequence[ImageId], delay: float, taken: Taken) -> ChunkOutcome:
         if len(first.steps) == survived:
             raise Crash
-        return first.delete(name, image_ids, delay)
+        return first.delete(name, image_ids, delay, taken)
 
     with suppress(Crash):
         carried_out(ids, until_the_crash)
@@ -142,7 +143,8 @@ def test_an_answer_that_never_changes_ends_the_walk(answer: str) -> None:
     """However stubborn ECR is, the number of its calls is known."""
     calls: list[str] = []
 
-    def delete(name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:  # noqa: ARG001  # of the step
+    def delete(name: str, image_ids: Sequence[ImageId], _delay: float, taken: Taken) -> ChunkOutcome:
+        taken()
         calls.append(name)
         return ChunkOutcome((), tuple(ImageFailure(image_id, answer, "why") for image_id in image_ids))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.deletion import StepPool, carry_out
+from handler.deletion import StepPool, Taken, carry_out
 from handler.models import ChunkOutcome, DeletionReport, DeletionRequest, ImageFailure, ImageId, Origin, names
 
 LOG = logging.LoggerAdapter(logging.getLogger("test"), {})
@@ -32,8 +32,9 @@ class Repository:
         """Makes an image an index of others."""
         self.children[digest_of(parent)] = {digest_of(child) for child in children}
 
-    def delete(self, name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:
+    def delete(self, name: str, image_ids: Sequence[ImageId], delay: float, taken: Taken) -> ChunkOutcome:
         """One call of BatchDeleteImage."""
+        taken()
         self.calls.append((name, tuple(image_ids), delay))
         referenced = {child for parent in self.tags for child in self.children.get(parent, ())}
         gone: list[ImageId] = []
@@ -149,10 +150,10 @@ def test_only_troubles_use_up_the_tries() -> None:
         repository.index(parent, child)
     delete = repository.delete
 
-    def trouble_at_last(name: str, image_ids: Sequence[ImageId], delay: float) -> ChunkOutcome:
+    def trouble_at_last(name: str, image_ids: Sequence[ImageId], delay: float, taken: Taken) -> ChunkOutcome:
         if name == "4/0":
             repository.troubles[by_digest("e")[0]] = ["KmsError"]
-        return delete(name, image_ids, delay)
+        return delete(name, image_ids, delay, taken)
 
     repository.delete = trouble_at_last  # type: ignore[method-assign]
     assert run(repository, *by_digest("e", "d", "c", "b", "a")).failures == ()

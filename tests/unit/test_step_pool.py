@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
-from handler.deletion import StepPool
+from handler.deletion import Step, StepPool, Taken
 from handler.models import OutOfTimeError
 
 LONG = 60.0
@@ -17,6 +18,19 @@ def executor() -> Iterator[ThreadPoolExecutor]:
     """More threads than any pool here may use."""
     with ThreadPoolExecutor(16) as threads:
         yield threads
+
+
+def plain[T](*functions: Callable[[], T]) -> list[Step[T]]:
+    """Steps that are taken at once."""
+
+    def step(function: Callable[[], T]) -> Step[T]:
+        def run(taken: Taken) -> T:
+            taken()
+            return function()
+
+        return run
+
+    return [step(function) for function in functions]
 
 
 class Gauge:
@@ -50,7 +64,7 @@ def test_answers_come_in_the_order_of_the_steps(executor: ThreadPoolExecutor) ->
         fourth.set()
         return "fourth"
 
-    steps: list[Callable[[], str]] = [lambda: "first", second, lambda: "third", last]
+    steps = plain(lambda: "first", second, lambda: "third", last)
     assert StepPool(executor, 3, lambda: LONG).run(steps) == ["first", "second", "third", "fourth"]
 
 
@@ -61,49 +75,64 @@ def test_no_steps_are_no_answers(executor: ThreadPoolExecutor) -> None:
 
 @pytest.mark.parametrize("width", [1, 2, 5])
 def test_no_more_steps_run_than_the_pool_is_wide(executor: ThreadPoolExecutor, width: int) -> None:
-    """Nor fewer, once the first is done: each round of steps waits until the pool is full."""
+    """Nor fewer: each round of steps waits until the pool is full."""
     gauge = Gauge()
     full = threading.Barrier(width)
-
-    def first() -> None:
-        with gauge:
-            pass
 
     def step() -> None:
         with gauge:
             full.wait(5)
 
-    StepPool(executor, width, lambda: LONG).run([first, *[step] * (3 * width)])
+    StepPool(executor, width, lambda: LONG).run(plain(*[step] * (3 * width)))
     assert max(gauge.seen) == width
     assert gauge.running == 0
 
 
-def test_the_first_step_runs_alone(executor: ThreadPoolExecutor) -> None:
-    """No other is begun until it is done: it meets a reused key or a twin still at work."""
-    done: list[str] = []
+def test_a_single_step_needs_no_thread() -> None:
+    """It runs where it is asked for, so a one-image request waits for no other."""
+    with ThreadPoolExecutor(1) as executor:
+        threads = StepPool(executor, 3, lambda: LONG).run(plain(threading.get_ident))
+    assert threads == [threading.get_ident()]
 
-    def steps() -> Iterator[Callable[[], None]]:
-        yield lambda: done.append("first")
-        assert done == ["first"]
-        yield lambda: done.append("second")
 
-    StepPool(executor, 8, lambda: LONG).run(steps())
-    assert done == ["first", "second"]
+def test_the_others_begin_when_the_first_is_taken(executor: ThreadPoolExecutor) -> None:
+    """Not before: it meets a reused key or a twin still at work. And not only when it is done."""
+    begun: list[str] = []
+    others = threading.Barrier(3)
+
+    def first(taken: Taken) -> None:
+        threading.Event().wait(0.02)
+        assert begun == []
+        taken()
+        others.wait(5)
+
+    def other(_: Taken) -> None:
+        begun.append("other")
+        others.wait(5)
+
+    StepPool(executor, 8, lambda: LONG).run([first, other, other])
+    assert begun == ["other", "other"]
+
+
+def test_the_others_begin_when_the_first_is_replayed(executor: ThreadPoolExecutor) -> None:
+    """It is never taken then, but known to have been."""
+    steps: list[Step[str]] = [lambda _: "replayed", *plain(lambda: "done")]
+    assert StepPool(executor, 8, lambda: LONG).run(steps) == ["replayed", "done"]
 
 
 def test_a_first_step_that_fails_is_the_only_one(executor: ThreadPoolExecutor) -> None:
     """What it met concerns them all."""
     begun: list[int] = []
 
-    def step(n: int) -> Callable[[], None]:
-        def run() -> None:
+    def step(n: int) -> Step[None]:
+        def run(_: Taken) -> None:
             begun.append(n)
             raise ValueError(n)
 
         return run
 
     with pytest.raises(ValueError, match=r"^0$"):
-        StepPool(executor, 8, lambda: LONG).run(map(step, range(20)))
+        StepPool(executor, 8, lambda: LONG).run([step(n) for n in range(20)])
     assert begun == [0]
 
 
@@ -125,31 +154,16 @@ def test_an_error_waits_for_the_steps_that_run_and_begins_no_more(executor: Thre
     def never() -> None:
         ended.append("never")
 
-    steps: list[Callable[[], None]] = [lambda: None, slow, fails, *[never] * 20]
     with pytest.raises(ValueError, match=r"^third$"):
-        StepPool(executor, 2, lambda: LONG).run(steps)
+        StepPool(executor, 2, lambda: LONG).run(plain(lambda: None, slow, fails, *[never] * 20))
     assert (ended, gauge.running) == (["slow"], 0)
-
-
-def test_steps_are_taken_when_there_is_room_for_them(executor: ThreadPoolExecutor) -> None:
-    """A large request is not laid out whole: no more steps are made than have been begun."""
-    taken: list[int] = []
-    done: list[int] = []
-
-    def steps() -> Iterator[Callable[[], None]]:
-        for n in range(50):
-            taken.append(n)
-            assert len(taken) - len(done) <= 4
-            yield lambda n=n: done.append(n)  # type: ignore[misc]  # mypy cannot infer a lambda's default
-
-    StepPool(executor, 4, lambda: LONG).run(steps())
-    assert sorted(done) == list(range(50))
 
 
 def test_steps_wait_their_turn_in_a_pool_that_others_use() -> None:
     """A width beyond the threads there are is no more than a wish."""
+    numbers = [partial(int, n) for n in range(20)]
     with ThreadPoolExecutor(1) as narrow:
-        assert StepPool(narrow, 8, lambda: LONG).run([lambda n=n: n for n in range(20)]) == list(range(20))  # type: ignore[misc]
+        assert StepPool(narrow, 8, lambda: LONG).run(plain(*numbers)) == list(range(20))
 
 
 @pytest.mark.parametrize(("remaining", "begun"), [(0.0, 0), (0.9, 0), (1.0, 3), (LONG, 3)])
@@ -157,7 +171,7 @@ def test_nothing_is_begun_without_time_to_finish_it(executor: ThreadPoolExecutor
     """A step is taken to need half a second until one has shown otherwise, and twice that is kept in hand."""
     done: list[int] = []
     pool = StepPool(executor, 2, lambda: remaining)
-    steps = [lambda n=n: done.append(n) for n in range(3)]
+    steps = plain(*[partial(done.append, n) for n in range(3)])
     if begun:
         pool.run(steps)
     else:
@@ -171,24 +185,21 @@ def test_the_steps_under_way_are_finished_when_time_runs_out(executor: ThreadPoo
     done: list[str] = []
     begun = threading.Barrier(3)
 
-    def first() -> None:
-        done.append("first")
-
     def slow() -> None:
         begun.wait(5)
         threading.Event().wait(0.02)
         done.append("slow")
 
-    def steps() -> Iterator[Callable[[], None]]:
-        yield from (first, slow, slow)
+    def remaining() -> float:
+        if next(asked):
+            return LONG
         begun.wait(5)
-        time_left[0] = 0.5
-        yield first
+        return 0.5
 
-    time_left = [LONG]
+    asked = iter([True, True, False])
     with pytest.raises(OutOfTimeError):
-        StepPool(executor, 8, lambda: time_left[0]).run(steps())
-    assert done == ["first", "slow", "slow"]
+        StepPool(executor, 8, remaining).run(plain(slow, slow, slow))
+    assert done == ["slow", "slow"]
 
 
 def test_time_is_kept_for_a_step_as_slow_as_the_slowest(
@@ -199,9 +210,9 @@ def test_time_is_kept_for_a_step_as_slow_as_the_slowest(
     remaining = [LONG]
     pool = StepPool(executor, 1, lambda: remaining[0])
     monkeypatch.setattr("handler.deletion.time.monotonic", lambda: next(clock))
-    pool.run([lambda: None])
+    pool.run(plain(lambda: None))
     remaining[0] = 15.0
     with pytest.raises(OutOfTimeError):
-        pool.run([lambda: None])
+        pool.run(plain(lambda: None))
     remaining[0] = 20.0
-    assert pool.run([lambda: "done"]) == ["done"]
+    assert pool.run(plain(lambda: "done")) == ["done"]
