@@ -1,5 +1,6 @@
 """The embedded AWS: moto in this process, with the template deployed."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -123,7 +124,8 @@ class EmbeddedAWS:
 
     def images(self, repository: str) -> set[tuple[str, tuple[str, ...]]]:
         """The digest and the sorted tags of each image of a repository, which must exist."""
-        details = self.client("ecr").describe_images(repositoryName=repository)["imageDetails"]
+        pages = self.client("ecr").get_paginator("describe_images").paginate(repositoryName=repository)
+        details = itertools.chain.from_iterable(page["imageDetails"] for page in pages)
         return {(image["imageDigest"], tuple(sorted(image.get("imageTags", [])))) for image in details}
 
     def run_schedule(self, at: datetime | None = None) -> str:

@@ -8,6 +8,8 @@ What ECR does and moto 5.2 does not, all of it done here:
 - A manifest that an index references cannot be deleted, nor can its last tag be removed.
 - Digest and tag that belong to different images are a failure of their own.
 - An untagged image that was deleted by digest is in the answer.
+- Descriptions come in pages, by the order of digests, and know which manifest an image has as its subject.
+- What has a manifest as its subject can be listed.
 """
 
 import hashlib
@@ -22,8 +24,10 @@ import moto.ecr.urls
 from botocore.loaders import create_loader
 from botocore.model import ServiceModel
 from moto.core.exceptions import ServiceException
-from moto.ecr.exceptions import ImageAlreadyExistsException, InvalidParameterException
+from moto.core.responses import ActionResult
+from moto.ecr.exceptions import ImageAlreadyExistsException, ImageNotFoundException, InvalidParameterException
 from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
+from moto.ecr.responses import ECRResponse
 
 type ImageId = dict[str, str]
 type Json = dict[str, Any]
@@ -33,6 +37,8 @@ _REPOSITORY_NAME = _MODEL.shape_for("RepositoryName").metadata
 _IMAGE_IDS = _MODEL.shape_for("ImageIdentifierList").metadata
 _IMAGE_TAG = _MODEL.shape_for("ImageTag").metadata
 
+_PAGE = 100
+"""Images in one answer of DescribeImages, when the caller does not say."""
 _DIGEST = re.compile(r"[a-zA-Z0-9-_+.]+:[a-fA-F0-9]{64}")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]*")
 
@@ -144,9 +150,78 @@ class CorrectedECR(ECRBackend):
                     _untag(image, tag)
             return answer
 
+    def describe_images_in_pages(
+        self,
+        repository_name: str,
+        registry_id: str | None,
+        image_ids: list[ImageId] | None,
+        filter_: Json,
+        page: slice,
+    ) -> tuple[list[Json], bool]:
+        """A page of details, and whether there are more; of all the images that are asked for, or of none."""
+        with self._turn:
+            repository = self._get_repository(repository_name, registry_id)
+            if image_ids is not None:
+                _check_length("imageIds", len(image_ids), _IMAGE_IDS)
+                found = [self._described(repository, image_id) for image_id in image_ids]
+                return [_details(image) for image in {image.image_digest: image for image in found}.values()], False
+            wanted = {"TAGGED": [True], "UNTAGGED": [False]}.get(filter_.get("tagStatus", "ANY"), [True, False])
+            images = [image for image in repository.images if bool(image.image_tags) in wanted]
+            images.sort(key=lambda image: image.image_digest)
+            return [_details(image) for image in images[page]], page.stop < len(images)
+
+    def _described(self, repository: Repository, image_id: ImageId) -> Image:
+        image = _find(repository, image_id)
+        if not isinstance(image, Image):
+            raise ImageNotFoundException(f"{image_id}", repository.name, self.account_id)
+        return image
+
+    def list_image_referrers(self, repository_name: str, registry_id: str | None, subject: str) -> list[Json]:
+        """What has this manifest as its subject."""
+        with self._turn:
+            repository = self._get_repository(repository_name, registry_id)
+            manifests = [(image, json.loads(image.image_manifest)) for image in repository.images]
+            return [
+                {
+                    "digest": image.image_digest,
+                    "mediaType": image.image_manifest_media_type,
+                    "artifactType": manifest.get("artifactType", manifest.get("config", {}).get("mediaType")),
+                    "size": len(image.image_manifest),
+                    "artifactStatus": "ACTIVE",
+                }
+                for image, manifest in manifests
+                if manifest.get("subject", {}).get("digest") == subject
+            ]
+
+
+def _describe_images(response: ECRResponse) -> ActionResult:
+    backend: Any = response.ecr_backend
+    start = int(response._get_param("nextToken") or 0)  # noqa: SLF001  # how every response of moto's reads
+    stop = start + int(response._get_param("maxResults") or _PAGE)  # noqa: SLF001
+    details, more = backend.describe_images_in_pages(
+        response._get_param("repositoryName"),  # noqa: SLF001
+        response._get_param("registryId"),  # noqa: SLF001
+        response._get_param("imageIds"),  # noqa: SLF001
+        response._get_param("filter") or {},  # noqa: SLF001
+        slice(start, stop),
+    )
+    return ActionResult({"imageDetails": details} | ({"nextToken": str(stop)} if more else {}))
+
+
+def _list_image_referrers(response: ECRResponse) -> ActionResult:
+    backend: Any = response.ecr_backend
+    referrers = backend.list_image_referrers(
+        response._get_param("repositoryName"),  # noqa: SLF001
+        response._get_param("registryId"),  # noqa: SLF001
+        response._get_param("subjectId")["imageDigest"],  # noqa: SLF001
+    )
+    return ActionResult({"referrers": referrers})
+
 
 def install() -> None:
     """From now on moto answers for ECR with this backend; what it had before is forgotten."""
+    ECRResponse.describe_images = _describe_images
+    ECRResponse.list_image_referrers = _list_image_referrers
     ecr_backends.reset()
     ecr_backends.clear()
     ecr_backends.backend = CorrectedECR
@@ -187,6 +262,26 @@ def _by_tag(repository: Repository, tag: str) -> Image | None:
 def _untag(image: Image, tag: str | None) -> None:
     image.image_tags.remove(tag)
     image.image_tag = image.image_tags[-1] if image.image_tags else None
+
+
+def _details(image: Image) -> Json:
+    """An image as DescribeImages tells it; without tags there are no imageTags."""
+    manifest = json.loads(image.image_manifest)
+    parts = [manifest.get("config", {}), *manifest.get("layers", [])]
+    details = {
+        "registryId": image.registry_id,
+        "repositoryName": image.repository_name,
+        "imageDigest": image.image_digest,
+        "imageTags": list(image.image_tags) or None,
+        "imageSizeInBytes": sum(part.get("size", 0) for part in parts),
+        "imagePushedAt": image.image_pushed_at,
+        "imageManifestMediaType": image.image_manifest_media_type,
+        "artifactMediaType": manifest.get("config", {}).get("mediaType"),
+        "lastRecordedPullTime": getattr(image, "last_recorded_pull_time", None),
+        "subjectManifestDigest": manifest.get("subject", {}).get("digest"),
+        "imageStatus": "ACTIVE",
+    }
+    return {key: value for key, value in details.items() if value is not None}
 
 
 def _children(manifest: Json) -> list[str]:

@@ -43,6 +43,24 @@ def push_index(ecr: Any, repository: str, children: Sequence[str], *, tags: Sequ
     return _put(ecr, repository, {"schemaVersion": 2, "mediaType": _INDEX, "manifests": manifests}, tags)
 
 
+def push_referrer(ecr: Any, repository: str, subject: str, *, tags: Sequence[str] = ()) -> str:
+    """Pushes a signature of a manifest, as OCI 1.1 has it: one that names the manifest as its subject."""
+    [image] = ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": subject}])["images"]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": _IMAGE,
+        "artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json",
+        "config": _descriptor("application/vnd.oci.empty.v1+json", b"{}"),
+        "layers": [_descriptor("application/vnd.dev.cosign.simplesigning.v1+json", str(uuid4()).encode())],
+        "subject": {
+            "mediaType": image["imageManifestMediaType"],
+            "digest": subject,
+            "size": len(image["imageManifest"]),
+        },
+    }
+    return _put(ecr, repository, manifest, tags)
+
+
 def push_samples(ecr: Any) -> None:
     """The images that the requests in events/ name, and others that must stay. Their digests are always the same."""
     for repository, images in _SAMPLES.items():

@@ -8,8 +8,9 @@ import gc
 gc.disable()
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from logging import LoggerAdapter
 from threading import BoundedSemaphore
@@ -23,16 +24,18 @@ from aws_lambda_powertools.utilities.idempotency import idempotent_function
 from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyValidationError
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from . import deletion, events, notifications, registry
+from . import deletion, events, guards, notifications, registry
 from .models import (
     ChunkOutcome,
     DeletionReport,
     DeletionRequest,
+    Guard,
     ImageId,
     Json,
     LostAnswerError,
     Origin,
     RejectedRequestError,
+    Relatives,
 )
 from .settings import Settings
 from .steps import StepStore, begun, step_config
@@ -51,6 +54,7 @@ type Arrival = tuple[Origin, Callable[[], Any]]
 """Where something came from, and what reads it."""
 
 _steps = step_config()
+_rules = guards.Rules(settings.protected_tags, settings.protected_repositories)
 _calls = BoundedSemaphore(settings.max_concurrent_calls)
 # A step also begins and ends in the table: with a few more in flight than calls, ECR need not wait for that.
 _STEPS_IN_FLIGHT = settings.max_concurrent_calls * 4 // 3
@@ -68,15 +72,35 @@ def delete_chunk(
     step: Json,  # noqa: ARG001  # for Powertools alone
     request: DeletionRequest,
     image_ids: Sequence[ImageId],
+    guard: Guard,
     delay: float,
     taken: deletion.Taken,
 ) -> Json:
-    """Deletes one chunk of a request, once; replays its outcome afterwards."""
+    """Deletes what the guard lets go of one chunk of a request, once; replays its outcome afterwards."""
     taken()
     if delay:
         sleep(delay)
     with _calls:
-        return registry.delete_images(ecr, request, image_ids, begun=begun.get()).to_json()
+        return registry.delete_images(ecr, request, image_ids, guard, begun=begun.get()).to_json()
+
+
+@idempotent_function(  # type: ignore[untyped-decorator]  # Powertools types it as Any
+    data_keyword_argument="step",
+    persistence_store=StepStore(settings.idempotency_table, dynamodb),
+    config=_steps,
+    key_prefix="find",
+)
+def find_relatives(
+    *,
+    step: Json,  # noqa: ARG001  # for Powertools alone
+    request: DeletionRequest,
+    image_ids: Sequence[ImageId],
+    taken: deletion.Taken,
+) -> Json:
+    """Looks for what belongs to a chunk of images, once: after they are gone nobody could tell."""
+    taken()
+    with _calls:
+        return registry.find_relatives(ecr, request, image_ids).to_json()
 
 
 @idempotent_function(  # type: ignore[untyped-decorator]  # Powertools types it as Any
@@ -138,8 +162,16 @@ def carry_out(pool: deletion.StepPool, account_id: str, arrival: Arrival) -> Del
         try:
             payload, origin = events.unwrap(read(), received)
             fields["request_id"] = origin.id
-            request = events.parse_request(payload, origin, (account_id, *settings.foreign_registry_ids))
+            request = events.parse_request(
+                payload,
+                origin,
+                (account_id, *settings.foreign_registry_ids),
+                max_images=settings.max_images_per_request,
+                dry_run=settings.dry_run,
+            )
             fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
+            if request.dry_run:
+                fields["dry_run"] = True
             return _delete_and_tell(request, pool, account_id, log)
         except RejectedRequestError as error:
             # Under the key of its arrival: a reused requestId must not collide with the first request's own notice.
@@ -158,29 +190,18 @@ def _delete_and_tell(
 ) -> DeletionReport:
     log.info(
         "request taken",
-        extra={"origin": request.origin.to_json(), "images": len(request.image_ids), "reason": request.reason},
+        extra={
+            "origin": request.origin.to_json(),
+            "images": len(request.image_ids),
+            "reason": request.reason,
+            **request.switches,
+        },
     )
-
-    def step(name: str) -> Json:
-        return {"key": f"{request.request_id}/{name}", "content": request.content_hash}
-
-    def delete_once(name: str, image_ids: Sequence[ImageId], delay: float, taken: deletion.Taken) -> ChunkOutcome:
-        outcome = delete_chunk(step=step(name), request=request, image_ids=image_ids, delay=delay, taken=taken)
-        return ChunkOutcome.from_json(outcome)
-
-    def delete(name: str, image_ids: Sequence[ImageId], delay: float, taken: deletion.Taken) -> ChunkOutcome:
-        for pause in (1.0, 2.0):
-            try:
-                return delete_once(name, image_ids, delay, taken)
-            except LostAnswerError as error:
-                log.info("asking again", extra={"step": name, "why": str(error)})
-                delay = pause
-        return delete_once(name, image_ids, delay, taken)
-
+    steps = RequestSteps(request, log)
     try:
-        report = deletion.carry_out(request, delete, pool, log)
-        if report.failures:
-            told = publish(step=step("notice"), notice=notifications.failure_notice(report, account_id))
+        report = deletion.carry_out(request, steps.delete_named, pool, log, steps.cascade())
+        if request.notify or (report.failures and not request.dry_run):
+            told = publish(step=steps.step("notice"), notice=notifications.report_notice(report, account_id))
             report = replace(report, replayed=report.replayed and "replayed" in told)
     except IdempotencyValidationError as error:
         raise RejectedRequestError(
@@ -189,12 +210,68 @@ def _delete_and_tell(
         ) from error
     if not report.replayed:
         for failure in report.failures:
-            log.warning("image not deleted", extra=failure.to_json())
+            log.warning("image would be refused" if request.dry_run else "image not deleted", extra=failure.to_json())
+        for kept in report.kept:
+            log.info("relative kept", extra=kept.to_json())
     log.info(
         "request done",
         extra={"deleted": report.deleted, "failed": len(report.failures), "replayed": report.replayed},
     )
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSteps:
+    """The steps of one request, each under a key of its own."""
+
+    request: DeletionRequest
+    log: "LoggerAdapter[Any]"
+
+    def step(self, name: str) -> Json:
+        return {"key": f"{self.request.request_id}/{name}", "content": self.request.content_hash}
+
+    def delete_named(
+        self, name: str, image_ids: Sequence[ImageId], delay: float, taken: deletion.Taken
+    ) -> ChunkOutcome:
+        """What the request names."""
+        return self._delete(partial(guards.verdicts, _rules, self.request), name, image_ids, delay, taken)
+
+    def cascade(self) -> deletion.Cascade | None:
+        """What belongs to it, where the request asks for that."""
+        if self.request.cascade is None:
+            return None
+
+        def find(name: str, image_ids: Sequence[ImageId], taken: deletion.Taken) -> Relatives:
+            return Relatives.from_json(
+                find_relatives(step=self.step(name), request=self.request, image_ids=image_ids, taken=taken)
+            )
+
+        def delete(relatives: Relatives, gone: AbstractSet[ImageId]) -> deletion.DeleteChunk:
+            return partial(self._delete, partial(guards.verdicts_on_relatives, self.request, relatives, gone))
+
+        return deletion.Cascade(settings.max_images_per_request, find, delete)
+
+    def _delete(
+        self, guard: Guard, name: str, image_ids: Sequence[ImageId], delay: float, taken: deletion.Taken
+    ) -> ChunkOutcome:
+        pauses = iter((1.0, 2.0))
+        while True:
+            try:
+                return ChunkOutcome.from_json(
+                    delete_chunk(
+                        step=self.step(name),
+                        request=self.request,
+                        image_ids=image_ids,
+                        guard=guard,
+                        delay=delay,
+                        taken=taken,
+                    )
+                )
+            except LostAnswerError as error:
+                if (pause := next(pauses, None)) is None:
+                    raise
+                self.log.info("asking again", extra={"step": name, "why": str(error)})
+                delay = pause
 
 
 def count(outcomes: Iterable[DeletionReport | Exception]) -> None:
@@ -207,8 +284,9 @@ def count(outcomes: Iterable[DeletionReport | Exception]) -> None:
                 counts["RequestsRejected"] += 1
             case DeletionReport(replayed=False):
                 counts["Requests"] += 1
-                counts["ImagesDeleted"] += outcome.deleted
-                counts["ImagesFailed"] += len(outcome.failures)
+                if not outcome.request.dry_run:
+                    counts["ImagesDeleted"] += outcome.deleted
+                    counts["ImagesFailed"] += len(outcome.failures)
     for name, value in counts.items():
         metrics.add_metric(name, MetricUnit.Count, value)
 

@@ -4,12 +4,24 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from .models import ChunkOutcome, DeletionReport, DeletionRequest, ImageId, OutOfTimeError, names
+from .models import (
+    ChunkOutcome,
+    DeletionReport,
+    DeletionRequest,
+    ImageFailure,
+    ImageId,
+    OutOfTimeError,
+    RejectedRequestError,
+    Relatives,
+    names,
+)
 
 if TYPE_CHECKING:
     from logging import LoggerAdapter
@@ -19,7 +31,11 @@ CHUNK_SIZE = 100
 TRANSIENT_TRIES = 4
 """How often an image is asked for that ECR cannot delete at the moment."""
 
-_BLOCKED = "ImageReferencedByManifestList"
+_FAMILIES = 20
+"""Image ids whose relatives one step looks for: each may have many."""
+
+_BLOCKED = frozenset({"ImageReferencedByManifestList", "StillUsed"})
+_KEPT = _BLOCKED | {"StillTagged"}
 _TRANSIENT = frozenset({"UpstreamTooManyRequests", "UpstreamUnavailable", "KmsError"})
 
 
@@ -47,8 +63,8 @@ class StepPool:
         self._remaining_seconds = remaining_seconds
         self._slowest = 0.5
 
-    def run[T](self, steps: Sequence[Step[T]]) -> list[T]:
-        """What each step answered, in order; a single one runs in the thread that asks.
+    def run[T](self, steps: Sequence[Step[T]], width: int | None = None) -> list[T]:
+        """What each step answered, in order; a single one runs in the thread that asks, several `width` at a time.
 
         The others begin when the first is taken: it is the one that meets a reused key or a twin still at work. Raises
         what a step raised, or OutOfTimeError; no further step is begun then, and those begun have ended.
@@ -66,7 +82,7 @@ class StepPool:
                 begun[-1].add_done_callback(lambda _: taken.set())  # replayed or failed: that is known, too
                 running.add(begun[-1])
                 taken.wait()
-                while len(running) >= self._width or (begun[0] in running and begun[0].done()):
+                while len(running) >= (width or self._width) or (begun[0] in running and begun[0].done()):
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
                         future.result()
@@ -90,55 +106,143 @@ class StepPool:
         return outcome
 
 
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """The steps that take along what belongs to the images of a request."""
+
+    limit: int
+    """Images that a request may delete, relatives included."""
+    find: Callable[[str, Sequence[ImageId], Taken], Relatives]
+    """The step that looks for the relatives of a chunk, before anything is deleted."""
+    delete: Callable[[Relatives, AbstractSet[ImageId]], DeleteChunk]
+    """How to delete chunks of relatives; the ids are those deleted so far, and grow."""
+
+
 def carry_out(
-    request: DeletionRequest, delete_chunk: DeleteChunk, pool: StepPool, log: "LoggerAdapter[Any]"
+    request: DeletionRequest,
+    delete_chunk: DeleteChunk,
+    pool: StepPool,
+    log: "LoggerAdapter[Any]",
+    cascade: Cascade | None = None,
 ) -> DeletionReport:
-    """Deletes what the request names and accounts for every id.
+    """Deletes what the request names and accounts for every id; then, with a cascade, what belongs to it.
+
+    Raises RejectedRequestError where relatives make it too large, OutOfTimeError, or what a step raised, where a
+    redelivery must go on.
+    """
+    failed = {image_id: failure for image_id in request.image_ids if (failure := image_id.malformed())}
+    relatives = Relatives()
+    if cascade:
+        relatives = _find_relatives([i for i in request.image_ids if i not in failed], cascade, pool)
+        failed |= {failure.image_id: failure for failure in relatives.failures}
+        if (count := len(request.image_ids) + len(relatives.parents)) > cascade.limit:
+            raise RejectedRequestError(
+                f"request.cascade: with what belongs to them these are {count:,} images, and a request may delete "
+                f"{cascade.limit:,}; send several requests, or set the stack's MaxImagesPerRequest"
+            )
+    # Tags of one image that go side by side would each see the other left.
+    swept = _Swept(failed=failed, width=1 if request.untag else None)
+    swept.sweep([i for i in request.image_ids if i not in failed], "", delete_chunk, pool, log)
+    named = names(swept.deleted) if failed else set()
+    failures = [
+        failed[image_id]
+        for image_id in request.image_ids
+        # Not found, because another id of this request took it along: by digest, with all its tags.
+        if image_id in failed and not (failed[image_id].code == "ImageNotFound" and image_id in named)
+    ]
+    asked = len(failures)
+    kept: list[ImageFailure] = []
+    if cascade and relatives.parents:
+        swept.failed = {}
+        delete_relatives = cascade.delete(relatives, swept.deleted_ids)
+        swept.sweep([ImageId(digest=d) for d in relatives.parents], "relatives/", delete_relatives, pool, log)
+        kept = [failure for failure in swept.failed.values() if failure.code in _KEPT]
+        failures += [f for f in swept.failed.values() if f.code not in {*_KEPT, "LeftUntagged", "ImageNotFound"}]
+    return DeletionReport(
+        request=request,
+        image_ids=tuple(swept.deleted),
+        failures=tuple(failures),
+        omitted=swept.omitted,
+        failed_relatives=len(failures) - asked,
+        kept=tuple(kept),
+        left_untagged=sum(failure.code == "LeftUntagged" for failure in swept.failed.values()),
+        replayed=swept.replayed,
+    )
+
+
+def _find_relatives(image_ids: Sequence[ImageId], cascade: Cascade, pool: StepPool) -> Relatives:
+    """Those of all the ids, but for those that are among the ids themselves."""
+    chunks = enumerate(itertools.batched(image_ids, _FAMILIES, strict=False))
+    found = pool.run([partial(cascade.find, f"relatives/{i}", chunk) for i, chunk in chunks])
+    asked = {image_id.digest for image_id in image_ids}
+    parents: dict[str, list[str]] = {}
+    for relatives in found:
+        for digest, of in relatives.parents.items():
+            if digest not in asked:
+                parents.setdefault(digest, []).extend(of)
+    return Relatives(parents, tuple(failure for relatives in found for failure in relatives.failures))
+
+
+@dataclass(slots=True)
+class _Swept:
+    """What became of ids, pass by pass.
 
     ECR refuses an image that an index still names, whatever the order in a call, so what it refused for that reason is
     asked again in a further pass once a pass has deleted something. What a pass leaves pending follows from its
     outcomes alone: a redelivered request walks the same way again over the steps that are done.
-
-    Raises OutOfTimeError, or what `delete_chunk` raised, where a redelivery must go on.
     """
-    failed = {image_id: failure for image_id in request.image_ids if (failure := image_id.malformed())}
-    pending = [image_id for image_id in request.image_ids if image_id not in failed]
-    deleted: list[ImageId] = []
-    omitted, replayed, delay = 0, True, 0.0
-    tries: Counter[ImageId] = Counter()
-    for sweep in itertools.count():
-        if not pending:
-            break
-        chunks = enumerate(itertools.batched(pending, CHUNK_SIZE, strict=False))
-        steps = [partial(delete_chunk, f"{sweep}/{i}", chunk, delay if i == 0 else 0.0) for i, chunk in chunks]
-        refused = 0
-        for i, outcome in enumerate(pool.run(steps)):
-            deleted += outcome.image_ids
-            failed |= {failure.image_id: failure for failure in outcome.failures}
-            refused += len(outcome.failures)
-            omitted += outcome.omitted
-            replayed = replayed and outcome.replayed
-            log.info(
-                "chunk done",
-                extra={"step": f"{sweep}/{i}", "failed": len(outcome.failures), "replayed": outcome.replayed},
-            )
-        tries.update(i for i in pending if i in failed and failed[i].code in _TRANSIENT)
-        passing = [i for i, f in failed.items() if f.code in _TRANSIENT and tries[i] < TRANSIENT_TRIES]
-        blocked = [i for i, f in failed.items() if f.code == _BLOCKED and refused < len(pending)]
-        delay = max((2.0 ** (tries[image_id] - 1) for image_id in passing), default=0.0)
-        pending = passing + blocked
-        for image_id in pending:
-            log.info("asking again", extra={"imageId": image_id.to_json(), "failureCode": failed.pop(image_id).code})
-    gone = names(deleted) if failed else set()
-    return DeletionReport(
-        request=request,
-        image_ids=tuple(deleted),
-        failures=tuple(
-            failed[image_id]
-            for image_id in request.image_ids
-            # Not found, because another id of this request took it along: by digest, with all its tags.
-            if image_id in failed and not (failed[image_id].code == "ImageNotFound" and image_id in gone)
-        ),
-        omitted=omitted,
-        replayed=replayed,
-    )
+
+    failed: dict[ImageId, ImageFailure]
+    width: int | None
+    """Steps in flight; as many as the pool takes where it is None."""
+    deleted: list[ImageId] = field(default_factory=list)
+    deleted_ids: set[ImageId] = field(default_factory=set)
+    omitted: int = 0
+    replayed: bool = True
+
+    def sweep(
+        self,
+        pending: list[ImageId],
+        prefix: str,
+        delete_chunk: DeleteChunk,
+        pool: StepPool,
+        log: "LoggerAdapter[Any]",
+    ) -> None:
+        delay = 0.0
+        tries: Counter[ImageId] = Counter()
+        for sweep in itertools.count():
+            if not pending:
+                return
+            chunks = enumerate(itertools.batched(pending, CHUNK_SIZE, strict=False))
+            steps = [
+                partial(delete_chunk, f"{prefix}{sweep}/{i}", chunk, delay if i == 0 else 0.0) for i, chunk in chunks
+            ]
+            refused = 0
+            for i, outcome in enumerate(pool.run(steps, self.width)):
+                self._add(outcome)
+                refused += len(outcome.failures)
+                log.info(
+                    "chunk done",
+                    extra={
+                        "step": f"{prefix}{sweep}/{i}",
+                        "failed": len(outcome.failures),
+                        "replayed": outcome.replayed,
+                    },
+                )
+            failed = self.failed
+            tries.update(i for i in pending if i in failed and failed[i].code in _TRANSIENT)
+            passing = [i for i, f in failed.items() if f.code in _TRANSIENT and tries[i] < TRANSIENT_TRIES]
+            blocked = [i for i, f in failed.items() if f.code in _BLOCKED and refused < len(pending)]
+            delay = max((2.0 ** (tries[image_id] - 1) for image_id in passing), default=0.0)
+            pending = passing + blocked
+            for image_id in pending:
+                log.info(
+                    "asking again", extra={"imageId": image_id.to_json(), "failureCode": failed.pop(image_id).code}
+                )
+
+    def _add(self, outcome: ChunkOutcome) -> None:
+        self.deleted += outcome.image_ids
+        self.deleted_ids.update(outcome.image_ids)
+        self.failed |= {failure.image_id: failure for failure in outcome.failures}
+        self.omitted += outcome.omitted
+        self.replayed = self.replayed and outcome.replayed

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SCHEMA = json.loads(Path(__file__).with_name("deletion_request.schema.json").read_text())
 _validate = fastjsonschema.compile(_SCHEMA)
+_SWITCHES = ("notify", "untag", "cascade")
 _SHORTHAND_MEMBER = re.compile(r"""(imageTag|imageDigest)=("[^"]*"|'[^']*'|[^,"']*)""")
 
 # What a sender wrote stands in messages, logs and notices: long enough to recognise it, never a megabyte of it.
@@ -70,10 +71,12 @@ def load_body(record: Mapping[str, Any]) -> Any:
         raise RejectedRequestError("the message body is not JSON that can be read") from error
 
 
-def parse_request(payload: Any, origin: Origin, registry_ids: Collection[str]) -> DeletionRequest:
+def parse_request(
+    payload: Any, origin: Origin, registry_ids: Collection[str], *, max_images: int, dry_run: bool
+) -> DeletionRequest:
     """The request that came from `origin`, for one of the registries; the first is meant where it names none.
 
-    Raises RejectedRequestError naming the path and what was expected.
+    With `dry_run` it is one whatever it says. Raises RejectedRequestError naming the path and what was expected.
     """
     try:
         _validate(payload, name_prefix="request")
@@ -84,9 +87,17 @@ def parse_request(payload: Any, origin: Origin, registry_ids: Collection[str]) -
             f"request.registryId must be one of {', '.join(registry_ids)}; the stack's ForeignRegistryIds allows others"
         )
     image_ids = tuple(dict.fromkeys(map(_image_id, payload["imageIds"])))
+    if len(image_ids) > max_images:
+        raise RejectedRequestError(
+            f"request.imageIds must name at most {max_images:,} images, not {len(image_ids):,}; send several requests, "
+            "or set the stack's MaxImagesPerRequest"
+        )
+    if payload.get("untag") and payload.get("cascade"):
+        raise RejectedRequestError("request.untag keeps every image, so request.cascade cannot be true beside it")
+    dry_run = dry_run or payload.get("dryRun", False)
     # Everything that was asked, under one hash: the order too, for it decides which ids share a chunk.
-    content = [payload.get(key) for key in ("requestId", "repositoryName", "registryId", "reason")]
-    content += [[image_id.digest, image_id.tag] for image_id in image_ids]
+    content = [payload.get(key) for key in ("requestId", "repositoryName", "registryId", "reason", *_SWITCHES)]
+    content += [dry_run, *([image_id.digest, image_id.tag] for image_id in image_ids)]
     try:
         content_hash = hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
     except UnicodeEncodeError as error:
@@ -99,6 +110,10 @@ def parse_request(payload: Any, origin: Origin, registry_ids: Collection[str]) -
         content_hash=content_hash,
         registry_id=payload.get("registryId"),
         reason=payload.get("reason"),
+        dry_run=dry_run,
+        notify=payload.get("notify", False),
+        untag=payload.get("untag", False),
+        cascade=payload.get("cascade"),
     )
 
 

@@ -3,7 +3,7 @@
 import bisect
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -106,6 +106,22 @@ class ImageFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """An image as a look-up found it."""
+
+    digest: str
+    tags: frozenset[str]
+    pushed: float
+    """Seconds since the epoch, in whole seconds."""
+
+
+type LookUp = Callable[[Sequence[ImageId]], Mapping[ImageId, Image | ImageFailure]]
+"""What the ids name at the moment, by their tag where they have one; those that ECR does not know are left out."""
+type Guard = Callable[[Sequence[ImageId], LookUp], Mapping[ImageId, ImageFailure]]
+"""The ids that must not be deleted, and why."""
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """How a request arrived: as a message on a queue, an event on a bus, or an invocation by hand."""
 
@@ -136,6 +152,22 @@ class DeletionRequest:
     """SHA-256 over all that was asked: the same request_id with another hash is another request."""
     registry_id: str | None = None
     reason: str | None = None
+    dry_run: bool = False
+    """Nothing is deleted; the report says what would have been."""
+    notify: bool = False
+    """Its report is published also when nothing failed."""
+    untag: bool = False
+    """Tags are removed, and no image with them."""
+    cascade: bool | None = None
+    """What its images refer to, and what refers to them, goes along; or is counted, when it was said that it stays."""
+
+    @property
+    def switches(self) -> Json:
+        """Those that are set, as a request says them."""
+        switches: Json = {"dryRun": self.dry_run, "notify": self.notify, "untag": self.untag}
+        return {name: True for name, on in switches.items() if on} | (
+            {} if self.cascade is None else {"cascade": self.cascade}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,42 +202,86 @@ class ChunkOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Relatives:
+    """What belongs to the images of a request: the manifests that an index names, and what has them as its subject."""
+
+    parents: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """For the digest of each relative, the digests of the indexes that name it, or of its subject."""
+    failures: tuple[ImageFailure, ...] = ()
+    """The ids whose relatives cannot be known."""
+
+    @classmethod
+    def from_json(cls, value: Json) -> Self:
+        return cls(value["parents"], ChunkOutcome.from_json(value).failures)
+
+    def to_json(self) -> Json:
+        return {"parents": self.parents, **ChunkOutcome((), self.failures).to_json()}
+
+
+@dataclass(frozen=True, slots=True)
 class DeletionReport:
     """What became of a request: each id asked for is deleted or among the failures, once."""
 
     request: DeletionRequest
     image_ids: tuple[ImageId, ...]
+    """What was deleted, relatives included."""
     failures: tuple[ImageFailure, ...]
+    """What was not, those of relatives last."""
     omitted: int = 0
     """Entries of image_ids that were left out to fit the store."""
+    failed_relatives: int = 0
+    """Failures of images that were not asked for by name."""
+    kept: tuple[ImageFailure, ...] = ()
+    """Relatives that were meant to stay, and why."""
+    left_untagged: int = 0
+    """Relatives that nothing refers to any more, left because the request said so."""
     replayed: bool = field(default=False, compare=False)
     """Every step was remembered from an earlier delivery: nothing was done now."""
 
     @property
     def deleted(self) -> int:
         """How many of the ids asked for are deleted."""
-        return len(self.request.image_ids) - len(self.failures)
+        return len(self.request.image_ids) - len(self.failures) + self.failed_relatives
 
     def to_answer(self, registry_id: str, limit: int = ANSWER_BYTES) -> Json:
         """The CLI's output and whose it is; cut to `limit` bytes, failures last, with counts of what was left out."""
 
         def first(count: int) -> Json:
-            failures = self.failures[:count]
-            image_ids = self.image_ids[: count - len(failures)]
-            answer: Json = {
-                "imageIds": [image_id.to_json() for image_id in image_ids],
-                "failures": [failure.to_json() for failure in failures],
+            answer = self.first(count)
+            return answer | {
                 "requestId": self.request.request_id,
                 "registryId": self.request.registry_id or registry_id,
                 "repositoryName": self.request.repository_name,
             }
-            if omitted := self.omitted + len(self.image_ids) - len(image_ids):
-                answer["imageIdsOmitted"] = omitted
-            if omitted := len(self.failures) - len(failures):
-                answer["failuresOmitted"] = omitted
-            return answer
 
-        return largest(first, len(self.failures) + len(self.image_ids), lambda answer: len(json.dumps(answer)), limit)
+        return largest(first, self.entries, lambda answer: len(json.dumps(answer)), limit)
+
+    @property
+    def entries(self) -> int:
+        """How many images there is something to tell of."""
+        return len(self.failures) + len(self.kept) + len(self.image_ids)
+
+    def first(self, count: int) -> Json:
+        """The first so many entries: failures, then what was kept, then what was deleted; the others are counted."""
+        failures = self.failures[:count]
+        kept = self.kept[: count - len(failures)]
+        image_ids = self.image_ids[: count - len(failures) - len(kept)]
+        told: Json = {
+            "imageIds": [image_id.to_json() for image_id in image_ids],
+            "failures": [failure.to_json() for failure in failures],
+        }
+        if self.request.dry_run:
+            told["dryRun"] = True
+        if self.kept:
+            told["kept"] = [{"imageId": k.image_id.to_json(), "code": k.code, "reason": k.reason} for k in kept]
+        if self.request.cascade is False:
+            told["leftUntagged"] = self.left_untagged
+        omitted = {
+            "imageIdsOmitted": self.omitted + len(self.image_ids) - len(image_ids),
+            "keptOmitted": len(self.kept) - len(kept),
+            "failuresOmitted": len(self.failures) - len(failures),
+        }
+        return told | {key: count for key, count in omitted.items() if count}
 
 
 def largest[T](build: Callable[[int], T], count: int, size: Callable[[T], int], limit: int) -> T:

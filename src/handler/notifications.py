@@ -14,7 +14,7 @@ MESSAGE_BYTES = 262_144
 """What SNS takes in one message, its attributes included."""
 
 _SUBJECT_CHARACTERS = 99
-_FAILURES_IN_TEXT = 50
+_ENTRIES_IN_TEXT = 50
 _CODES_IN_ATTRIBUTE = 10
 
 
@@ -34,21 +34,28 @@ class Notice:
         return sum(len(text.encode()) for text in (self.subject, self.message, *attributes))
 
 
-def failure_notice(report: DeletionReport, registry_id: str, limit: int = MESSAGE_BYTES) -> Notice:
-    """Tells of every image of a request that could not be deleted; what `limit` bytes cannot hold is counted."""
+def report_notice(report: DeletionReport, registry_id: str, limit: int = MESSAGE_BYTES) -> Notice:
+    """Tells of every image of a request that could not be deleted; what `limit` bytes cannot hold is counted.
+
+    Where nothing failed, or nothing was done, of what was deleted or would have been.
+    """
+    request = report.request
     codes = sorted({failure.code for failure in report.failures})
-    attributes = {
-        "type": _string("failure"),
-        "repositoryName": _string(report.request.repository_name),
-        "failureCodes": _strings(codes[:_CODES_IN_ATTRIBUTE]),
-    }
-    subject = f"{len(report.failures)} of {len(report.request.image_ids)} failed in {report.request.repository_name}"
+    attributes = {"type": _string(_type(report)), "repositoryName": _string(request.repository_name)}
+    if codes:
+        attributes["failureCodes"] = _strings(codes[:_CODES_IN_ATTRIBUTE])
+    failed, asked = len(report.failures), len(request.image_ids)
+    subject = f"{failed} of {asked} failed in {request.repository_name}"
+    if not failed:
+        subject = f"{report.deleted} of {asked} deleted in {request.repository_name}"
+    if request.dry_run:
+        subject = f"dry run: {report.deleted} of {asked} would be deleted in {request.repository_name}"
 
     def first(count: int) -> Notice:
-        data = _failure_data(report, registry_id, count)
-        return _notice(subject, data, _failure_text(data), attributes)
+        data = _report_data(report, registry_id, count)
+        return _notice(subject, data, _report_text(data), attributes)
 
-    return largest(first, len(report.failures), lambda notice: notice.size, limit)
+    return largest(first, report.entries, lambda notice: notice.size, limit)
 
 
 def rejection_notice(error: str, origin: Origin) -> Notice:
@@ -77,18 +84,29 @@ def publish(sns: "SNSClient", topic_arn: str, notice: Notice) -> str:
     )["MessageId"]
 
 
-def _failure_data(report: DeletionReport, registry_id: str, count: int) -> Json:
-    """The first `count` failures for machines, with the request that tries just these again."""
-    request, failures = report.request, report.failures[:count]
+def _type(report: DeletionReport) -> str:
+    if report.request.dry_run:
+        return "dryRun"
+    return "failure" if report.failures else "report"
+
+
+def _report_data(report: DeletionReport, registry_id: str, count: int) -> Json:
+    """The first `count` entries for machines, with the request that tries the failures again."""
+    request = report.request
     # Without the requestId: its steps are remembered, and trying again is a new wish.
     retry: Json = {"repositoryName": request.repository_name}
     if request.registry_id:
         retry["registryId"] = request.registry_id
     if request.reason:
         retry["reason"] = request.reason
-    retry["imageIds"] = [failure.image_id.to_json() for failure in failures]
+    retry |= {name: value for name, value in request.switches.items() if name != "dryRun"}
+    told = report.first(count)
+    if not request.notify:
+        del told["imageIds"]  # their count says enough
+        told.pop("imageIdsOmitted", None)
+    retry["imageIds"] = [failure["imageId"] for failure in told["failures"]]
     return {
-        "type": "failure",
+        "type": _type(report),
         "requestId": request.request_id,
         "origin": request.origin.to_json(),
         "reason": request.reason,
@@ -97,35 +115,57 @@ def _failure_data(report: DeletionReport, registry_id: str, count: int) -> Json:
         "requested": len(request.image_ids),
         "deleted": report.deleted,
         "failed": len(report.failures),
-        "failures": [failure.to_json() for failure in failures],
-        "failuresOmitted": len(report.failures) - len(failures),
-        "retryRequest": retry,
+        "failuresOmitted": 0,
+        **told,
+        **({"retryRequest": retry} if told["failures"] else {}),
     }
 
 
-def _failure_text(data: Json) -> str:
+def _report_text(data: Json) -> str:
     """The same for a person."""
-    origin = data["origin"]
+    origin, dry = data["origin"], "dryRun" in data
+    headline = f"{data['failed']} of {data['requested']} images could not be deleted."
+    if dry:
+        headline = f"A dry run: nothing was deleted. {data['deleted']} of {data['requested']} images would have been."
+    elif not data["failed"]:
+        headline = f"{data['deleted']} of {data['requested']} images were deleted."
     lines = [
-        f"{data['failed']} of {data['requested']} images could not be deleted.",
+        headline,
         "",
         f"Repository:  {data['repositoryName']} in registry {data['registryId']}",
         f"Request:     {data['requestId']}",
         f"Arrived:     {origin['kind']} {origin['id']} from {origin['source']}",
         f"Reason:      {data['reason'] or '(none given)'}",
-        f"Deleted:     {data['deleted']}",
-        "",
-        "Not deleted:",
+        f"Deleted:     {0 if dry else data['deleted']}",
     ]
-    shown = data["failures"][:_FAILURES_IN_TEXT]
-    for failure in shown:
-        image_id = ",".join(f"{key}={value}" for key, value in failure["imageId"].items()) or "(no tag, no digest)"
-        lines += [f"  {image_id}", f"      {failure['failureCode']}: {failure['failureReason']}"]
-    if more := data["failed"] - len(shown):
-        lines += [f"  and {more} more; the JSON form of this notice tells up to {len(data['failures'])} of all."]
-    else:
-        lines += ["", "To try just these again, send this request:", json.dumps(data["retryRequest"])]
+    if "leftUntagged" in data:
+        lines += [f"Left:        {data['leftUntagged']} images that nothing refers to any more"]
+    if data["failed"]:
+        lines += ["", "Would be refused:" if dry else "Not deleted:"]
+        shown = data["failures"][:_ENTRIES_IN_TEXT]
+        for failure in shown:
+            lines += [f"  {_name(failure)}", f"      {failure['failureCode']}: {failure['failureReason']}"]
+        if more := data["failed"] - len(shown):
+            lines += [f"  and {more} more; the JSON form of this notice tells up to {len(data['failures'])} of all."]
+        elif not dry:
+            lines += ["", "To try just these again, send this request:", json.dumps(data["retryRequest"])]
+    lines += _listed("Kept, for they are still needed:", data.get("kept", []), data.get("keptOmitted", 0))
+    deleted = [{"imageId": image_id} for image_id in data.get("imageIds", [])]
+    lines += _listed("Would be deleted:" if dry else "Deleted:", deleted, data.get("imageIdsOmitted", 0))
     return "\n".join(lines) + "\n"
+
+
+def _listed(title: str, entries: list[Json], omitted: int) -> list[str]:
+    if not entries:
+        return []
+    shown = entries[:_ENTRIES_IN_TEXT]
+    lines = ["", title]
+    lines += [f"  {_name(entry)}" + (f": {entry['reason']}" if "reason" in entry else "") for entry in shown]
+    return [*lines, f"  and {more} more"] if (more := len(entries) - len(shown) + omitted) else lines
+
+
+def _name(entry: Json) -> str:
+    return ",".join(f"{key}={value}" for key, value in entry["imageId"].items()) or "(no tag, no digest)"
 
 
 def _notice(subject: str, data: Json, text: str, attributes: "dict[str, MessageAttributeValueTypeDef]") -> Notice:

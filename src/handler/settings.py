@@ -22,6 +22,14 @@ class Settings:
     """The SNS topic that carries notices."""
     max_concurrent_calls: int
     """Calls to ECR made side by side by one invocation, over all the requests it carries out."""
+    max_images_per_request: int
+    """A request that names more images is refused whole."""
+    protected_tags: tuple[str, ...]
+    """Glob patterns of tags whose images are never deleted."""
+    protected_repositories: tuple[str, ...]
+    """Glob patterns of repositories in which nothing is ever deleted."""
+    dry_run: bool
+    """Every request is a dry run."""
     foreign_registry_ids: tuple[str, ...] = ()
     """Accounts besides the function's own whose registries a request may name."""
 
@@ -29,16 +37,19 @@ class Settings:
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
         """Reads the variables the template sets; raises SettingsError naming the one to mend."""
         try:
-            calls = env["MAX_CONCURRENT_CALLS"]
-            table, topic = env["IDEMPOTENCY_TABLE"], env["FAILURE_TOPIC_ARN"]
+            return cls(
+                idempotency_table=env["IDEMPOTENCY_TABLE"],
+                failure_topic_arn=env["FAILURE_TOPIC_ARN"],
+                max_concurrent_calls=_positive(env, "MAX_CONCURRENT_CALLS"),
+                # What guards must be said: a deleter never takes it that nothing is protected.
+                max_images_per_request=_positive(env, "MAX_IMAGES_PER_REQUEST"),
+                protected_tags=_listed(env["PROTECTED_TAGS"]),
+                protected_repositories=_listed(env["PROTECTED_REPOSITORIES"]),
+                dry_run=_true(env, "DRY_RUN"),
+                foreign_registry_ids=_listed(env.get("FOREIGN_REGISTRY_IDS", "")),
+            )
         except KeyError as error:
             raise SettingsError(f"environment variable {error.args[0]} is not set; template.yaml sets it") from error
-        if not (calls.isdecimal() and int(calls) > 0):
-            raise SettingsError(
-                f"environment variable MAX_CONCURRENT_CALLS must be a whole number from 1, not {calls!r}"
-            )
-        foreign = tuple(filter(None, map(str.strip, env.get("FOREIGN_REGISTRY_IDS", "").split(","))))
-        return cls(table, topic, int(calls), foreign)
 
     def client_config(self) -> Config:
         """How every AWS client calls: botocore's defaults wait 60 s, longer than most functions live.
@@ -57,3 +68,19 @@ class Settings:
             # Every step in flight, and every record of a batch at its notice, has a connection of its own.
             max_pool_connections=self.max_concurrent_calls * 4 // 3 + 10,
         )
+
+
+def _positive(env: Mapping[str, str], name: str) -> int:
+    if not (env[name].isdecimal() and int(env[name]) > 0):
+        raise SettingsError(f"environment variable {name} must be a whole number from 1, not {env[name]!r}")
+    return int(env[name])
+
+
+def _true(env: Mapping[str, str], name: str) -> bool:
+    if env[name] not in ("true", "false"):
+        raise SettingsError(f"environment variable {name} must be true or false, not {env[name]!r}")
+    return env[name] == "true"
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, text.split(","))))

@@ -37,7 +37,7 @@ from tests.policies import as_list, verdict
 
 EVENTS = Path(__file__).parents[2] / "events"
 OTHER_ACCOUNT = "210987654321"
-STATEMENTS = ["DeleteImages", "LookBeforeAskingAgain", "RememberSteps", "TellFailures", "TakeRequests"]
+STATEMENTS = ["DeleteImages", "LookBefore", "RememberSteps", "TellFailures", "TakeRequests"]
 """Those of the function's role that its work needs each time, or after a lost answer."""
 
 
@@ -156,6 +156,7 @@ def whole_job(stack: Stack) -> None:
     push_samples(ecr)
     ecr.create_repository(repositoryName="lost")
     push_image(ecr, "lost", tags=["answer"])
+    push_image(ecr, "lost", tags=["whole"])
     poller = Poller(role, function)
 
     for name in ("by-hand", "by-hand-shorthand", "by-hand-index"):
@@ -170,10 +171,12 @@ def whole_job(stack: Stack) -> None:
         pass
     request = {"repositoryName": "lost", "imageIds": ["imageTag=answer", "imageTag=none"]}
     instead_of_the_next_deletion(400, "UnrecognizedClientException")
-    with contextlib.suppress(sys.modules["handler.app"].registry.NotNowError):
+    with contextlib.suppress(sys.modules["handler.models"].NotNowError):
         function(request, FakeLambdaContext())
     instead_of_the_next_deletion(500, "ServerException")
     function(request, FakeLambdaContext())
+
+    function({"repositoryName": "lost", "imageIds": ["imageTag=whole"], "cascade": True}, FakeLambdaContext())
 
     codes = {failure["failureCode"] for notice in aws.notices() for failure in notice.data.get("failures", [])}
     assert codes <= {"ImageNotFound", "ImageTagPushedAgain", "InvalidImageTag"}

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.deletion import CHUNK_SIZE, TRANSIENT_TRIES, DeleteChunk, StepPool, Taken, carry_out
@@ -76,7 +76,6 @@ def carried_out(image_ids: Sequence[ImageId], delete: DeleteChunk, executor: Exe
 SIZES = st.integers(0, 30) | st.sampled_from([99, 100, 101, 250, 430])
 
 
-@settings(max_examples=100)
 @given(SIZES, st.data())
 def test_any_answers(count: int, data: st.DataObject) -> None:
     """Each id has one fate, which is the last that ECR told; what is settled is never asked again."""
@@ -102,7 +101,6 @@ def test_any_answers(count: int, data: st.DataObject) -> None:
     assert len(ecr.steps) <= (report.deleted + TRANSIENT_TRIES + 1) * (1 + count // CHUNK_SIZE)
 
 
-@settings(max_examples=100)
 @given(SIZES, st.data())
 def test_a_redelivery_gives_the_same_report(count: int, data: st.DataObject) -> None:
     """From the stored outcomes alone, without a question to ECR, however many threads walk the steps."""
@@ -117,7 +115,6 @@ class Crash(Exception):  # noqa: N818  # what happens, not what code reports
     """The end of an invocation in the middle of a request."""
 
 
-@settings(max_examples=100)
 @given(st.sampled_from([30, 250, 430]), st.integers(0, 12), st.data())
 def test_a_crash_at_any_step_is_resumed_there(count: int, survived: int, data: st.DataObject) -> None:
     """The redelivery asks for no chunk whose outcome is known, and its report is whole."""

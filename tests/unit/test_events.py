@@ -62,13 +62,13 @@ def record(payload: Any) -> dict[str, Any]:
 def received(payload: Any) -> DeletionRequest:
     """The request in a message."""
     payload, origin = unwrap(load_body(record(payload)), record_origin(record(payload)))
-    return parse_request(payload, origin, (ACCOUNT, FOREIGN))
+    return parse_request(payload, origin, (ACCOUNT, FOREIGN), max_images=1_000, dry_run=False)
 
 
 def invoked(payload: Any) -> DeletionRequest:
     """The request in the payload of an invocation."""
     payload, origin = unwrap(payload, INVOCATION)
-    return parse_request(payload, origin, (ACCOUNT, FOREIGN))
+    return parse_request(payload, origin, (ACCOUNT, FOREIGN), max_images=1_000, dry_run=False)
 
 
 MESSAGE = Origin("message", "message-1", QUEUE)
@@ -155,7 +155,7 @@ def test_an_event_without_a_request_is_rejected_under_its_id() -> None:
     payload, origin = unwrap(event({"state": "running"}), INVOCATION)
     assert origin == EVENT
     with pytest.raises(RejectedRequestError, match=r"^request must contain"):
-        parse_request(payload, origin, (ACCOUNT,))
+        parse_request(payload, origin, (ACCOUNT,), max_images=1_000, dry_run=False)
 
 
 def test_duplicates_are_asked_once_in_the_order_of_their_first() -> None:

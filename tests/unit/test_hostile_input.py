@@ -21,7 +21,7 @@ def outcome(payload: Any, received: Origin = INVOCATION) -> DeletionRequest | st
     """The request in a payload, or why it is rejected."""
     try:
         payload, origin = unwrap(payload, received)
-        return parse_request(payload, origin, (ACCOUNT,))
+        return parse_request(payload, origin, (ACCOUNT,), max_images=1_000, dry_run=False)
     except RejectedRequestError as error:
         return printable(error)
 

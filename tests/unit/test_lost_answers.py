@@ -17,7 +17,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from handler.models import ChunkOutcome, DeletionRequest, ImageId, LostAnswerError, NotNowError, Origin
+from handler.models import ChunkOutcome, DeletionRequest, ImageFailure, ImageId, LostAnswerError, NotNowError, Origin
 from handler.registry import delete_images, never_ask_twice_unseen
 from handler.settings import Settings
 
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 TAG = ImageId(tag="v1")
 REQUEST = DeletionRequest("r-1", "team/app", (TAG,), Origin("message", "m-1", "queue"), "hash")
 URL = "https://api.ecr.eu-central-1.amazonaws.com/"
+ENV = {
+    "IDEMPOTENCY_TABLE": "steps",
+    "FAILURE_TOPIC_ARN": "topic",
+    "MAX_CONCURRENT_CALLS": "1",
+    "MAX_IMAGES_PER_REQUEST": "1",
+    "PROTECTED_TAGS": "",
+    "PROTECTED_REPOSITORIES": "",
+    "DRY_RUN": "false",
+}
 
 type Play = Exception | tuple[int, dict[str, Any]]
 
@@ -40,6 +49,11 @@ SILENT = ReadTimeoutError(endpoint_url=URL)
 TORN = SSLError(endpoint_url=URL, error=EOFError("cut off"))
 UNREACHABLE = EndpointConnectionError(endpoint_url=URL)
 NOT_CONNECTED = ConnectTimeoutError(endpoint_url=URL)
+
+
+def anything(*_: object) -> dict[ImageId, ImageFailure]:
+    """A guard that lets everything go."""
+    return {}
 
 
 class Body(io.BytesIO):
@@ -67,12 +81,12 @@ def delete(monkeypatch: pytest.MonkeyPatch, connection: Connection) -> ChunkOutc
     """Deletes an image with the client as the function makes it; botocore's pauses between its tries are skipped."""
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     monkeypatch.setattr("botocore.retries.bucket.TokenBucket.acquire", lambda *_, **__: True)
-    config = Settings("steps", "topic", 1).client_config()
+    config = Settings.from_env(ENV).client_config()
     ecr: ECRClient = boto3.client("ecr", region_name="eu-central-1", config=config)
     never_ask_twice_unseen(ecr)
     # The stubs know only hooks that answer nothing; what this one answers is what came over the wire.
     ecr.meta.events.register("before-send.ecr.BatchDeleteImage", connection)  # type: ignore[arg-type]
-    return delete_images(ecr, REQUEST, [TAG], begun=None)
+    return delete_images(ecr, REQUEST, [TAG], anything, begun=None)
 
 
 @pytest.mark.parametrize(

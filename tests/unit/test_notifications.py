@@ -7,7 +7,7 @@ import pytest
 
 from handler.events import parse_request
 from handler.models import DeletionReport, DeletionRequest, ImageFailure, ImageId, Origin
-from handler.notifications import MESSAGE_BYTES, Notice, failure_notice, publish, rejection_notice
+from handler.notifications import MESSAGE_BYTES, Notice, publish, rejection_notice, report_notice
 
 ACCOUNT, FOREIGN = "123456789012", "210987654321"
 ORIGIN = Origin("message", "message-1", "arn:aws:sqs:eu-central-1:123456789012:requests")
@@ -57,7 +57,7 @@ EXAMPLE = report(
 def test_a_person_reads_what_failed_and_how_to_try_again() -> None:
     """Which request, from where and why; what was deleted; every failure; and the request that tries just these."""
     assert (
-        text(failure_notice(EXAMPLE, ACCOUNT))
+        text(report_notice(EXAMPLE, ACCOUNT))
         == f"""\
 3 of 5 images could not be deleted.
 
@@ -84,7 +84,7 @@ To try just these again, send this request:
 
 def test_a_machine_reads_the_same() -> None:
     """Under the API's own names, with counts that add up."""
-    assert data(failure_notice(EXAMPLE, ACCOUNT)) == {
+    assert data(report_notice(EXAMPLE, ACCOUNT)) == {
         "type": "failure",
         "requestId": "cleanup-1",
         "origin": {"kind": "message", "id": "message-1", "source": ORIGIN.source},
@@ -106,7 +106,7 @@ def test_a_machine_reads_the_same() -> None:
 
 def test_a_request_without_a_reason() -> None:
     """People read that there is none, machines null; nor has the request to try again."""
-    notice = failure_notice(report(*missing(1), reason=None), ACCOUNT)
+    notice = report_notice(report(*missing(1), reason=None), ACCOUNT)
     assert "Reason:      (none given)\n" in text(notice)
     assert data(notice)["reason"] is None
     assert data(notice)["retryRequest"] == {"repositoryName": "team/app", "imageIds": [{"imageTag": "00000000"}]}
@@ -123,9 +123,10 @@ def test_a_request_without_a_reason() -> None:
 )
 def test_the_request_to_try_again_can_be_sent_as_it_is(failed: DeletionReport) -> None:
     """It asks for just the failures that are told, under a key of its own: the old one's steps are remembered."""
-    told = data(failure_notice(failed, ACCOUNT))
+    told = data(report_notice(failed, ACCOUNT))
     assert "requestId" not in told["retryRequest"]
-    again = parse_request(told["retryRequest"], Origin("message", "message-2", "queue"), (ACCOUNT, FOREIGN))
+    origin = Origin("message", "message-2", "queue")
+    again = parse_request(told["retryRequest"], origin, (ACCOUNT, FOREIGN), max_images=1_000, dry_run=False)
     assert again.image_ids == tuple(f.image_id for f in failed.failures[: len(told["failures"])])
     assert (again.repository_name, again.registry_id, again.reason, again.request_id) == (
         failed.request.repository_name,
@@ -138,7 +139,7 @@ def test_the_request_to_try_again_can_be_sent_as_it_is(failed: DeletionReport) -
 @pytest.mark.parametrize(("count", "more"), [(50, None), (51, 1), (80, 30)])
 def test_a_person_reads_the_first_fifty(count: int, more: int | None) -> None:
     """And how many more there are, and where they stand."""
-    told = text(failure_notice(report(*missing(count)), ACCOUNT))
+    told = text(report_notice(report(*missing(count)), ACCOUNT))
     assert told.count("ImageNotFound") == 50
     line = f"  and {more} more; the JSON form of this notice tells up to {count} of all.\n"
     assert told.endswith(line) if more else "more" not in told
@@ -147,7 +148,7 @@ def test_a_person_reads_the_first_fifty(count: int, more: int | None) -> None:
 
 def test_text_of_any_script_is_sent_as_it_is() -> None:
     """Escapes would cost bytes, and people could not read them."""
-    notice = failure_notice(report(*missing(1), reason="Aufräumen 🐳"), ACCOUNT)
+    notice = report_notice(report(*missing(1), reason="Aufräumen 🐳"), ACCOUNT)
     assert notice.message.count("Aufräumen 🐳") == 3
     assert "Reason:      Aufräumen 🐳\n" in text(notice)
 
@@ -163,7 +164,7 @@ def test_text_of_any_script_is_sent_as_it_is() -> None:
 )
 def test_a_notice_fits_sns(failed: DeletionReport) -> None:
     """256 KiB at most, in bytes, filled as far as whole failures go; what does not fit is counted."""
-    notice = failure_notice(failed, ACCOUNT)
+    notice = report_notice(failed, ACCOUNT)
     assert MESSAGE_BYTES == 256 * 1024
     assert MESSAGE_BYTES - 4096 < sns_bytes(notice) <= MESSAGE_BYTES
     told = data(notice)
@@ -175,7 +176,7 @@ def test_a_notice_fits_sns(failed: DeletionReport) -> None:
 
 def sizes() -> list[int]:
     """Limits from one that holds hardly a failure to one that holds them all."""
-    whole = failure_notice(report(*missing(60)), ACCOUNT).size
+    whole = report_notice(report(*missing(60)), ACCOUNT).size
     return [*range(1400, whole, 531), whole - 1, whole]
 
 
@@ -183,15 +184,15 @@ def sizes() -> list[int]:
 def test_a_notice_is_filled_to_its_limit(limit: int) -> None:
     """One more failure would not fit."""
     failures = missing(60)
-    told = len(data(failure_notice(report(*failures), ACCOUNT, limit))["failures"])
-    assert failure_notice(report(*failures), ACCOUNT, limit).size <= limit
+    told = len(data(report_notice(report(*failures), ACCOUNT, limit))["failures"])
+    assert report_notice(report(*failures), ACCOUNT, limit).size <= limit
     # Each failure stands in the JSON, in the retryRequest and, if it is one of the first fifty, in the text.
-    assert told == 60 or failure_notice(report(*failures), ACCOUNT, limit).size > limit - 300
+    assert told == 60 or report_notice(report(*failures), ACCOUNT, limit).size > limit - 300
 
 
 def test_a_notice_counts_its_bytes_as_sns_does() -> None:
     """And its subject on top, which costs nothing but is on the safe side."""
-    notice = failure_notice(report(*missing(2), reason="🐳"), ACCOUNT)
+    notice = report_notice(report(*missing(2), reason="🐳"), ACCOUNT)
     assert notice.size == sns_bytes(notice) + len(notice.subject)
 
 
@@ -207,14 +208,14 @@ def test_a_notice_counts_its_bytes_as_sns_does() -> None:
 )
 def test_a_subject_is_short(repository: str, subject: str) -> None:
     """SNS takes fewer than 100 ASCII characters."""
-    notice = failure_notice(report(*EXAMPLE.failures, deleted=2, repository_name=repository), ACCOUNT)
+    notice = report_notice(report(*EXAMPLE.failures, deleted=2, repository_name=repository), ACCOUNT)
     assert notice.subject == subject
     assert len(subject) < 100
 
 
 def test_attributes_let_a_subscription_choose() -> None:
     """By kind, repository and codes: each code once, ten at most, as filter policies read lists."""
-    notice = failure_notice(EXAMPLE, ACCOUNT)
+    notice = report_notice(EXAMPLE, ACCOUNT)
     assert notice.attributes == {
         "type": {"DataType": "String", "StringValue": "failure"},
         "repositoryName": {"DataType": "String", "StringValue": "team/app"},
@@ -224,7 +225,7 @@ def test_attributes_let_a_subscription_choose() -> None:
         },
     }
     many = report(*(ImageFailure(ImageId(tag=f"v{n}"), f"Code{n % 20:02}", "why") for n in range(40)))
-    codes = json.loads(failure_notice(many, ACCOUNT).attributes["failureCodes"]["StringValue"])
+    codes = json.loads(report_notice(many, ACCOUNT).attributes["failureCodes"]["StringValue"])
     assert codes == [f"Code{n:02}" for n in range(10)]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,15 @@ DOUBT = (
 )
 
 
+def anything(*_: object) -> dict[ImageId, ImageFailure]:
+    """A guard that lets everything go."""
+    return {}
+
+
+class Missing(Exception):  # noqa: N818  # as ECR names it
+    """One image that was to be described is not there."""
+
+
 class Ecr:
     """An ECR that answers a deletion as it is told, and knows when each tag's image was pushed."""
 
@@ -35,13 +45,15 @@ class Ecr:
         self.refused = refused or {}
         self.asked: list[dict[str, Any]] = []
 
+    exceptions = SimpleNamespace(ImageNotFoundException=Missing)
+
     def batch_delete_image(self, **call: Any) -> dict[str, Any]:
         self.asked.append(call)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
-    def batch_get_image(self, *, imageIds: list[dict[str, str]], **_: str) -> dict[str, Any]:  # noqa: N803  # ECR's word
+    def batch_get_image(self, *, imageIds: list[dict[str, str]], **_: object) -> dict[str, Any]:  # noqa: N803
         assert imageIds, "ECR takes no empty list"
         tags = [image_id["imageTag"] for image_id in imageIds]
         return {
@@ -59,21 +71,24 @@ class Ecr:
             ],
         }
 
-    def describe_images(self, *, imageIds: list[dict[str, str]], **_: str) -> dict[str, Any]:  # noqa: N803
+    def describe_images(self, *, imageIds: list[dict[str, str]], **_: object) -> dict[str, Any]:  # noqa: N803
         assert imageIds, "ECR takes no empty list"
-        when = dict(self.pushed.values())
-        digests = [i["imageDigest"] for i in imageIds]
+        tags = {digest: tag for tag, (digest, _) in self.pushed.items()}
+        asked = [i.get("imageTag") or tags.get(i["imageDigest"]) for i in imageIds]
+        if not all(tag in self.pushed for tag in asked):
+            raise Missing
         return {
             "imageDetails": [
-                {"imageDigest": digest, "imagePushedAt": datetime.fromtimestamp(when[digest], UTC)}
-                for digest in digests
+                {"imageDigest": digest, "imageTags": [tag], "imagePushedAt": datetime.fromtimestamp(when, UTC)}
+                for tag, (digest, when) in self.pushed.items()
+                if tag in asked
             ]
         }
 
 
 def delete(ecr: Ecr, image_ids: Sequence[ImageId], *, begun: float | None = BEGUN) -> ChunkOutcome:
     """Deletes these ids from the repository, which an earlier try had begun to do."""
-    return delete_images(ecr, REQUEST, image_ids, begun=begun)  # type: ignore[arg-type]  # what it uses of a client
+    return delete_images(ecr, REQUEST, image_ids, anything, begun=begun)  # type: ignore[arg-type]  # what it uses of a client
 
 
 NOT_FOUND: dict[str, Any] = {

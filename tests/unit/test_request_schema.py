@@ -46,7 +46,7 @@ def without(key: str) -> dict[str, Any]:
 
 def parse(payload: Any) -> DeletionRequest:
     """What the service makes of a request."""
-    return parse_request(payload, Origin("message", "m-1", "queue"), (ACCOUNT,))
+    return parse_request(payload, Origin("message", "m-1", "queue"), (ACCOUNT,), max_images=1_000, dry_run=False)
 
 
 BREAKING: list[tuple[Any, str]] = [
@@ -79,6 +79,10 @@ BREAKING: list[tuple[Any, str]] = [
     (request(requestId="r" * 257), "request.requestId must be shorter than or equal to 256 characters"),
     (request(reason=["unused"]), "request.reason must be string"),
     (request(reason="r" * 257), "request.reason must be shorter than or equal to 256 characters"),
+    (request(dryRun="yes"), "request.dryRun must be boolean"),
+    (request(notify=1), "request.notify must be boolean"),
+    (request(untag=None), "request.untag must be boolean"),
+    (request(cascade="true"), "request.cascade must be boolean"),
 ]
 
 

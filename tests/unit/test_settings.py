@@ -6,12 +6,29 @@ import pytest
 
 from handler.settings import Settings, SettingsError
 
-ENV = {"IDEMPOTENCY_TABLE": "steps", "FAILURE_TOPIC_ARN": "arn:aws:sns:::notices", "MAX_CONCURRENT_CALLS": "12"}
+ENV = {
+    "IDEMPOTENCY_TABLE": "steps",
+    "FAILURE_TOPIC_ARN": "arn:aws:sns:::notices",
+    "MAX_CONCURRENT_CALLS": "12",
+    "MAX_IMAGES_PER_REQUEST": "1000",
+    "PROTECTED_TAGS": "",
+    "PROTECTED_REPOSITORIES": "",
+    "DRY_RUN": "false",
+}
 
 
 def test_settings_are_what_the_environment_says() -> None:
     """Each under its own name, numbers as numbers; no other registry unless one is named."""
-    assert Settings.from_env(ENV) == Settings("steps", "arn:aws:sns:::notices", 12, ())
+    assert Settings.from_env(ENV) == Settings(
+        idempotency_table="steps",
+        failure_topic_arn="arn:aws:sns:::notices",
+        max_concurrent_calls=12,
+        max_images_per_request=1_000,
+        protected_tags=(),
+        protected_repositories=(),
+        dry_run=False,
+        foreign_registry_ids=(),
+    )
 
 
 def test_one_call_at_a_time_is_enough() -> None:
@@ -36,12 +53,29 @@ def test_a_missing_variable_is_named(name: str) -> None:
     assert str(error.value) == f"environment variable {name} is not set; template.yaml sets it"
 
 
-@pytest.mark.parametrize("calls", ["0", "-1", "", "many", "1.5", " 5"])
-def test_a_number_of_calls_that_is_none_is_refused(calls: str) -> None:
+@pytest.mark.parametrize("name", ["MAX_CONCURRENT_CALLS", "MAX_IMAGES_PER_REQUEST"])
+@pytest.mark.parametrize("value", ["0", "-1", "", "many", "1.5", " 5"])
+def test_a_number_that_is_none_is_refused(name: str, value: str) -> None:
     """At the start of the function, not at its first chunk."""
     with pytest.raises(SettingsError) as error:
-        Settings.from_env(ENV | {"MAX_CONCURRENT_CALLS": calls})
-    assert str(error.value) == f"environment variable MAX_CONCURRENT_CALLS must be a whole number from 1, not {calls!r}"
+        Settings.from_env(ENV | {name: value})
+    assert str(error.value) == f"environment variable {name} must be a whole number from 1, not {value!r}"
+
+
+@pytest.mark.parametrize("value", ["", "True", "1", "yes"])
+def test_whether_all_is_a_dry_run_is_never_guessed(value: str) -> None:
+    """It is true or false, as the template has it."""
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env(ENV | {"DRY_RUN": value})
+    assert str(error.value) == f"environment variable DRY_RUN must be true or false, not {value!r}"
+    assert Settings.from_env(ENV | {"DRY_RUN": "true"}).dry_run
+
+
+def test_protected_names_are_lists() -> None:
+    """Of patterns, with commas."""
+    settings = Settings.from_env(ENV | {"PROTECTED_TAGS": "latest,prod*", "PROTECTED_REPOSITORIES": "team/base"})
+    assert settings.protected_tags == ("latest", "prod*")
+    assert settings.protected_repositories == ("team/base",)
 
 
 def test_clients_give_up_long_before_the_function_must() -> None:

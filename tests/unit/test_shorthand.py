@@ -13,7 +13,7 @@ DIGEST = "sha256:" + "a" * 64
 def parse(*image_ids: str | Mapping[str, object]) -> DeletionRequest:
     """A request for these ids."""
     payload = {"repositoryName": "ubuntu", "imageIds": list(image_ids)}
-    return parse_request(payload, Origin("message", "m-1", "queue"), ("123456789012",))
+    return parse_request(payload, Origin("message", "m-1", "queue"), ("123456789012",), max_images=1_000, dry_run=False)
 
 
 # What `aws ecr batch-delete-image --image-ids` of AWS CLI 1.46 makes of the same strings.

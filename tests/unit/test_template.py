@@ -367,7 +367,7 @@ class Recorder(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         self.names.add(name)
-        return "1"
+        return "true" if name == "DRY_RUN" else "1"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
