@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 import boto3
 from botocore.config import Config
+from moto.ecr.models import ecr_backends
 from moto.moto_api._internal.models import moto_api_backend
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
@@ -127,6 +129,14 @@ class EmbeddedAWS:
         pages = self.client("ecr").get_paginator("describe_images").paginate(repositoryName=repository)
         details = itertools.chain.from_iterable(page["imageDetails"] for page in pages)
         return {(image["imageDigest"], tuple(sorted(image.get("imageTags", [])))) for image in details}
+
+    def age(self, repository: str, digest: str, *, days: float, pulled: float | None = None) -> None:
+        """Makes an image so many days old, and last pulled so many days ago."""
+        images = ecr_backends[ACCOUNT_ID][REGION].repositories[repository].images
+        [image] = [image for image in images if image.image_digest == digest]
+        image.image_pushed_at = int(time.time() - days * 86_400)
+        if pulled is not None:
+            image.last_recorded_pull_time = int(time.time() - pulled * 86_400)
 
     def run_schedule(self, at: datetime | None = None) -> str:
         """Does what EventBridge Scheduler does at that time (now, if none is given); returns the messageId."""

@@ -7,15 +7,15 @@ import gc
 
 gc.disable()
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from logging import LoggerAdapter
 from threading import BoundedSemaphore
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from aws_lambda_powertools import Logger, Metrics
@@ -24,21 +24,32 @@ from aws_lambda_powertools.utilities.idempotency import idempotent_function
 from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyValidationError
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from . import deletion, events, guards, notifications, registry
+from . import deletion, events, guards, notifications, queue, registry, selection
 from .models import (
     ChunkOutcome,
     DeletionReport,
     DeletionRequest,
     Guard,
+    ImageFailure,
     ImageId,
     Json,
+    ListedImage,
     LostAnswerError,
     Origin,
     RejectedRequestError,
     Relatives,
+    Selection,
+    SelectionOutcome,
+    SpreadReport,
 )
 from .settings import Settings
 from .steps import StepStore, begun, step_config
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_STORED_BYTES = 350_000
+"""What one outcome may take in its table: DynamoDB's limit is 400 KB an item."""
 
 settings = Settings.from_env()
 logger = Logger()
@@ -50,11 +61,18 @@ sns = boto3.client("sns", config=_client_config)
 dynamodb = boto3.client("dynamodb", config=_client_config)
 registry.never_ask_twice_unseen(ecr)
 
+
+@cache
+def sqs() -> "SQSClient":
+    """Made when it is first needed, for few requests lead to others."""
+    return boto3.client("sqs", config=_client_config)
+
+
 type Arrival = tuple[Origin, Callable[[], Any]]
 """Where something came from, and what reads it."""
 
 _steps = step_config()
-_rules = guards.Rules(settings.protected_tags, settings.protected_repositories)
+_rules = guards.Rules(settings.protected_tags, settings.protected_repositories, settings.repository_pattern)
 _calls = BoundedSemaphore(settings.max_concurrent_calls)
 # A step also begins and ends in the table: with a few more in flight than calls, ECR need not wait for that.
 _STEPS_IN_FLIGHT = settings.max_concurrent_calls * 4 // 3
@@ -63,7 +81,7 @@ _STEPS_IN_FLIGHT = settings.max_concurrent_calls * 4 // 3
 # One store for each decorated function: nested or shared, they would mix up their keys.
 @idempotent_function(  # type: ignore[untyped-decorator]  # Powertools types it as Any
     data_keyword_argument="step",
-    persistence_store=StepStore(settings.idempotency_table, dynamodb),
+    persistence_store=StepStore(settings.idempotency_table, dynamodb, _steps, "delete"),
     config=_steps,
     key_prefix="delete",
 )
@@ -86,7 +104,7 @@ def delete_chunk(
 
 @idempotent_function(  # type: ignore[untyped-decorator]  # Powertools types it as Any
     data_keyword_argument="step",
-    persistence_store=StepStore(settings.idempotency_table, dynamodb),
+    persistence_store=StepStore(settings.idempotency_table, dynamodb, _steps, "find"),
     config=_steps,
     key_prefix="find",
 )
@@ -105,7 +123,18 @@ def find_relatives(
 
 @idempotent_function(  # type: ignore[untyped-decorator]  # Powertools types it as Any
     data_keyword_argument="step",
-    persistence_store=StepStore(settings.idempotency_table, dynamodb),
+    persistence_store=StepStore(settings.idempotency_table, dynamodb, _steps, "select"),
+    config=_steps,
+    key_prefix="select",
+)
+def take_selection(*, step: Json, take: Callable[[], Json]) -> Json:  # noqa: ARG001  # for Powertools alone
+    """Takes what a selection means, once. A try that did not end is made again, of what is left."""
+    return take()
+
+
+@idempotent_function(  # type: ignore[untyped-decorator]  # Powertools types it as Any
+    data_keyword_argument="step",
+    persistence_store=StepStore(settings.idempotency_table, dynamodb, _steps, "notify"),
     config=_steps,
     key_prefix="notify",
 )
@@ -147,7 +176,7 @@ def lambda_handler(event: Any, context: LambdaContext) -> Json:
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-def carry_out(pool: deletion.StepPool, account_id: str, arrival: Arrival) -> DeletionReport | Exception:
+def carry_out(pool: deletion.StepPool, account_id: str, arrival: Arrival) -> DeletionReport | SpreadReport | Exception:
     """One request from its arrival to its notice.
 
     Answers with the error where it stays unfinished: RejectedRequestError, once that is told, for a request that can
@@ -172,7 +201,7 @@ def carry_out(pool: deletion.StepPool, account_id: str, arrival: Arrival) -> Del
             fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
             if request.dry_run:
                 fields["dry_run"] = True
-            return _delete_and_tell(request, pool, account_id, log)
+            return _carry_out(request, pool, account_id, log)
         except RejectedRequestError as error:
             # Under the key of its arrival: a reused requestId must not collide with the first request's own notice.
             step = {"key": f"{origin.kind}/{origin.id}/rejection", "content": ""}
@@ -185,29 +214,46 @@ def carry_out(pool: deletion.StepPool, account_id: str, arrival: Arrival) -> Del
         return error
 
 
-def _delete_and_tell(
+def _carry_out(
     request: DeletionRequest, pool: deletion.StepPool, account_id: str, log: "LoggerAdapter[Any]"
-) -> DeletionReport:
+) -> DeletionReport | SpreadReport:
+    about = request.payload.get("selection") or {"images": len(request.image_ids)}
     log.info(
         "request taken",
-        extra={
-            "origin": request.origin.to_json(),
-            "images": len(request.image_ids),
-            "reason": request.reason,
-            **request.switches,
-        },
+        extra={"origin": request.origin.to_json(), "reason": request.reason, **about, **request.switches},
     )
-    steps = RequestSteps(request, log)
+    if request.repository_names:
+        return _spread(request, log)
     try:
-        report = deletion.carry_out(request, steps.delete_named, pool, log, steps.cascade())
-        if request.notify or (report.failures and not request.dry_run):
-            told = publish(step=steps.step("notice"), notice=notifications.report_notice(report, account_id))
-            report = replace(report, replayed=report.replayed and "replayed" in told)
+        return _delete_and_tell(request, RequestSteps(request, pool, log), account_id)
     except IdempotencyValidationError as error:
         raise RejectedRequestError(
             f"requestId {request.request_id!r} was used before by a request that asked for something else; "
             "a new wish needs a requestId of its own"
         ) from error
+
+
+def _spread(request: DeletionRequest, log: "LoggerAdapter[Any]") -> SpreadReport:
+    """A request for several repositories becomes one for each, on the queue."""
+    names = guards.spread(_rules, request, lambda: registry.repository_names(ecr, request.registry_id))
+    queue.send(
+        sqs(),
+        settings.request_queue_url,
+        [queue.following(request, f"/{name}", repositoryName=name, repositoryNames=None) for name in names],
+    )
+    log.info("request spread", extra={"repositories": len(names)})
+    return SpreadReport(request, tuple(names))
+
+
+def _delete_and_tell(request: DeletionRequest, steps: "RequestSteps", account_id: str) -> DeletionReport:
+    log = steps.log
+    if request.selection:
+        report = steps.select(request.selection)
+    else:
+        report = deletion.carry_out(request, steps.delete_named, steps.pool, log, steps.cascade())
+    if request.notify or (report.failures and not request.dry_run):
+        told = publish(step=steps.step("notice"), notice=notifications.report_notice(report, account_id))
+        report = replace(report, replayed=report.replayed and "replayed" in told)
     if not report.replayed:
         for failure in report.failures:
             log.warning("image would be refused" if request.dry_run else "image not deleted", extra=failure.to_json())
@@ -215,7 +261,7 @@ def _delete_and_tell(
             log.info("relative kept", extra=kept.to_json())
     log.info(
         "request done",
-        extra={"deleted": report.deleted, "failed": len(report.failures), "replayed": report.replayed},
+        extra={"deleted": report.deleted, "failed": report.failed, "replayed": report.replayed},
     )
     return report
 
@@ -225,6 +271,7 @@ class RequestSteps:
     """The steps of one request, each under a key of its own."""
 
     request: DeletionRequest
+    pool: deletion.StepPool
     log: "LoggerAdapter[Any]"
 
     def step(self, name: str) -> Json:
@@ -251,30 +298,97 @@ class RequestSteps:
 
         return deletion.Cascade(settings.max_images_per_request, find, delete)
 
+    def select(self, meant: Selection) -> DeletionReport:
+        """What the request's selection means; where time ran short, a further request goes on."""
+
+        def take() -> Json:
+            try:
+                outcome, whole = self._take(meant)
+            except registry.RepositoryError as error:
+                failure = ImageFailure(ImageId(), error.code, error.reason)
+                outcome, whole = SelectionOutcome(0, 0, 0, {}, (), (failure,)), True
+            if not whole:
+                following = queue.following(self.request, "#")
+                queue.send(sqs(), settings.request_queue_url, [following])
+                outcome = replace(outcome, continued_as=following["requestId"])
+            return outcome.to_json(_STORED_BYTES)
+
+        outcome = SelectionOutcome.from_json(take_selection(step=self.step("selection"), take=take))
+        return DeletionReport(
+            self.request,
+            outcome.image_ids,
+            outcome.failures,
+            omitted=outcome.omitted,
+            selection=outcome,
+            replayed=outcome.replayed,
+        )
+
+    def _take(self, meant: Selection) -> tuple[SelectionOutcome, bool]:
+        request = self.request
+        if refused := guards.verdicts(_rules, request, [ImageId()], lambda _: {}):
+            return SelectionOutcome(0, 0, 0, {}, (), tuple(refused.values())), True
+
+        def read(digests: Sequence[str]) -> Mapping[str, Sequence[str] | None]:
+            with _calls:
+                return registry.read_indexes(ecr, request, digests)
+
+        def delete(images: Sequence[ListedImage]) -> ChunkOutcome:
+            selected = {ImageId(digest=image.digest): image for image in images}
+            guard = partial(guards.verdicts_on_selected, selected)
+
+            def ask(pause: float) -> ChunkOutcome:
+                if pause:
+                    sleep(pause)
+                with _calls:
+                    return registry.delete_images(ecr, request, list(selected), guard, begun=None)
+
+            return self._asking_again("selection", ask)
+
+        def side_by_side(work: Sequence[Callable[[], Any]]) -> list[Any]:
+            def step(do: Callable[[], Any], taken: deletion.Taken) -> Any:
+                taken()
+                return do()
+
+            return self.pool.run([partial(step, do) for do in work])
+
+        return selection.carry_out(
+            meant,
+            selection.Repository(lambda: registry.list_images(ecr, request, self.pool.check_time), read, delete),
+            side_by_side,
+            partial(guards.protects, _rules),
+            selection.Limits(
+                settings.max_images_per_request, request.allow_percent or settings.max_percent_of_repository
+            ),
+            self.log,
+        )
+
     def _delete(
         self, guard: Guard, name: str, image_ids: Sequence[ImageId], delay: float, taken: deletion.Taken
     ) -> ChunkOutcome:
-        pauses = iter((1.0, 2.0))
-        while True:
+        def ask(pause: float) -> ChunkOutcome:
+            outcome = delete_chunk(
+                step=self.step(name),
+                request=self.request,
+                image_ids=image_ids,
+                guard=guard,
+                delay=pause or delay,
+                taken=taken,
+            )
+            return ChunkOutcome.from_json(outcome)
+
+        return self._asking_again(name, ask)
+
+    def _asking_again(self, name: str, ask: Callable[[float], ChunkOutcome]) -> ChunkOutcome:
+        """What ECR answers at last: twice its answer may be lost, and the next try waits for so many seconds."""
+        for pause in (0.0, 1.0):
             try:
-                return ChunkOutcome.from_json(
-                    delete_chunk(
-                        step=self.step(name),
-                        request=self.request,
-                        image_ids=image_ids,
-                        guard=guard,
-                        delay=delay,
-                        taken=taken,
-                    )
-                )
+                return ask(pause)
             except LostAnswerError as error:
-                if (pause := next(pauses, None)) is None:
-                    raise
                 self.log.info("asking again", extra={"step": name, "why": str(error)})
-                delay = pause
+        return ask(2.0)
 
 
-def count(outcomes: Iterable[DeletionReport | Exception]) -> None:
+def count(outcomes: Iterable[DeletionReport | SpreadReport | Exception]) -> None:
     """Metrics of what was done now: what a duplicate only replays was counted before."""
     counts = {"Requests": 0, "RequestsRejected": 0, "ImagesDeleted": 0, "ImagesFailed": 0}
     for outcome in outcomes:
@@ -282,6 +396,8 @@ def count(outcomes: Iterable[DeletionReport | Exception]) -> None:
             case RejectedRequestError(told_before=False):
                 counts["Requests"] += 1
                 counts["RequestsRejected"] += 1
+            case SpreadReport():
+                counts["Requests"] += 1
             case DeletionReport(replayed=False):
                 counts["Requests"] += 1
                 if not outcome.request.dry_run:

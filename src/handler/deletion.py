@@ -70,14 +70,14 @@ class StepPool:
         what a step raised, or OutOfTimeError; no further step is begun then, and those begun have ended.
         """
         if len(steps) == 1:
-            self._check_time()
+            self.check_time()
             return [self._timed(partial(steps[0], _nobody_waits))]
         taken = Event()
         begun: list[Future[T]] = []
         running: set[Future[T]] = set()
         try:
             for step in steps:
-                self._check_time()
+                self.check_time()
                 begun.append(self._executor.submit(self._timed, partial(step, taken.set)))
                 begun[-1].add_done_callback(lambda _: taken.set())  # replayed or failed: that is known, too
                 running.add(begun[-1])
@@ -94,8 +94,11 @@ class StepPool:
             wait(running)
         return [future.result() for future in begun]
 
-    def _check_time(self) -> None:
-        """Twice the slowest step so far must fit: better to stop in good order than to be killed in the middle."""
+    def check_time(self) -> None:
+        """Twice the slowest step so far must fit: better to stop in good order than to be killed in the middle.
+
+        Raises OutOfTimeError.
+        """
         if self._remaining_seconds() < 2 * self._slowest:
             raise OutOfTimeError("too little time is left to finish another chunk; a redelivery goes on from here")
 

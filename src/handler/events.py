@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import fastjsonschema
 
-from .models import DeletionRequest, ImageId, Json, Origin, RejectedRequestError
+from .models import DeletionRequest, ImageId, Json, Origin, RejectedRequestError, Selection
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef
 
 _SCHEMA = json.loads(Path(__file__).with_name("deletion_request.schema.json").read_text())
 _validate = fastjsonschema.compile(_SCHEMA)
-_SWITCHES = ("notify", "untag", "cascade")
+_SINCE = ("sinceImagePushed", "sinceImagePulled")
 _SHORTHAND_MEMBER = re.compile(r"""(imageTag|imageDigest)=("[^"]*"|'[^']*'|[^,"']*)""")
 
 # What a sender wrote stands in messages, logs and notices: long enough to recognise it, never a megabyte of it.
@@ -78,6 +78,10 @@ def parse_request(
 
     With `dry_run` it is one whatever it says. Raises RejectedRequestError naming the path and what was expected.
     """
+    if isinstance(payload, dict):
+        for one, other in (("repositoryName", "repositoryNames"), ("imageIds", "selection")):
+            if (one in payload) == (other in payload):
+                raise RejectedRequestError(f"request must contain exactly one of {one} and {other}")
     try:
         _validate(payload, name_prefix="request")
     except fastjsonschema.JsonSchemaValueException as error:
@@ -86,34 +90,83 @@ def parse_request(
         raise RejectedRequestError(
             f"request.registryId must be one of {', '.join(registry_ids)}; the stack's ForeignRegistryIds allows others"
         )
-    image_ids = tuple(dict.fromkeys(map(_image_id, payload["imageIds"])))
+    image_ids = tuple(dict.fromkeys(map(_image_id, payload.get("imageIds", []))))
     if len(image_ids) > max_images:
         raise RejectedRequestError(
             f"request.imageIds must name at most {max_images:,} images, not {len(image_ids):,}; send several requests, "
             "or set the stack's MaxImagesPerRequest"
         )
-    if payload.get("untag") and payload.get("cascade"):
-        raise RejectedRequestError("request.untag keeps every image, so request.cascade cannot be true beside it")
+    _check_switches(payload)
     dry_run = dry_run or payload.get("dryRun", False)
     # Everything that was asked, under one hash: the order too, for it decides which ids share a chunk.
-    content = [payload.get(key) for key in ("requestId", "repositoryName", "registryId", "reason", *_SWITCHES)]
-    content += [dry_run, *([image_id.digest, image_id.tag] for image_id in image_ids)]
+    content = {**payload, "imageIds": [[image_id.digest, image_id.tag] for image_id in image_ids], "dryRun": dry_run}
     try:
-        content_hash = hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+        content_hash = hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
     except UnicodeEncodeError as error:
         raise RejectedRequestError("request holds half a surrogate pair, which is no character; send UTF-8") from error
     return DeletionRequest(
         request_id=payload.get("requestId", origin.id),
-        repository_name=payload["repositoryName"],
+        repository_name=payload.get("repositoryName", ""),
         image_ids=image_ids,
         origin=origin,
         content_hash=content_hash,
         registry_id=payload.get("registryId"),
         reason=payload.get("reason"),
         dry_run=dry_run,
-        notify=payload.get("notify", False),
+        notify=bool(payload.get("notify", False)),
         untag=payload.get("untag", False),
         cascade=payload.get("cascade"),
+        selection=_selection(payload["selection"]) if "selection" in payload else None,
+        allow_percent=payload.get("allowPercent"),
+        repository_names=tuple(dict.fromkeys(payload.get("repositoryNames", []))),
+        payload=payload,
+    )
+
+
+def _check_switches(payload: Json) -> None:
+    """Refuses what cannot be meant together."""
+    if payload.get("untag") and payload.get("cascade"):
+        raise RejectedRequestError("request.untag keeps every image, so request.cascade cannot be true beside it")
+    for key in ("untag", "cascade"):
+        if key in payload and "selection" in payload:
+            raise RejectedRequestError(f"request.{key} is for imageIds; a selection takes images as wholes")
+    if "allowPercent" in payload and "selection" not in payload:
+        raise RejectedRequestError("request.allowPercent is for a selection; imageIds take what they name")
+
+
+def _selection(value: Json) -> Selection:
+    """What a selection means; refuses one that means everything by omission, or nothing at all."""
+    tag_status, count_type = value["tagStatus"], value.get("countType")
+    patterns = (*value.get("tagPatternList", []), *(f"{prefix}*" for prefix in value.get("tagPrefixList", [])))
+    if "tagPatternList" in value and "tagPrefixList" in value:
+        raise RejectedRequestError("request.selection must not contain both tagPatternList and tagPrefixList")
+    if tag_status == "tagged" and not patterns:
+        raise RejectedRequestError(
+            'request.selection with tagStatus "tagged" must contain tagPatternList or tagPrefixList; '
+            'for every tag, say "tagPatternList": ["*"]'
+        )
+    if tag_status != "tagged" and patterns:
+        raise RejectedRequestError(
+            f'request.selection with tagStatus "{tag_status}" must not contain tag patterns; say "tagged"'
+        )
+    if tag_status != "tagged" and count_type is None and "keepMostRecent" not in value:
+        raise RejectedRequestError(
+            f'request.selection with tagStatus "{tag_status}" must contain countType or keepMostRecent; '
+            "without, it would take all"
+        )
+    if (count_type is None) != ("countNumber" not in value):
+        raise RejectedRequestError("request.selection must contain countType and countNumber together, or neither")
+    if (count_type in _SINCE) != ("countUnit" in value):
+        raise RejectedRequestError(
+            f'request.selection must contain "countUnit": "days" with {" and ".join(_SINCE)}, and only with them'
+        )
+    return Selection(
+        tag_status=tag_status,
+        tag_patterns=patterns,
+        exclude_tag_patterns=tuple(value.get("excludeTagPatternList", [])),
+        count_type=count_type,
+        count_number=value.get("countNumber", 0),
+        keep_most_recent=value.get("keepMostRecent", 0),
     )
 
 

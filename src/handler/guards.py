@@ -1,11 +1,20 @@
 """What may never be deleted, whoever asks: each verdict is a failure like ECR's own, with a code and a way out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from .models import DeletionRequest, Image, ImageFailure, ImageId, LookUp, Relatives
+from .models import (
+    DeletionRequest,
+    Image,
+    ImageFailure,
+    ImageId,
+    ListedImage,
+    LookUp,
+    RejectedRequestError,
+    Relatives,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +23,8 @@ class Rules:
 
     protected_tags: tuple[str, ...] = ()
     protected_repositories: tuple[str, ...] = ()
+    repository_pattern: str = "*"
+    """What a pattern of repository names can mean at all."""
 
 
 def verdicts(
@@ -48,6 +59,49 @@ def verdicts(
         if failure is None and isinstance(image, Image):
             left = tags_left.setdefault(image.digest, set(image.tags))
             failure = _last(image_id, left) if request.untag else _protected(image_id, sorted(image.tags), rules)
+        if failure:
+            refused[image_id] = failure
+    return refused
+
+
+def spread(rules: Rules, request: DeletionRequest, existing: Callable[[], Iterable[str]]) -> list[str]:
+    """The repositories that a request for several means; patterns leave out what the stack protects.
+
+    Raises RejectedRequestError when they are none.
+    """
+    patterns = [name for name in request.repository_names if "*" in name]
+    named = [name for name in request.repository_names if "*" not in name]
+    found = [
+        name
+        for name in (existing() if patterns else ())
+        if _matching([name], patterns)
+        and fnmatchcase(name, rules.repository_pattern)
+        and not _matching([name], rules.protected_repositories)
+    ]
+    if not (names := list(dict.fromkeys([*named, *found]))):
+        raise RejectedRequestError(
+            "request.repositoryNames means no repository; the stack's RepositoryPattern is "
+            f"{rules.repository_pattern!r}"
+        )
+    return names
+
+
+def protects(rules: Rules, tags: Sequence[str]) -> bool:
+    """Whether an image with these tags is never deleted."""
+    return _matching(tags, rules.protected_tags) is not None
+
+
+def verdicts_on_selected(
+    selected: Mapping[ImageId, ListedImage], image_ids: Sequence[ImageId], look_up: LookUp
+) -> dict[ImageId, ImageFailure]:
+    """The images of a selection that are not what was meant any more: they have gained a tag since, or are gone."""
+    found = look_up(image_ids)
+    refused: dict[ImageId, ImageFailure] = {}
+    for image_id in image_ids:
+        image = found.get(image_id)
+        failure = _unseen(image_id, image)
+        if isinstance(image, Image) and (gained := image.tags.difference(selected[image_id].tags)):
+            failure = ImageFailure(image_id, "TaggedSince", f"it has been tagged {min(gained)} since it was selected")
         if failure:
             refused[image_id] = failure
     return refused

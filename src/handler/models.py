@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef
@@ -41,8 +41,8 @@ class OutOfTimeError(Exception):
     """Too little of the invocation's time is left to finish another chunk; a redelivery goes on from here."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageId:
+# A request may hold tens of thousands of them, in sets and as keys: tuples are the fastest to make, hash and compare.
+class ImageId(NamedTuple):
     """An image as ECR's imageId names it: by digest, by tag, or by both."""
 
     digest: str | None = None
@@ -115,6 +115,43 @@ class Image:
     """Seconds since the epoch, in whole seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """An image as it stands in the list of its repository; times are in seconds since the epoch."""
+
+    digest: str
+    tags: tuple[str, ...]
+    pushed: float
+    pulled: float | None
+    """The last pull that ECR recorded."""
+    size: int
+    """Bytes, layers that it shares with others included."""
+    index: bool
+    """It may name other manifests."""
+    subject: str | None
+    """The digest of the manifest that it refers to, as signatures do."""
+    active: bool
+    """It is not archived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which images of a repository are meant, in the words of ECR's lifecycle policies."""
+
+    tag_status: str
+    """"tagged", "untagged" or "any"."""
+    tag_patterns: tuple[str, ...] = ()
+    """Each is matched by a tag of the image."""
+    exclude_tag_patterns: tuple[str, ...] = ()
+    """None is matched by a tag of the image."""
+    count_type: str | None = None
+    """"imageCountMoreThan", "sinceImagePushed" or "sinceImagePulled"."""
+    count_number: int = 0
+    """Images, or days."""
+    keep_most_recent: int = 0
+    """Images that are left of those that match, the last pushed first."""
+
+
 type LookUp = Callable[[Sequence[ImageId]], Mapping[ImageId, Image | ImageFailure]]
 """What the ids name at the moment, by their tag where they have one; those that ECR does not know are left out."""
 type Guard = Callable[[Sequence[ImageId], LookUp], Mapping[ImageId, ImageFailure]]
@@ -160,6 +197,14 @@ class DeletionRequest:
     """Tags are removed, and no image with them."""
     cascade: bool | None = None
     """What its images refer to, and what refers to them, goes along; or is counted, when it was said that it stays."""
+    selection: Selection | None = None
+    """Instead of image_ids, which images are meant."""
+    allow_percent: int | None = None
+    """The share of its repository that a selection may take, where that is not the stack's."""
+    repository_names: tuple[str, ...] = ()
+    """Instead of repository_name, names and patterns of names: the request is meant for each of these repositories."""
+    payload: Json = field(default_factory=dict, compare=False)
+    """The request as it was sent."""
 
     @property
     def switches(self) -> Json:
@@ -219,6 +264,71 @@ class Relatives:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectionOutcome:
+    """What became of a selection: the stored result of its step."""
+
+    selected: int
+    deleted: int
+    bytes: int
+    """The size of the deleted, layers that others share included."""
+    kept: Mapping[str, int]
+    """How many images stay, by reason."""
+    image_ids: tuple[ImageId, ...]
+    """What ECR deleted, in its words."""
+    failures: tuple[ImageFailure, ...]
+    omitted: int = 0
+    """Entries of image_ids that were left out to fit the store."""
+    failures_omitted: int = 0
+    continued_as: str | None = None
+    """The requestId of the request that goes on, where time ran short."""
+    replayed: bool = False
+
+    @classmethod
+    def from_json(cls, value: Json) -> Self:
+        told = ChunkOutcome.from_json(value)
+        return cls(
+            **{key: value[key] for key in ("selected", "deleted", "bytes", "kept", "failures_omitted", "continued_as")},
+            image_ids=told.image_ids,
+            failures=told.failures,
+            omitted=told.omitted,
+            replayed=told.replayed,
+        )
+
+    def to_json(self, limit: int) -> Json:
+        """Cut to `limit` bytes, failures last."""
+
+        def first(count: int) -> Json:
+            failures = self.failures[:count]
+            image_ids = self.image_ids[: count - len(failures)]
+            told = ChunkOutcome(image_ids, failures, self.omitted + len(self.image_ids) - len(image_ids))
+            return told.to_json() | {
+                "selected": self.selected,
+                "deleted": self.deleted,
+                "bytes": self.bytes,
+                "kept": self.kept,
+                "failures_omitted": len(self.failures) - len(failures),
+                "continued_as": self.continued_as,
+            }
+
+        return largest(first, len(self.failures) + len(self.image_ids), lambda told: len(json.dumps(told)), limit)
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadReport:
+    """A request for several repositories became one for each of these."""
+
+    request: DeletionRequest
+    repository_names: tuple[str, ...]
+
+    def to_answer(self, registry_id: str) -> Json:
+        return {
+            "requestId": self.request.request_id,
+            "registryId": self.request.registry_id or registry_id,
+            "repositoryNames": list(self.repository_names),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class DeletionReport:
     """What became of a request: each id asked for is deleted or among the failures, once."""
 
@@ -235,12 +345,16 @@ class DeletionReport:
     """Relatives that were meant to stay, and why."""
     left_untagged: int = 0
     """Relatives that nothing refers to any more, left because the request said so."""
+    selection: SelectionOutcome | None = None
+    """More of it, where the request is a selection."""
     replayed: bool = field(default=False, compare=False)
     """Every step was remembered from an earlier delivery: nothing was done now."""
 
     @property
     def deleted(self) -> int:
-        """How many of the ids asked for are deleted."""
+        """How many of the ids asked for, or selected, are deleted."""
+        if self.selection:
+            return self.selection.deleted
         return len(self.request.image_ids) - len(self.failures) + self.failed_relatives
 
     def to_answer(self, registry_id: str, limit: int = ANSWER_BYTES) -> Json:
@@ -255,6 +369,20 @@ class DeletionReport:
             }
 
         return largest(first, self.entries, lambda answer: len(json.dumps(answer)), limit)
+
+    @property
+    def asked(self) -> int:
+        """How many images the request is about."""
+        return self.selection.selected if self.selection else len(self.request.image_ids)
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures) + self.failures_omitted
+
+    @property
+    def failures_omitted(self) -> int:
+        """Failures that were left out to fit the store."""
+        return self.selection.failures_omitted if self.selection else 0
 
     @property
     def entries(self) -> int:
@@ -276,10 +404,19 @@ class DeletionReport:
             told["kept"] = [{"imageId": k.image_id.to_json(), "code": k.code, "reason": k.reason} for k in kept]
         if self.request.cascade is False:
             told["leftUntagged"] = self.left_untagged
+        if self.selection:
+            told |= {
+                "selected": self.selection.selected,
+                "deleted": self.selection.deleted,
+                "bytesReclaimed": self.selection.bytes,
+                "keptByReason": dict(self.selection.kept),
+            }
+            if self.selection.continued_as:
+                told["continuedAs"] = self.selection.continued_as
         omitted = {
             "imageIdsOmitted": self.omitted + len(self.image_ids) - len(image_ids),
             "keptOmitted": len(self.kept) - len(kept),
-            "failuresOmitted": len(self.failures) - len(failures),
+            "failuresOmitted": self.failures_omitted + len(self.failures) - len(failures),
         }
         return told | {key: count for key, count in omitted.items() if count}
 

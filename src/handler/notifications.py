@@ -44,7 +44,7 @@ def report_notice(report: DeletionReport, registry_id: str, limit: int = MESSAGE
     attributes = {"type": _string(_type(report)), "repositoryName": _string(request.repository_name)}
     if codes:
         attributes["failureCodes"] = _strings(codes[:_CODES_IN_ATTRIBUTE])
-    failed, asked = len(report.failures), len(request.image_ids)
+    failed, asked = report.failed, report.asked
     subject = f"{failed} of {asked} failed in {request.repository_name}"
     if not failed:
         subject = f"{report.deleted} of {asked} deleted in {request.repository_name}"
@@ -112,12 +112,12 @@ def _report_data(report: DeletionReport, registry_id: str, count: int) -> Json:
         "reason": request.reason,
         "registryId": request.registry_id or registry_id,
         "repositoryName": request.repository_name,
-        "requested": len(request.image_ids),
+        "requested": report.asked,
         "deleted": report.deleted,
-        "failed": len(report.failures),
+        "failed": report.failed,
         "failuresOmitted": 0,
         **told,
-        **({"retryRequest": retry} if told["failures"] else {}),
+        **({"retryRequest": retry} if any(retry["imageIds"]) else {}),
     }
 
 
@@ -138,6 +138,11 @@ def _report_text(data: Json) -> str:
         f"Reason:      {data['reason'] or '(none given)'}",
         f"Deleted:     {0 if dry else data['deleted']}",
     ]
+    if "keptByReason" in data:
+        kept = ", ".join(f"{count} {reason}" for reason, count in sorted(data["keptByReason"].items()))
+        lines += [f"Kept:        {kept or 'none'}", f"Reclaimed:   {data['bytesReclaimed']:,} bytes at most"]
+    if "continuedAs" in data:
+        lines += [f"Goes on as:  {data['continuedAs']}"]
     if "leftUntagged" in data:
         lines += [f"Left:        {data['leftUntagged']} images that nothing refers to any more"]
     if data["failed"]:
@@ -147,7 +152,7 @@ def _report_text(data: Json) -> str:
             lines += [f"  {_name(failure)}", f"      {failure['failureCode']}: {failure['failureReason']}"]
         if more := data["failed"] - len(shown):
             lines += [f"  and {more} more; the JSON form of this notice tells up to {len(data['failures'])} of all."]
-        elif not dry:
+        elif "retryRequest" in data and not dry:
             lines += ["", "To try just these again, send this request:", json.dumps(data["retryRequest"])]
     lines += _listed("Kept, for they are still needed:", data.get("kept", []), data.get("keptOmitted", 0))
     deleted = [{"imageId": image_id} for image_id in data.get("imageIds", [])]

@@ -30,6 +30,12 @@ class Settings:
     """Glob patterns of repositories in which nothing is ever deleted."""
     dry_run: bool
     """Every request is a dry run."""
+    max_percent_of_repository: int
+    """A selection that means a larger share of its repository is refused whole."""
+    repository_pattern: str
+    """The repositories that a pattern of names can mean, as IAM matches them."""
+    request_queue_url: str
+    """Where requests go that a request leads to."""
     foreign_registry_ids: tuple[str, ...] = ()
     """Accounts besides the function's own whose registries a request may name."""
 
@@ -46,6 +52,9 @@ class Settings:
                 protected_tags=_listed(env["PROTECTED_TAGS"]),
                 protected_repositories=_listed(env["PROTECTED_REPOSITORIES"]),
                 dry_run=_true(env, "DRY_RUN"),
+                max_percent_of_repository=_positive(env, "MAX_PERCENT_OF_REPOSITORY"),
+                repository_pattern=env["REPOSITORY_PATTERN"],
+                request_queue_url=env["REQUEST_QUEUE_URL"],
                 foreign_registry_ids=_listed(env.get("FOREIGN_REGISTRY_IDS", "")),
             )
         except KeyError as error:

@@ -109,7 +109,7 @@ MEBIBYTE = "k" * 2**20
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        ({MEBIBYTE: 1}, "request must contain ["),
+        ({MEBIBYTE: 1}, "request must contain exactly one of"),
         ({"repositoryName": "ubuntu", "imageIds": ["imageTag=a"], MEBIBYTE: 1}, "request must not contain {'kkk"),
         ({"repositoryName": MEBIBYTE, "imageIds": ["imageTag=a"]}, "request.repositoryName must be shorter than"),
         ({"repositoryName": "ubuntu", "imageIds": [MEBIBYTE]}, "request.imageIds[0] must match pattern"),

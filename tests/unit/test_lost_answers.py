@@ -34,6 +34,9 @@ ENV = {
     "MAX_IMAGES_PER_REQUEST": "1",
     "PROTECTED_TAGS": "",
     "PROTECTED_REPOSITORIES": "",
+    "MAX_PERCENT_OF_REPOSITORY": "50",
+    "REPOSITORY_PATTERN": "*",
+    "REQUEST_QUEUE_URL": "https://queue",
     "DRY_RUN": "false",
 }
 

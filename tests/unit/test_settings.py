@@ -13,6 +13,9 @@ ENV = {
     "MAX_IMAGES_PER_REQUEST": "1000",
     "PROTECTED_TAGS": "",
     "PROTECTED_REPOSITORIES": "",
+    "MAX_PERCENT_OF_REPOSITORY": "50",
+    "REPOSITORY_PATTERN": "*",
+    "REQUEST_QUEUE_URL": "https://queue",
     "DRY_RUN": "false",
 }
 
@@ -27,6 +30,9 @@ def test_settings_are_what_the_environment_says() -> None:
         protected_tags=(),
         protected_repositories=(),
         dry_run=False,
+        max_percent_of_repository=50,
+        repository_pattern="*",
+        request_queue_url="https://queue",
         foreign_registry_ids=(),
     )
 
@@ -53,7 +59,7 @@ def test_a_missing_variable_is_named(name: str) -> None:
     assert str(error.value) == f"environment variable {name} is not set; template.yaml sets it"
 
 
-@pytest.mark.parametrize("name", ["MAX_CONCURRENT_CALLS", "MAX_IMAGES_PER_REQUEST"])
+@pytest.mark.parametrize("name", ["MAX_CONCURRENT_CALLS", "MAX_IMAGES_PER_REQUEST", "MAX_PERCENT_OF_REPOSITORY"])
 @pytest.mark.parametrize("value", ["0", "-1", "", "many", "1.5", " 5"])
 def test_a_number_that_is_none_is_refused(name: str, value: str) -> None:
     """At the start of the function, not at its first chunk."""

@@ -76,7 +76,7 @@ class Deletion:
         self.run = idempotent_function(
             self._run,
             data_keyword_argument="step",
-            persistence_store=StepStore(table, client),
+            persistence_store=StepStore(table, client, config, "delete"),
             config=config,
             key_prefix="delete",
         )

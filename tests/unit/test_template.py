@@ -161,7 +161,8 @@ def nothing_may_be_deleted_by_default(template: Template) -> Iterator[str]:
         yield "the registries of other accounts are open by default"
     for where, statements in policies(template):
         for statement in statements:
-            if not any(action.startswith(("ecr:", "*")) for action in as_list(statement["Action"])):
+            actions = set(as_list(statement["Action"])) - {"ecr:DescribeRepositories"}  # names alone
+            if not any(action.startswith(("ecr:", "*")) for action in actions):
                 continue
             accounts = statement.get("Condition", {}).get("StringEquals", {}).get("aws:ResourceAccount")
             for resource_ in as_list(statement["Resource"]):

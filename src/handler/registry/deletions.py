@@ -80,8 +80,8 @@ def _pushed_again(image_ids: Sequence[ImageId], look_up: LookUp, begun: float) -
     for image_id, image in found.items():
         if isinstance(image, ImageFailure):
             left_alone[image_id] = image
-        # ECR tells whole seconds, and its clock is not ours: a push in the second before counts as one after.
-        elif image.pushed >= begun - 1:
+        # ECR tells whole seconds, which may cut off one, and its clock may be another second behind ours.
+        elif image.pushed >= begun - 2:
             left_alone[image_id] = failure(image_id, _PUSHED_AGAIN)
     return left_alone
 
@@ -118,13 +118,16 @@ def _account(
     gone = [ImageId.from_json(entry) for entry in response.get("imageIds", [])]
     told = {ImageId.from_json(entry.get("imageId", {})): entry for entry in response.get("failures", [])}
     names_gone = names(gone)
-    gone_untagged = {image_id for image_id in gone if image_id.tag is None}
+    # An entry that names nothing is no id's.
+    gone_untagged = {image_id for image_id in gone if image_id.tag is None and image_id.digest is not None}
     for image_id in asked:
-        # ECR may name an id that was asked by digest and tag by one of them alone.
-        by_digest, by_tag = ImageId(digest=image_id.digest), ImageId(tag=image_id.tag)
         entry = told.get(image_id)
         if entry is None:
-            if image_id in names_gone or by_digest in gone_untagged:
+            if image_id in names_gone:
+                continue
+            # ECR may name an id that was asked by digest and tag by one of them alone.
+            by_digest, by_tag = ImageId(digest=image_id.digest), ImageId(tag=image_id.tag)
+            if by_digest in gone_untagged:
                 continue
             entry = told.get(by_digest) or told.get(by_tag) or _NO_ANSWER
         failures.append(failure(image_id, entry))

@@ -39,7 +39,7 @@ def look_up(ecr: "ECRClient", where: Any, image_ids: Sequence[ImageId]) -> dict[
         try:
             images = _describe(ecr, where, wanted)
         except ecr.exceptions.ImageNotFoundException:
-            there, unseen = _get_images(ecr, where, wanted)
+            there, unseen = get_images(ecr, where, wanted)
             images = _describe(ecr, where, [ImageId(digest=digest) for digest in there])
         by_name = {name: image for image in images for name in names(ImageId(image.digest, tag) for tag in image.tags)}
         by_name |= {ImageId(digest=image.digest): image for image in images}
@@ -64,7 +64,7 @@ def _describe(ecr: "ECRClient", where: Any, image_ids: Sequence[ImageId]) -> lis
     ]
 
 
-def _get_images(
+def get_images(
     ecr: "ECRClient", where: Any, image_ids: Sequence[ImageId]
 ) -> tuple[dict[str, str], dict[ImageId, ImageFailure]]:
     """The manifests of the images that are there, by digest; and what ECR says of the others."""
@@ -97,7 +97,7 @@ def _find_relatives(ecr: "ECRClient", where: Any, image_ids: Sequence[ImageId]) 
     seen: set[str] = set()
     pending = list(image_ids)
     while pending:
-        images, unseen = _get_images(ecr, where, pending[:_IDS_IN_A_CALL])
+        images, unseen = get_images(ecr, where, pending[:_IDS_IN_A_CALL])
         # What is named but not there any more belongs to nobody, and what is asked for is told when it is deleted.
         failures += [told for told in unseen.values() if told.code != "ImageNotFound"]
         pending = pending[_IDS_IN_A_CALL:]
@@ -105,7 +105,7 @@ def _find_relatives(ecr: "ECRClient", where: Any, image_ids: Sequence[ImageId]) 
             if digest in seen:
                 continue
             seen.add(digest)
-            for relative in [*_named(manifest), *_referrers(ecr, where, digest)]:
+            for relative in [*named(manifest), *_referrers(ecr, where, digest)]:
                 if relative not in parents:
                     pending.append(ImageId(digest=relative))
                 parents.setdefault(relative, []).append(digest)
@@ -117,7 +117,7 @@ def _find_relatives(ecr: "ECRClient", where: Any, image_ids: Sequence[ImageId]) 
     return Relatives(parents, tuple(failures))
 
 
-def _named(manifest: str) -> list[str]:
+def named(manifest: str) -> list[str]:
     """The digests that an index or manifest list names; none for an image."""
     return [child["digest"] for child in json.loads(manifest).get("manifests", [])]
 
