@@ -26,7 +26,7 @@ emulator := .local/lambda/.done
 sources := $(shell find src -not -path '*/.*' -not -path '*__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo serve build test check fmt lock clean
+.PHONY: help demo serve build test faults bench check soak load fmt lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ build: $(package) $(emulator) ## the package that is deployed, and what runs it 
 test: $(dev) build ## unit, functional and end-to-end tests (ARGS=... for pytest)
 	@.venv/bin/pytest --numprocesses auto $(ARGS)
 
+faults: $(dev) build ## what is promised, under every fault, death and whim, in ten minutes (ARGS="--only matrix")
+	@.venv/bin/python -m tests.faults $(ARGS)
+
 check: $(dev) .venv-sam/.done .venv-checkov/.done ## lint, format, types and template
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
@@ -50,6 +53,15 @@ check: $(dev) .venv-sam/.done .venv-checkov/.done ## lint, format, types and tem
 	@$(sam) validate --lint
 	@.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet
 	@.venv/bin/pytest --quiet tests/unit/test_template.py tests/unit/test_operations_guide.py
+
+soak: $(dev) build ## 10,000 requests with duplicates, poison and faults, in five minutes (ARGS=--seed=2)
+	@.venv/bin/python -m tests.faults.soak $(ARGS)
+
+load: $(dev) build ## before an ECR that throttles, in a minute (ARGS=--all for other settings, in a quarter hour)
+	@.venv/bin/python -m tests.faults.load $(ARGS)
+
+bench: $(dev) build ## how fast it is, beside what else one would use, in five minutes (ARGS=--quick)
+	@.venv/bin/python -m benchmarks $(ARGS)
 
 fmt: $(dev) ## format the code, mend what ruff can mend
 	@.venv/bin/ruff check --fix
@@ -98,8 +110,10 @@ clean: ## remove all that make has made
 	@$(sam) build --cached >.local/build.log 2>&1 || { cat .local/build.log >&2; exit 1; }
 	@touch $@
 
-# What Lambda's own Python runtime brings along, apart from the tools: the package must not find anything else.
+# What Lambda's own Python runtime brings along, apart from the tools: the package must not find anything else. It is
+# compiled, or each start would do that anew.
 .local/lambda/.done: .venv/.uv requirements/lambda.txt
 	@rm -rf .local/lambda && mkdir -p .local/lambda
-	@$(uv) pip install --quiet --python .venv --target .local/lambda --require-hashes --requirement requirements/lambda.txt
+	@env -u PYTHONPYCACHEPREFIX $(uv) pip install --quiet --compile-bytecode --python .venv --target .local/lambda \
+	  --require-hashes --requirement requirements/lambda.txt
 	@touch $@

@@ -1,15 +1,18 @@
 """Guards for every suite: no test sees a person's credentials, and none reaches beyond this machine.
 
 They hold from the moment this file is read, so also while test modules are imported. Unit tests reach nothing at all.
+Generated examples are the same on every machine and take what time they need, so that no test flickers.
 """
 
 import ipaddress
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from local.runtime import isolate
 
@@ -21,6 +24,11 @@ isolate({
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 })  # fmt: skip
+
+patient = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("test", patient, max_examples=300, derandomize=True)
+settings.register_profile("faults", patient, max_examples=1_000)  # for each of the seeds that it is run with
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 
 class NetworkRefusedError(BaseException):
@@ -68,7 +76,7 @@ sys.addaudithook(guard)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test's folder is its suite, and its marker."""
     for item in items:
-        for suite in ("unit", "functional", "e2e"):
+        for suite in ("unit", "functional", "e2e", "faults"):
             if TESTS / suite in item.path.parents:
                 item.add_marker(suite)
 

@@ -2,38 +2,12 @@
 
 import socket
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from botocore.exceptions import HTTPClientError
+from botocore.exceptions import BotoCoreError
 
-from tests.faults.world import World, response
-
-
-class TokenBucket:
-    """Lets `burst` calls through at once, and `rate` a second in the long run."""
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = float(burst)
-        self._filled = time.monotonic()
-        self._lock = threading.Lock()
-        self.refused = 0
-        """Calls that found it empty."""
-
-    def take(self) -> bool:
-        """Whether a call may pass."""
-        with self._lock:
-            now = time.monotonic()
-            self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
-            self._filled = now
-            if self._tokens < 1:
-                self.refused += 1
-                return False
-            self._tokens -= 1
-            return True
+from tests.faults.world import World
 
 
 class Loopback(ThreadingHTTPServer):
@@ -42,11 +16,9 @@ class Loopback(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, world: World, *, ecr_limit: TokenBucket | None = None, ecr_latency: float = 0.0) -> None:
+    def __init__(self, world: World) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.world = world
-        self.ecr_limit = ecr_limit
-        self.ecr_latency = ecr_latency
         self.endpoint_url = f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self) -> Self:
@@ -71,17 +43,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         target = self.headers.get("X-Amz-Target", "SNS.Publish")
         service = {"Amazon": "ecr", "Dynamo": "dynamodb", "SNS.Pu": "sns"}[target[:6]]
-        if service == "ecr" and self.server.ecr_limit and not self.server.ecr_limit.take():
-            answer = response(400, '{"__type": "ThrottlingException", "message": "Rate exceeded"}')
-        else:
-            try:
-                answer = self.server.world.answer(service, target.rpartition(".")[2], body, self.path)
-            except HTTPClientError:
-                self.connection.shutdown(socket.SHUT_RDWR)
-                self.close_connection = True
-                return
-            if service == "ecr":
-                time.sleep(self.server.ecr_latency)
+        try:
+            answer = self.server.world.answer(service, target.rpartition(".")[2], body, self.path)
+        except BotoCoreError:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
         content = answer.content
         self.send_response(answer.status_code)
         self.send_header("Content-Type", "application/x-amz-json-1.1")

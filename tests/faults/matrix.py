@@ -4,28 +4,37 @@ import contextlib
 import importlib
 import io
 import itertools
-import json
 import os
 import sys
-import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from unittest import mock
 
-from tests.faults.queue import RECEIVES, Invoke, Queue
-from tests.faults.world import FAULTS, Fault, Json, World
+from local.runtime import SOURCE
+from tests.faults.promise import Result, Scene
+from tests.faults.queue import RECEIVES, Invoke
+from tests.faults.world import FAULTS, Fault, World
 
 SERVICES = ("ecr", "dynamodb", "sns")
-MOMENTS = ("first", "middle", "last", "always", "for good")
-"""Which calls of the first delivery fail; for good, those of every delivery do."""
+MOMENTS = ("first", "middle", "last", "from the middle on", "from the last on", "always", "for good")
+"""Which calls of the first delivery fail; always, also those of the second; for good, those of every delivery.
+
+A single fault is often cured by the function's own retries. What begins and goes on ends the delivery there.
+"""
 SIZES = (1, 100, 101, 1000)
 BATCHES = (1, 10)
 ENVIRONMENT = {
     "IDEMPOTENCY_TABLE": "steps",
     "FAILURE_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:failures",
     "MAX_CONCURRENT_CALLS": "12",
+    "MAX_IMAGES_PER_REQUEST": "100000",
+    "PROTECTED_TAGS": "",
+    "PROTECTED_REPOSITORIES": "",
+    "MAX_PERCENT_OF_REPOSITORY": "50",
+    "REPOSITORY_PATTERN": "*",
+    "REQUEST_QUEUE_URL": "https://queue",
+    "DRY_RUN": "false",
     "POWERTOOLS_SERVICE_NAME": "ecr-image-deletion",
     "POWERTOOLS_METRICS_NAMESPACE": "EcrImageDeletion",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -47,7 +56,7 @@ class Case:
     """Requests in the SQS batch."""
 
     def __str__(self) -> str:
-        return f"{self.service} {self.kind}, {self.moment} call, {self.batch} x {self.size} ids"
+        return f"{self.service} {self.kind}, {self.moment}, {self.batch} x {self.size} ids"
 
 
 def cases(sizes: tuple[int, ...] = SIZES, batches: tuple[int, ...] = BATCHES) -> Iterator[Case]:
@@ -71,7 +80,8 @@ class Context:
 def function(world: World) -> Iterator[Invoke]:
     """The function, freshly started, with the world behind its clients; nobody logs, and nobody waits."""
     with (
-        mock.patch.dict(os.environ, ENVIRONMENT),
+        mock.patch("sys.path", [str(SOURCE), *sys.path]),
+        mock.patch.dict(os.environ, ENVIRONMENT | {"POWERTOOLS_LOG_LEVEL": "CRITICAL"}),
         mock.patch("time.sleep"),
         # Where botocore holds itself back while it is throttled; the load test lets it.
         mock.patch("botocore.retries.bucket.TokenBucket.acquire"),
@@ -84,109 +94,54 @@ def function(world: World) -> Iterator[Invoke]:
         yield lambda event: app.lambda_handler(event, Context())
 
 
-def requests(case: Case) -> dict[str, list[str]]:
-    """The tags each request asks for, by repository; the last one does not exist, except in half of the smallest."""
-    return {
-        f"repository-{r}": [
-            f"tag-{n}" if n < case.size - 1 or (case.size == 1 and r % 2 == 0) else "missing" for n in range(case.size)
-        ]
-        for r in range(case.batch)
-    }
-
-
-def start(case: Case) -> tuple[World, Queue]:
-    """A world with the images, and a queue with the requests."""
-    world = World()
-    for repository, tags in requests(case).items():
-        for tag in tags:
-            if tag != "missing":
-                world.push(repository, tag)
-    bodies = {
-        repository: json.dumps(
-            {"requestId": repository, "repositoryName": repository, "imageIds": [f"imageTag={tag}" for tag in tags]}
-        )
-        for repository, tags in requests(case).items()
-    }
-    return world, Queue(bodies)
+def scene_of(case: Case) -> Scene:
+    """Its requests; a single id is of an image that is there, unless the fault is for its notice."""
+    return Scene.of(case.batch, case.size, failing=case.service == "sns")
 
 
 @cache
-def calls_without_faults(size: int, batch: int) -> Counter[str]:
-    """How often each service is called when nothing fails."""
-    world, queue = start(Case("", "", "", size, batch))
-    with function(world) as handler:
-        queue.deliver(handler)
-    assert not queue.bodies
-    return world.calls
+def calls_without_faults(case: Case) -> int:
+    """How often its service is called when nothing fails."""
+    scene = scene_of(case)
+    with function(scene.world) as handler:
+        scene.queue.deliver(handler)
+    assert not scene.queue.bodies, f"nothing failed, and yet {list(scene.queue.bodies)} did, after {scene.world.calls}"
+    return scene.world.calls[case.service]
 
 
-def strikes(case: Case) -> Fault | None:
-    """The fault of a case; None where no such call is made."""
-    total = calls_without_faults(case.size, case.batch)[case.service]
-    if not total:
-        return None
-    struck = {"first": {0}, "middle": {total // 2}, "last": {total - 1}}.get(case.moment)
-    return Fault(case.service, case.kind, lambda number: struck is None or number in struck)
+def fault(case: Case) -> Fault:
+    """What goes wrong in a case."""
+    total = calls_without_faults(replace(case, kind="", moment=""))
+    assert total > 0
+    first = {"first": 0, "middle": total // 2, "last": total - 1}
+    strikes = {
+        **{moment: range(number, number + 1) for moment, number in first.items()},
+        **{f"from the {moment} on": range(number, sys.maxsize) for moment, number in first.items()},
+    }.get(case.moment, range(sys.maxsize))
+    return Fault(case.service, case.kind, strikes.__contains__)
 
 
-def run(case: Case) -> tuple[World, Queue, list[str]]:
-    """Delivers, fails, pushes again what is gone, lifts the fault, delivers until the queue is empty; then looks."""
-    world, queue = start(case)
-    world.fault = strikes(case)
-    pushed_again: dict[str, set[str]] = {}
+def run(case: Case) -> Result:
+    """Delivers, fails, pushes again what is gone, lifts the fault, delivers until the queue is empty; then looks.
+
+    In the end everything is sent once more, as queues may, and dead letters are by hand.
+    """
+    scene = scene_of(case)
+    world, queue = scene.world, scene.queue
+    world.fault = fault(case)
+    lifted_after = {"always": 2, "for good": RECEIVES}.get(case.moment, 1)
     with function(world) as handler:
         for delivery in range(1, RECEIVES + 1):
             queue.deliver(handler)
             if delivery == 1:
-                for repository, tags in requests(case).items():
-                    gone = [tag for tag in tags if tag != "missing" and tag not in world.tags(repository)]
-                    pushed_again[repository] = set(gone[:: max(1, len(gone) // 3)])
-                    for tag in pushed_again[repository]:
-                        world.push(repository, tag, time.time())
-            if world.fault and case.moment != "for good":
+                scene.push_again()
+            if delivery == lifted_after:
                 world.fault.lift()
             world.let_time_pass()
-    return world, queue, list(complaints(case, world, queue, pushed_again))
-
-
-def complaints(case: Case, world: World, queue: Queue, pushed_again: dict[str, set[str]]) -> Iterator[str]:
-    """What the promise does not allow."""
-    yield from world.violations
-    if queue.bodies:
-        yield f"still on the queue: {list(queue.bodies)}"
-    for repository, tags in requests(case).items():
-        notices = [notice for notice in world.notices if notice.get("requestId") == repository]
-        if taken := pushed_again[repository] - world.tags(repository):
-            yield f"{repository}: deleted although pushed again: {sorted(taken)[:3]}"
-        # SNS may have published before its answer was lost: then, and only then, a notice may come twice.
-        if len(notices) > 1 and not (case.service == "sns" and case.kind == "cut after"):
-            yield f"{repository}: {len(notices)} notices"
-        if any(notice != notices[0] for notice in notices[1:]):
-            yield f"{repository}: notices that differ"
-        if repository not in queue.dead:
-            told = {failure["imageId"]["imageTag"]: failure for notice in notices for failure in notice["failures"]}
-            yield from unaccounted(tags, told, world.tags(repository), pushed_again[repository])
-        elif case.moment != "for good":
-            yield f"{repository}: a dead letter, although the fault was lifted"
-        elif queue.dead[repository] != start(case)[1].bodies[repository]:
-            yield f"{repository}: its dead letter is not what was sent"
-
-
-def unaccounted(tags: list[str], told: dict[str, Json], left: set[str], pushed_again: set[str]) -> Iterator[str]:
-    """The tags of a finished request that are neither gone nor told, or told of what is not so."""
-    for tag in tags:
-        gone = tag != "missing" and (tag not in left or tag in pushed_again)
-        if tag not in told and not gone:
-            yield f"{tag} is neither deleted nor told"
-        if tag in told and tag != "missing" and not _honest(told[tag], again=tag in pushed_again):
-            yield f"{tag} is told to have failed with {told[tag]}"
-
-
-def _honest(failure: Json, *, again: bool) -> bool:
-    """An image that was there may be told only as one that may be gone already, or that was pushed again."""
-    match failure["failureCode"]:
-        case "ImageNotFound":
-            return "an earlier try may have deleted it" in failure["failureReason"]
-        case "ImageTagPushedAgain":
-            return again
-    return False
+        # An outage that begins between the notice and the storing of its outcome leaves that to be done again.
+        doubts = world.lost["sns"] + (case.service == "dynamodb" and case.moment.endswith(" on"))
+        complaints = list(scene.complaints(doubts=doubts, may_be_dead=case.moment == "for good"))
+        queue.send_back()
+        queue.deliver(handler)
+    complaints += scene.complaints(doubts=doubts)
+    return Result([f"{case}: {complaint}" for complaint in complaints], scene.repeated_notices)

@@ -22,8 +22,16 @@ class Queue:
     bodies: dict[str, str]
     batch_size: int = 10
     receives: Counter[str] = field(default_factory=Counter)
+    done: dict[str, str] = field(default_factory=dict)
     dead: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def send_back(self) -> None:
+        """Puts all that is done or dead back: queues deliver more than once, and dead letters are redriven."""
+        self.bodies |= self.done | self.dead
+        self.receives.clear()
+        self.done.clear()
+        self.dead.clear()
 
     def deliver(self, *copies: Invoke) -> None:
         """One round: each message that waits is received once, by whichever copy is free."""
@@ -54,7 +62,7 @@ class Queue:
             failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
         for key in batch:
             if key not in failed:
-                del self.bodies[key]
+                self.done[key] = self.bodies.pop(key)
             elif self.receives[key] >= RECEIVES:
                 self.dead[key] = self.bodies.pop(key)
 

@@ -2,6 +2,9 @@
 
 The function's code, its Powertools and its botocore run as they are, retries included; only the bytes on the wire are
 replaced, by botocore's `before-send` hook. That makes a run fast, and every fault land on exactly the call it is for.
+
+Tags and digests must be unique over all repositories, and each image asked for by one request alone and in one way, so
+that what is stored of it is its fate.
 """
 
 import io
@@ -13,6 +16,7 @@ import urllib.parse
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from time import sleep
 from typing import Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -21,13 +25,18 @@ from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, 
 
 type Json = dict[str, Any]
 type Chunk = tuple[str, tuple[str, ...]]
-"""A repository and the ids asked for in one call."""
+"""A repository and the tags asked for in one call, or the digests, where an id has no tag."""
 
 FAULTS = ("refused", "timed out", "throttled", "5xx", "cut before", "cut after", "slow")
 """What may happen to a call. Only `cut after` and `slow` let it have its effect."""
 
 ECR_LIMIT = 100
+VISIBILITY_SECONDS = 720
+"""How long a message is hidden once it was received, as the template has it."""
+RETRIED = {"ImageReferencedByManifestList", "UpstreamTooManyRequests", "UpstreamUnavailable", "KmsError"}
+"""Failures after which an image may be asked for again."""
 _ASSIGNMENT = re.compile(r"(#\w+) = (if_not_exists\(#\w+, )?(:\w+)")
+_SLOW_SECONDS = 0.02
 _A_DAY_AGO = time.time() - 86_400
 
 
@@ -61,7 +70,7 @@ class Fault:
 
 @dataclass
 class Image:
-    """A digest with its tags and the time it was pushed, in seconds since the epoch."""
+    """Its tags and the time it was pushed, in seconds since the epoch."""
 
     tags: set[str]
     pushed: float = _A_DAY_AGO
@@ -76,33 +85,45 @@ class World:
     steps: dict[str, Json] = field(default_factory=dict)
     notices: list[Json] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
+    """How often each service was called."""
+    pushes: int = 0
+    """How many images were ever pushed."""
     asked: list[Chunk] = field(default_factory=list)
     """Each deletion that reached ECR, in order."""
-    finished: set[Chunk] = field(default_factory=set)
-    """Those whose outcome is stored: nobody may ask for them again."""
+    settled: set[str] = field(default_factory=set)
+    """The tags, and digests, whose fate is stored: nobody may ask for them again, whatever was pushed meanwhile."""
+    told: set[str] = field(default_factory=set)
+    """The requests whose notice is stored as published: nobody may publish it again."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """How often each service did its work and the answer was lost."""
     violations: list[str] = field(default_factory=list)
-    _in_hand: dict[int, Chunk] = field(default_factory=dict)
-    """What each thread asked ECR last."""
+    _digests: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    """By repository and tag, for repositories of thousands of images."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def push(self, repository: str, tag: str, pushed: float = _A_DAY_AGO) -> str:
+    def push(self, repository: str, tag: str, pushed: float = _A_DAY_AGO, digest: str | None = None) -> str:
         """Pushes a new image under a tag, moving the tag if another image has it; returns its digest."""
         with self._lock:
-            images = self.images[repository]
-            for image in images.values():
-                image.tags.discard(tag)
-            digest = f"sha256:{len(images) + self.calls.total() * 10_000:064x}"
-            images[digest] = Image({tag}, pushed)
-            return digest
+            images, digests = self.images[repository], self._digests[repository]
+            if tag in digests:
+                images[digests[tag]].tags.discard(tag)
+            self.pushes += 1
+            digests[tag] = digest or f"sha256:{self.pushes << 32:064x}"
+            images[digests[tag]] = Image({tag}, pushed)
+            return digests[tag]
 
     def tags(self, repository: str) -> set[str]:
-        return {tag for image in self.images[repository].values() for tag in image.tags}
+        return set(self._digests[repository])
 
-    def let_time_pass(self) -> None:
-        """Lets every step that a dead invocation left behind expire, as the visibility time-out outlives them all."""
-        for item in self.steps.values():
-            if item["status"] == {"S": "INPROGRESS"}:
-                item["in_progress_expiration"] = {"N": "0"}
+    def let_time_pass(self, seconds: float = VISIBILITY_SECONDS) -> None:
+        """Lets all that was written down become older; what a dead invocation had begun expires by itself."""
+        with self._lock:
+            for image in (image for images in self.images.values() for image in images.values()):
+                image.pushed -= seconds
+            for item in self.steps.values():
+                for name, unit in {"begun": 1, "expiration": 1, "in_progress_expiration": 1000}.items():
+                    if name in item:
+                        item[name] = {"N": str(float(item[name]["N"]) - seconds * unit)}
 
     def serve(self, *clients: Any) -> None:
         """Puts this world behind the clients."""
@@ -132,10 +153,11 @@ class World:
             case "5xx":
                 return response(500, json.dumps({"__type": "ServerException", "message": "Internal failure"}))
             case "slow":
-                time.sleep(0.02)
+                sleep(_SLOW_SECONDS)
         with self._lock:
             answer = self._serve(operation, body)
         if kind == "cut after":
+            self.lost[service] += 1
             raise ConnectionClosedError(endpoint_url=url)
         return answer
 
@@ -143,6 +165,8 @@ class World:
         if operation == "Publish":
             form = dict(urllib.parse.parse_qsl(body.decode() if isinstance(body, bytes) else body))
             self.notices.append(json.loads(json.loads(form["Message"])["default"]))
+            if subject(self.notices[-1]) in self.told:
+                self.violations.append(f"told again although its notice is stored: {subject(self.notices[-1])}")
             result = f"<PublishResult><MessageId>{len(self.notices)}</MessageId></PublishResult>"
             return response(200, f"<PublishResponse>{result}</PublishResponse>")
         operations: dict[str, Callable[[Json], Json]] = {
@@ -161,29 +185,34 @@ class World:
         """The digest of the image that an id names."""
         if digest := image_id.get("imageDigest"):
             return digest if digest in self.images[repository] else None
-        return next((d for d, i in self.images[repository].items() if image_id["imageTag"] in i.tags), None)
+        return self._digests[repository].get(image_id["imageTag"])
 
     def _batch_delete_image(self, call: Json) -> Json:
         repository, gone, failures = call["repositoryName"], [], []
-        if len(call["imageIds"]) > ECR_LIMIT:
-            raise ServiceError(400, "InvalidParameterException")
-        ids = tuple(json.dumps(image_id) for image_id in call["imageIds"])
-        if (repository, ids) in self.finished:
-            self.violations.append(f"asked again although its outcome is stored: {ids[0]} and {len(ids) - 1} more")
-        self.asked.append((repository, ids))
-        self._in_hand[threading.get_ident()] = (repository, ids)
+        self._note(repository, tuple(i.get("imageTag") or i["imageDigest"] for i in call["imageIds"]))
         for image_id in call["imageIds"]:
             digest = self._named(repository, image_id)
             if digest is None:
                 failures.append({"imageId": image_id, "failureCode": "ImageNotFound", "failureReason": "Not found"})
                 continue
             image = self.images[repository][digest]
-            tags = {image_id["imageTag"]} if "imageTag" in image_id else set(image.tags)
-            gone += [{"imageDigest": digest, "imageTag": tag} for tag in tags] or [{"imageDigest": digest}]
-            image.tags -= tags
+            going = {image_id["imageTag"]} if "imageTag" in image_id else set(image.tags)
+            gone += [{"imageDigest": digest, "imageTag": tag} for tag in going] or [{"imageDigest": digest}]
+            image.tags -= going
+            for tag in going:
+                del self._digests[repository][tag]
             if not image.tags:
                 del self.images[repository][digest]
         return {"imageIds": gone, "failures": failures}
+
+    def _note(self, repository: str, asked: tuple[str, ...]) -> None:
+        """One deletion that reached ECR."""
+        self.asked.append((repository, asked))
+        if not 0 < len(set(asked)) == len(asked) <= ECR_LIMIT:
+            self.violations.append(f"asked for {len(asked)} ids in a call, {len(set(asked))} of them different")
+            raise ServiceError(400, "InvalidParameterException")
+        if again := self.settled.intersection(asked):
+            self.violations.append(f"asked again although their fate is stored: {sorted(again)[:3]} of {len(again)}")
 
     def _batch_get_image(self, call: Json) -> Json:
         found = [(image_id, self._named(call["repositoryName"], image_id)) for image_id in call["imageIds"]]
@@ -198,32 +227,45 @@ class World:
 
     def _describe_images(self, call: Json) -> Json:
         images = self.images[call["repositoryName"]]
-        digests = [image_id["imageDigest"] for image_id in call["imageIds"]]
-        if missing := [digest for digest in digests if digest not in images]:
-            raise ServiceError(400, "ImageNotFoundException", missing=missing)
+        digests = {self._named(call["repositoryName"], image_id) for image_id in call["imageIds"]}
+        if None in digests:
+            raise ServiceError(400, "ImageNotFoundException")
         # ECR tells whole seconds.
-        return {"imageDetails": [{"imageDigest": d, "imagePushedAt": int(images[d].pushed)} for d in digests]}
+        return {
+            "imageDetails": [
+                {"imageDigest": d, "imageTags": sorted(images[d].tags), "imagePushedAt": int(images[d].pushed)}
+                for d in digests
+                if d
+            ]
+        }
 
     def _update_item(self, call: Json) -> Json:
         key, values = call["Key"]["id"]["S"], call["ExpressionAttributeValues"]
         old = dict(self.steps.get(key, {}))
         if condition := call.get("ConditionExpression"):
             assert condition == BEGIN_CONDITION
-            self._in_hand.pop(threading.get_ident(), None)
             if old and not _may_begin(old, values):
                 raise ServiceError(400, "ConditionalCheckFailedException", Item=old)
         item = self.steps.setdefault(key, {"id": {"S": key}})
         for name, keep, value in _ASSIGNMENT.findall(call["UpdateExpression"]):
             attribute = call["ExpressionAttributeNames"][name]
             item[attribute] = item.get(attribute, values[value]) if keep else values[value]
-        chunk = self._in_hand.get(threading.get_ident())
-        if chunk and "imageIds" in json.loads(item.get("data", {"S": "{}"})["S"]):
-            self.finished.add(chunk)
+        outcome = json.loads(item.get("data", {"S": "{}"})["S"])
+        for digest, tag, *failure in outcome.get("imageIds", []) + outcome.get("failures", []):
+            if not RETRIED.intersection(failure):
+                self.settled |= {digest, tag} - {None}
+        if "messageId" in outcome:
+            self.told.add(subject(self.notices[int(outcome["messageId"]) - 1]))
         return {"Attributes": old} if old else {}
 
     def _delete_item(self, call: Json) -> Json:
         self.steps.pop(call["Key"]["id"]["S"], None)
         return {}
+
+
+def subject(notice: Json) -> str:
+    """The request that a notice is about; a rejected one has no id but that of its arrival."""
+    return notice.get("requestId") or f"rejected {notice['origin']['id']}"
 
 
 def _may_begin(item: Json, values: Json) -> bool:

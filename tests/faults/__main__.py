@@ -1,0 +1,84 @@
+"""`make faults`: the fault matrix, the deaths and the properties in full, their figures, and every complaint."""
+
+# ruff: noqa: T201  # talks to a person at a terminal
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from local.runtime import isolate
+from tests.faults import deaths, matrix, properties
+from tests.faults.promise import Result, timed
+
+WORKERS = 2 * (os.cpu_count() or 1)
+"""A good part of what they do is waiting."""
+
+type Task = tuple[Callable[..., Result], tuple[object, ...]]
+
+_SECONDS = 1200  # so that it ends in any case
+_NAMES = {"ecr": "ECR", "dynamodb": "DynamoDB", "sns": "SNS"}
+_HEAD = """\
+| what | cases | complaints | notices repeated | work |
+|---|---:|---:|---:|---:|"""
+
+
+def matrix_rows() -> Iterator[tuple[str, list[Task]]]:
+    """Every fault of every service."""
+    for service, name in _NAMES.items():
+        yield f"{name} fails", [(matrix.run, (case,)) for case in matrix.cases() if case.service == service]
+
+
+def deaths_rows() -> Iterator[tuple[str, list[Task]]]:
+    """Both ends of requests of each size."""
+    for end in deaths.ENDS:
+        for chunks in deaths.CHUNKS:
+            points = [(deaths.run, (death,)) for death in deaths.deaths(end, chunks)]
+            yield f"{end} in a request of {chunks} chunk{'s' * (chunks > 1)}", list(points)
+
+
+def properties_rows() -> Iterator[tuple[str, list[Task]]]:
+    """Each property with all its seeds."""
+    for test in properties.properties():
+        name = test.rpartition("::test_")[2].replace("_", " ")
+        yield name, [(properties.run, (test, seed)) for seed in range(properties.SEEDS)]
+
+
+GROUPS: dict[str, Callable[[], Iterator[tuple[str, list[Task]]]]] = {
+    "matrix": matrix_rows,
+    "deaths": deaths_rows,
+    "properties": properties_rows,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints a table, then what there is to complain of; 1 if there is anything."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--only", choices=GROUPS, help="one group instead of all")
+    only = parser.parse_args(argv).only
+    complaints: list[str] = []
+    start = time.monotonic()
+    print(_HEAD, flush=True)
+    spawn = multiprocessing.get_context("spawn")  # no thread or lock of ours goes along, as it would with fork
+    # Each import of the function leaves something behind, so processes are replaced now and then.
+    with spawn.Pool(WORKERS, isolate, maxtasksperchild=50) as pool:
+        for group in [only] if only else GROUPS:
+            rows = [
+                (what, [pool.apply_async(timed, (run, *arguments)) for run, arguments in tasks])
+                for what, tasks in GROUPS[group]()
+            ]
+            for what, futures in rows:
+                results = [future.get(_SECONDS) for future in futures]
+                cases, repeated = (sum(getattr(r, n) for r, _ in results) for n in ("cases", "repeated_notices"))
+                told = [complaint for result, _ in results for complaint in result.complaints]
+                seconds = sum(seconds for _, seconds in results)
+                print(f"| {what} | {cases:,} | {len(told)} | {repeated} | {seconds:.0f} s |", flush=True)
+                complaints += told
+    print(f"\nIn all {time.monotonic() - start:.0f} s, with {os.cpu_count()} processors.")
+    print(*complaints, sep="\n", end="\n" if complaints else "")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
