@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .aws import EmbeddedAWS
-from .images import push_image, push_samples
+from .images import push_image, push_previews, push_samples
 from .poller import FakeLambdaContext, Handler, Poller, load_function
 from .runtime import isolate
 from .terminal import Terminal, short
@@ -19,8 +19,9 @@ type Images = set[tuple[str, tuple[str, ...]]]
 ROOT = Path(__file__).resolve().parent.parent
 EVENTS = ROOT / "events"
 LOG = ROOT / ".local" / "demo.log"
-_UNTAGGED_LEFT = 3  # the two images of 1.1, and one that nothing names
-REPOSITORIES = ("ubuntu", "my-repository", "team/app")
+_UNTAGGED_LEFT = 3  # in team/app the two images of 1.1, and one that nothing names; in team/web three such
+REPOSITORIES = ("ubuntu", "my-repository", "team/app", "team/web")
+PARAMETERS = {"ProtectedTags": "release-*"}
 
 
 class Demo:
@@ -36,6 +37,7 @@ class Demo:
         """Whether everything came out as it claims."""
         say = self._terminal
         push_samples(self._aws.client("ecr"))
+        push_previews(self._aws)
         before = self._images()
         say.heading("The images")
         for repository in REPOSITORIES:
@@ -56,6 +58,14 @@ class Demo:
         say.heading("On a schedule: EventBridge Scheduler sends its request to the queue")
         self._aws.run_schedule()
         self._poll("events/schedule.json, as template.yaml makes it")
+        say.heading("What it will never delete: the stack protects release-*")
+        self._by_hand("by-hand-dry-run")
+        say.line()
+        self._by_hand("by-hand-protected")
+        say.heading("A selection: previews of two weeks ago and more, but for the last two; tried out, then for real")
+        self._select("schedule-selection", dry_run=True)
+        say.line()
+        self._select("schedule-selection", dry_run=False)
         say.heading("Twice: a queue may deliver a message again, after the tag was pushed again")
         newest = self._twice()
         self._show_results(before)
@@ -68,9 +78,23 @@ class Demo:
         context = FakeLambdaContext(function_name=self._aws.function.name, invoked_function_arn=self._aws.function.arn)
         answer = self._function(request, context)
         for image_id in answer["imageIds"]:
-            self._tell_deleted(request["repositoryName"], image_id["imageDigest"], image_id.get("imageTag"))
+            would = "dryRun" in answer
+            self._tell_deleted(
+                request["repositoryName"], image_id["imageDigest"], image_id.get("imageTag"), would=would
+            )
         for failure in answer["failures"]:
             self._terminal.line(f"    failed   {failure['imageId']}: {failure['failureCode']}", "red")
+
+    def _select(self, name: str, *, dry_run: bool) -> None:
+        """Sends a selection to the queue, as the schedule would, and shows what is told of it."""
+        request = _event(name)
+        if dry_run:
+            request |= {"dryRun": True, "requestId": f"{request['requestId']}, tried out"}
+        self._send(json.dumps(request))
+        self._poll(f"events/{name}.json" + (', with "dryRun": true' if dry_run else ""))
+        report = self._aws.notices()[-1].data
+        kept = ", ".join(f"{count} {reason}" for reason, count in sorted(report["keptByReason"].items()))
+        self._terminal.line(f"    report   {report['selected']} of the repository's images selected; kept: {kept}")
 
     def _send(self, *bodies: str) -> None:
         for body in bodies:
@@ -119,8 +143,9 @@ class Demo:
             self._tell_deleted("team/app", newest, "latest")
         return newest
 
-    def _tell_deleted(self, repository: str, digest: str, tag: str | None) -> None:
-        self._terminal.line(f"    deleted  {short(digest)}  {repository}{f':{tag}' if tag else ''}", "red")
+    def _tell_deleted(self, repository: str, digest: str, tag: str | None, *, would: bool = False) -> None:
+        verb = "would go" if would else "deleted "
+        self._terminal.line(f"    {verb} {short(digest)}  {repository}{f':{tag}' if tag else ''}", "red")
 
     def _show_results(self, before: dict[str, Images]) -> None:
         after = self._images()
@@ -144,11 +169,18 @@ class Demo:
             "1.0, pr-1 to pr-4 and nightly are gone from team/app": tags["team/app"]
             == {"1.1", "latest", "pr-5", "pr-6"},
             "so are the two images of 1.0, but not those of 1.1": len(untagged) == _UNTAGGED_LEFT,
+            "the releases are all in team/web, for they are protected": {"release-1.0", "release-1.1"}
+            <= tags["team/web"],
+            "so is what was to be kept, and the other old previews are gone, each with its platform images": {
+                tag for tag in tags["team/web"] if tag.startswith("pr-")
+            }
+            == {"pr-13", "pr-13-keep", "pr-18", "pr-19"}
+            and sum(not tags for _, tags in after["team/web"]) == _UNTAGGED_LEFT,
             "latest is what was pushed between a message and its duplicate": (newest, ("latest",)) in after["team/app"],
-            "a rejected request was told once, and so was an image that was not found": sorted(
+            "told once each: a rejection, an image not found, a protected one, a dry run, a selection": sorted(
                 (notice.attributes["type"], *notice.attributes.get("failureCodes", [])) for notice in notices
             )
-            == [("failure", "ImageNotFound"), ("rejection",)],
+            == [("dryRun",), ("failure", "ImageNotFound"), ("failure", "ProtectedTag"), ("rejection",), ("report",)],
             "the rejected request is a dead letter, as it was sent": self._aws.messages("DeadLetterQueue")
             == [rejected],
             "the queue is empty": self._aws.messages("RequestQueue") == [],
@@ -179,7 +211,7 @@ def main() -> int:
     terminal = Terminal(sys.stdout)
     terminal.line("Starting an AWS in this process, with template.yaml deployed ...", "dim")
     LOG.parent.mkdir(exist_ok=True)
-    with LOG.open("w") as log, redirect_stdout(log), EmbeddedAWS() as aws:
+    with LOG.open("w") as log, redirect_stdout(log), EmbeddedAWS(PARAMETERS) as aws:
         as_claimed = Demo(aws, load_function(aws.environment), terminal).run()
     entries = len(LOG.read_text().splitlines())
     terminal.line()

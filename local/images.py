@@ -4,8 +4,11 @@ import hashlib
 import itertools
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+
+if TYPE_CHECKING:
+    from .aws import EmbeddedAWS
 
 type Json = dict[str, Any]
 
@@ -78,6 +81,31 @@ _SAMPLES: dict[str, list[list[str]]] = {
     "team/app": [["latest"], ["nightly"], *([f"pr-{number}"] for number in range(1, 7)), []],
 }
 """The tags of each image; one image has none."""
+
+
+def push_previews(aws: "EmbeddedAWS") -> None:
+    """A repository worth selecting from: previews of many ages, one of them for two platforms, releases, and strays."""
+    ecr, repository = aws.client("ecr"), "team/web"
+    ecr.create_repository(repositoryName=repository)
+    for tags, days in _PREVIEWS:
+        aws.age(repository, push_image(ecr, repository, tags=tags, content=f"{repository} {tags} {days}"), days=days)
+    children = [push_image(ecr, repository, content=f"{repository} pr-15 {name}") for name in _ARCHITECTURES[:2]]
+    for digest in (*children, push_index(ecr, repository, children, tags=["pr-15"])):
+        aws.age(repository, digest, days=29)
+
+
+_PREVIEWS: list[tuple[list[str], float]] = [
+    *(([tag], 90.0) for tag in ("release-1.0", "release-1.1")),
+    (["main"], 1.0),
+    (["pr-12"], 40.0),
+    (["pr-13", "pr-13-keep"], 35.0),
+    (["pr-14"], 31.0),
+    (["pr-18"], 16.0),
+    (["pr-19"], 15.0),
+    (["pr-20"], 3.0),
+    *(([], days) for days in (60.0, 20.0, 2.0)),
+]
+"""The tags of each image, and its age in days."""
 
 
 def _put(ecr: Any, repository: str, manifest: Json, tags: Sequence[str]) -> str:

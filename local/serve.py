@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .aws import ACCOUNT_ID, REGION, EmbeddedAWS
-from .images import push_samples
+from .demo import PARAMETERS
+from .images import push_previews, push_samples
 from .poller import Poll, Poller, load_function
 from .runtime import isolate
 from .template import cloudformation
@@ -97,9 +98,13 @@ def commands(aws: EmbeddedAWS) -> dict[str, str]:
     return {
         "First, in the terminal you paste these into: credentials that open nothing": f"export {_CREDENTIALS}",
         "A request on the queue": f"{here} sqs send-message --queue-url {url} --message-body file://events/by-hand.json",
+        "A selection on the queue, as a schedule sends it":
+            f"{here} sqs send-message --queue-url {url} --message-body file://events/schedule-selection.json",
         "A request on the bus": f"{here} events put-events --entries {shlex.quote(json.dumps([entry]))}",
         "A request by hand, in Lambda's own runtime (Docker, and `sam build` before)":
             "sam local invoke -e events/by-hand-shorthand.json --env-vars .local/env.json",
+        "A dry run by hand, in the same way":
+            "sam local invoke -e events/by-hand-dry-run.json --env-vars .local/env.json",
         "The images that are left": f"{here} ecr list-images --repository-name team/app",
         "The command this grew out of":
             f"{here} ecr batch-delete-image --repository-name ubuntu --image-ids imageTag=trusty",
@@ -128,9 +133,10 @@ def main() -> int:
     with (
         LOG.open("w", buffering=1) as log,
         redirect_stdout(log),
-        EmbeddedAWS(host=options.host, port=options.port) as aws,
+        EmbeddedAWS(PARAMETERS, host=options.host, port=options.port) as aws,
     ):
         push_samples(aws.client("ecr"))
+        push_previews(aws)
         write_environment(aws)
         for purpose, command in commands(aws).items():
             terminal.line()

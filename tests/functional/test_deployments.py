@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from local.aws import ACCOUNT_ID, REGION, EmbeddedAWS
-from local.demo import Demo
+from local.demo import PARAMETERS, Demo
 from local.poller import load_function
 from local.template import LEFT_OUT, cloudformation
 from local.terminal import Terminal
@@ -55,7 +55,7 @@ def parameters_of(true: frozenset[str]) -> dict[str, str]:
     """Parameters by which just these conditions are true."""
     defaults = {name: str(entry.get("Default", "")) for name, entry in cloudformation()["Parameters"].items()}
     chosen = {key: value for name in true for key, value in CHOICES[name].items()}
-    return defaults | {"RepositoryPattern": "*"} | chosen
+    return defaults | {"RepositoryPattern": "*"} | PARAMETERS | chosen
 
 
 @pytest.fixture(

@@ -16,8 +16,8 @@ from botocore.exceptions import ClientError
 
 from local import serve
 from local.aws import EmbeddedAWS, Notice
-from local.demo import Demo
-from local.poller import FakeLambdaContext, Handler, Poller, failed_ids, load_function
+from local.demo import PARAMETERS, Demo
+from local.poller import FakeLambdaContext, Poller, failed_ids, load_function
 from local.template import LEFT_OUT, cloudformation
 from local.terminal import Terminal
 
@@ -383,11 +383,14 @@ def test_the_context_counts_down() -> None:
     assert FakeLambdaContext().aws_request_id != FakeLambdaContext().aws_request_id
 
 
-def test_the_demo_comes_out_as_it_claims(aws: EmbeddedAWS, function: Handler) -> None:
+def test_the_demo_comes_out_as_it_claims(aws: EmbeddedAWS, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the real function; and it fits a terminal of 100 columns, without colour where none is wanted."""
     output = io.StringIO()
 
-    assert Demo(aws, function, Terminal(output)).run()
+    with monkeypatch.context() as context:
+        context.setattr(os, "environ", os.environ.copy())
+        function = load_function(aws.environment | {"PROTECTED_TAGS": PARAMETERS["ProtectedTags"]})
+        assert Demo(aws, function, Terminal(output)).run()
 
     assert "ImageNotFound" in output.getvalue()
     assert "\033" not in output.getvalue()

@@ -133,7 +133,7 @@ def test_a_tag_pushed_again_survives_an_answer_that_was_lost(
     if "Records" in event:
         assert deliver(event, request_id)["batchItemFailures"]
     else:
-        with pytest.raises(Exception, match="ECR could not be reached|answer"):
+        with pytest.raises(Exception, match=r"ECR could not be reached|answer"):
             deliver(event, request_id)
     assert aws.images("team/app") == set()
     monkeypatch.setattr(http, "send", send)
