@@ -235,7 +235,10 @@ def _carry_out(
 
 def _spread(request: DeletionRequest, log: "LoggerAdapter[Any]") -> SpreadReport:
     """A request for several repositories becomes one for each, on the queue."""
-    names = guards.spread(_rules, request, lambda: registry.repository_names(ecr, request.registry_id))
+    try:
+        names = guards.spread(_rules, request, lambda: registry.repository_names(ecr, request.registry_id))
+    except registry.RepositoryError as error:
+        raise RejectedRequestError(f"request.repositoryNames: the repositories cannot be listed: {error}") from error
     queue.send(
         sqs(),
         settings.request_queue_url,
