@@ -90,7 +90,7 @@ def function(world: World) -> Iterator[Invoke]:
         for name in [name for name in sys.modules if name.partition(".")[0] == "handler"]:
             del sys.modules[name]
         app = importlib.import_module("handler.app")
-        world.serve(app.ecr, app.dynamodb, app.sns)
+        world.serve(app.work.ecr, app.work.dynamodb, app.work.sns)
         yield lambda event: app.lambda_handler(event, Context())
 
 

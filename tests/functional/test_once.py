@@ -119,9 +119,9 @@ def test_a_tag_pushed_again_survives_an_answer_that_was_lost(
     """ECR deletes and its answer is lost: the redelivery sees that the tag was pushed since, and leaves it alone."""
     latest()
     backdate()
-    app: Any = sys.modules[function.__module__]
-    monkeypatch.setattr(app, "sleep", lambda _: None)
-    http = app.ecr._endpoint.http_session
+    work: Any = sys.modules[function.__module__].work
+    monkeypatch.setattr(work, "sleep", lambda _: None)
+    http = work.ecr._endpoint.http_session
     send = http.send
 
     def send_and_lose(http_request: Any) -> None:

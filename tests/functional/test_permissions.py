@@ -198,7 +198,7 @@ def whole_job(stack: Stack) -> None:
 
 def instead_of_the_next_deletion(status: int, code: str) -> None:
     """ECR answers the function's next call with an error, and does nothing."""
-    ecr = sys.modules["handler.app"].ecr
+    ecr = sys.modules["handler.work"].ecr
     hook = "before-send.ecr.BatchDeleteImage"
 
     def answer(request: Any, **_: object) -> AWSResponse:

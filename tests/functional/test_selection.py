@@ -163,8 +163,8 @@ def test_an_image_that_gains_a_tag_meanwhile_stays(aws: EmbeddedAWS, start: Star
     stray = push(aws, days=99)
     other = push(aws, days=99)
     function = start()
-    app = sys.modules["handler.app"]
-    listed = app.registry.list_images
+    registry = sys.modules["handler.registry"]
+    listed = registry.list_images
 
     def list_and_tag(*arguments: Any) -> Any:
         images = listed(*arguments)
@@ -174,7 +174,7 @@ def test_an_image_that_gains_a_tag_meanwhile_stays(aws: EmbeddedAWS, start: Star
         )
         return images
 
-    with mock.patch.object(app.registry, "list_images", list_and_tag):
+    with mock.patch.object(registry, "list_images", list_and_tag):
         answer = select(function, tagStatus="untagged", countType="sinceImagePushed", countUnit="days", countNumber=1)
     assert answer["keptByReason"] == {"TaggedSince": 1}
     assert (left(aws), answer["failures"]) == ({stray}, [])
