@@ -1,0 +1,80 @@
+"""Starts what is compared: fresh interpreters with the package, the AWS CLI, and the runtime emulator."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks.function import PACKAGE, ROOT, environment, image_ids, request
+from benchmarks.servers import Server
+from local.rie import RuntimeEmulator
+
+AWS = ROOT / ".venv-sam" / "bin" / "aws"
+
+
+@dataclass
+class Lab:
+    """A local AWS, and what runs against it. Use it as a context manager."""
+
+    package: Path = PACKAGE
+    ecr: Server = field(default_factory=Server)
+    others: Server = field(default_factory=Server)
+    """DynamoDB and SNS."""
+    _repositories: int = 0
+
+    def __enter__(self) -> Self:
+        self.ecr.__enter__()
+        self.others.__enter__()
+        self.cli(1)  # its first start on a machine compiles it, and is not what is measured
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ecr.__exit__()
+        self.others.__exit__()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return environment(self.ecr.url, self.others.url)
+
+    def child(self, measure: str, *, log: Any = subprocess.DEVNULL, **arguments: Any) -> Any:
+        """What a measure of benchmarks.child answers, in a process of its own; `log` takes what the function logs."""
+        child = subprocess.run(
+            [sys.executable, "-S", "-m", "benchmarks.child", measure, json.dumps(arguments)],
+            cwd=ROOT,
+            env={
+                **self.environment,
+                "PYTHONPATH": os.pathsep.join([str(self.package), str(ROOT)]),
+                "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's /var/task cannot be written
+            },
+            stdout=subprocess.PIPE,
+            stderr=log,
+            check=True,
+        )
+        return json.loads(child.stdout)
+
+    def cli(self, images: int) -> float:
+        """Seconds that `aws ecr batch-delete-image` takes for one call."""
+        self._repositories += 1
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(request(f"cli/{self._repositories}", image_ids(images)), file)
+            file.flush()
+            command = [str(AWS), "ecr", "batch-delete-image", "--cli-input-json", f"file://{file.name}"]
+            start = time.perf_counter()
+            subprocess.run(command, env=self.environment, stdout=subprocess.DEVNULL, check=True)
+            return time.perf_counter() - start
+
+    def emulator(self) -> float:
+        """Seconds until the first answer of the package in Lambda's runtime: its process starts with the request."""
+        self._repositories += 1
+        with RuntimeEmulator(self.environment, timeout=60, package=self.package) as function:
+            start = time.perf_counter()
+            answer = function.invoke(request(f"emulator/{self._repositories}", image_ids(1)))
+            seconds = time.perf_counter() - start
+        assert not answer["failures"], answer  # noqa: S101  # a benchmark of failures would be none
+        return seconds

@@ -1,0 +1,147 @@
+"""The benchmarks run, and count what they should; what they measure is no business of a test."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from samtranslator.yaml_helper import yaml_parse
+
+from benchmarks import function
+from benchmarks.measures import QUICK, Row
+from benchmarks.plot import Line, Panel, draw
+from benchmarks.servers import Server
+from benchmarks.services import TokenBucket
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+type Clients = Callable[[str, Server], Any]
+
+
+@pytest.fixture
+def client() -> Clients:
+    """Makes clients that ask a server once."""
+    config = Config(retries={"mode": "standard", "total_max_attempts": 1})
+    return lambda name, server: boto3.client(name, endpoint_url=server.url, config=config)  # type: ignore[call-overload]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the runtime interface emulator is a Linux program")
+def test_everything_is_measured_and_reported(tmp_path: Path) -> None:
+    """`python -m benchmarks --quick` writes the table, a row for each goal, and a plot that is well-formed."""
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path)]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    results = (tmp_path / "RESULTS.md").read_text()
+    assert printed.strip() == results.strip()
+    assert results.count("| at least ") + results.count("| at most ") == 9
+    assert "| 250 | " in results
+    assert ET.parse(tmp_path / "growth.svg").getroot().tag.endswith("svg")  # noqa: S314  # our own
+
+
+def test_the_function_is_measured_as_it_is_deployed() -> None:
+    """Memory, time-out and variables are those of the template, at its defaults; only large requests are let in."""
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    deployed = template["Resources"]["DeletionFunction"]["Properties"]
+    told = function.environment("", "")
+    variables = {
+        name: value if isinstance(value, str) else str(template["Parameters"].get(value["Ref"], {}).get("Default"))
+        for name, value in deployed["Environment"]["Variables"].items()
+    }
+
+    assert deployed["MemorySize"] == function.MEMORY_MB
+    assert deployed["Timeout"] == function.TIMEOUT_SECONDS
+    assert {name for name, value in variables.items() if told.get(name) != value} == {
+        *("AWS_ENDPOINT_URL", "IDEMPOTENCY_TABLE", "FAILURE_TOPIC_ARN", "REQUEST_QUEUE_URL"),  # local
+        "REPOSITORY_PATTERN",  # has no default
+        "MAX_IMAGES_PER_REQUEST",
+    }
+
+
+def test_each_image_goes_once_and_calls_are_counted(client: Clients) -> None:
+    """The local ECR takes 100 ids a call, answers with digest and tag, and knows what it has deleted."""
+    with Server() as server:
+        ecr = client("ecr", server)
+        ids = [{"imageTag": f"{n}"} for n in range(100)]
+        first = ecr.batch_delete_image(repositoryName="team/app", imageIds=ids)
+        second = ecr.batch_delete_image(repositoryName="team/app", imageIds=ids[:1])
+        with pytest.raises(ecr.exceptions.InvalidParameterException):
+            ecr.batch_delete_image(repositoryName="team/app", imageIds=[*ids, {"imageTag": "100"}])
+
+        assert [entry["imageTag"] for entry in first["imageIds"]] == [entry["imageTag"] for entry in ids]
+        assert len({entry["imageDigest"] for entry in first["imageIds"]}) == 100
+        assert second["failures"][0]["failureCode"] == "ImageNotFound"
+        assert server.calls == {"BatchDeleteImage": 3}
+
+
+def test_calls_beyond_the_rate_are_throttled(client: Clients) -> None:
+    """A burst passes, the next call is refused and had no effect; when the rate is lifted, all pass."""
+    with Server(rate=0.001, burst=2) as server:
+        ecr = client("ecr", server)
+        for tag in "ab":
+            ecr.batch_delete_image(repositoryName="team/app", imageIds=[{"imageTag": tag}])
+        with pytest.raises(ClientError, match="ThrottlingException"):
+            ecr.batch_delete_image(repositoryName="team/app", imageIds=[{"imageTag": "c"}])
+        server.rate = 0
+        again = ecr.batch_delete_image(repositoryName="team/app", imageIds=[{"imageTag": "c"}])
+
+        assert again["failures"] == []
+        assert server.calls == {"BatchDeleteImage": 3, "throttled": 1}
+
+
+def test_a_bucket_fills_at_its_rate() -> None:
+    """After a burst, calls pass as fast as tokens come, and no more than a burst is ever saved."""
+    now = 0.0
+    bucket = TokenBucket(clock=lambda: now)
+    assert [bucket.take(10, 2) for _ in range(3)] == [True, True, False]
+    now = 0.1
+    assert [bucket.take(10, 2) for _ in range(2)] == [True, False]
+    now = 60.0
+    assert [bucket.take(10, 2) for _ in range(3)] == [True, True, False]
+
+
+def test_the_table_keeps_conditions(client: Clients) -> None:
+    """The local DynamoDB writes only where the condition holds, and shows what was there before."""
+    with Server() as server:
+        dynamodb = client("dynamodb", server)
+        step: Any = {
+            "TableName": "steps",
+            "Key": {"id": {"S": "a"}},
+            "UpdateExpression": "SET #status = :status, #begun = if_not_exists(#begun, :now)",
+            "ConditionExpression": "attribute_not_exists(#id) OR (#status = :status AND #begun < :now)",
+            "ExpressionAttributeNames": {"#id": "id", "#status": "status", "#begun": "begun"},
+            "ReturnValues": "ALL_OLD",
+        }
+        values = {":status": {"S": "INPROGRESS"}, ":now": {"N": "1"}}
+        assert "Attributes" not in dynamodb.update_item(**step, ExpressionAttributeValues=values)
+        with pytest.raises(dynamodb.exceptions.ConditionalCheckFailedException):
+            dynamodb.update_item(**step, ExpressionAttributeValues=values)
+        old = dynamodb.update_item(**step, ExpressionAttributeValues=values | {":now": {"N": "2"}})["Attributes"]
+        kept = dynamodb.get_item(TableName="steps", Key={"id": {"S": "a"}})["Item"]
+
+        assert old == kept == {"id": {"S": "a"}, "status": {"S": "INPROGRESS"}, "begun": {"N": "1"}}
+        assert server.calls["write units"] == 2
+
+
+def test_goals_are_held_against_the_median() -> None:
+    """A row is met at its goal and on the right side of it."""
+    assert Row("", "", 8, "x", (7, 8, 20), faster=True).met
+    assert not Row("", "", 8, "x", (7, 7.9, 20), faster=True).met
+    assert Row("", "", 1.3, "x", (1.0, 1.3, 9)).met
+    assert not Row("", "", 1.3, "x", (1.0, 1.31, 1.4)).met
+    assert QUICK.bulk_images > 100
+
+
+def test_the_same_figures_give_the_same_picture() -> None:
+    """A tenfold size is drawn one decade further, wherever the figures come from."""
+    panel = Panel("calls", "images", [Line("ours", [(1, 1), (10, 1), (100, 10)], [True, True, False])])
+    assert draw([panel]) == draw([panel])
+    circles = ET.fromstring(draw([panel])).findall(".//{*}circle[@r='3.5']")  # noqa: S314  # our own
+    xs = [float(circle.attrib["cx"]) for circle in circles]
+    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.11)
+    assert circles[2].attrib["fill"] == "#fff"
