@@ -36,6 +36,7 @@ def main() -> None:
             step("warm requests", lambda: measures.warm(lab, plan)),
             *step("cold starts", lambda: measures.cold(lab, plan)),
             step("memory", lambda: measures.memory(lab, plan)),
+            *step("selections", lambda: measures.selection(lab, plan)),
         ]
         grown = step("how cost grows", lambda: growth.growth(lab, plan))
         one, ten, hundred = step(

@@ -20,12 +20,12 @@ type Call = tuple[str, str, dict[str, Any]]
 def cold_function() -> dict[str, Any]:
     """From the first import until a first request could be taken; and which clients are ready then."""
     start = time.perf_counter()
-    import handler.app  # noqa: PLC0415  # what is measured
+    from handler import app  # noqa: PLC0415  # what is measured
 
     seconds = time.perf_counter() - start
     from botocore.client import BaseClient  # noqa: PLC0415
 
-    clients = [value for value in vars(handler.app.work).values() if isinstance(value, BaseClient)]
+    clients = [value for value in vars(vars(app)["work"]).values() if isinstance(value, BaseClient)]
     return {"seconds": seconds, "clients": [client.meta.service_model.service_name for client in clients]}
 
 
@@ -76,6 +76,23 @@ def warm(pairs: int) -> list[tuple[Seconds, Seconds]]:
 def memory(images: int) -> int:
     """Bytes of memory that this process ever held, after one request."""
     _Bench(loop=False).function(images, by_hand=True)
+    return _peak()
+
+
+def selection(images: int, keep: int) -> dict[str, float]:
+    """One selection that leaves the newest `keep` of so many images; and the memory that it took."""
+    bench = _Bench(loop=False)
+    bench.function(1)
+    return {"seconds": bench.selection(images, keep), "bytes": _peak()}
+
+
+def selection_loop(images: int, keep: int) -> Seconds:
+    """The same by a loop."""
+    return _Bench().selection_loop(images, keep)
+
+
+def _peak() -> int:
+    """Bytes of memory that this process ever held."""
     with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123  # pathlib would count too
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
@@ -90,10 +107,10 @@ class _Bench:
             # Made first, in a session of their own: what the function imports adds work to the sessions made later.
             session = boto3.session.Session()
             self._clients: dict[str, Any] = {name: session.client(name) for name in ("ecr", "dynamodb")}
-        import handler.app  # noqa: PLC0415
         from benchmarks import function  # noqa: PLC0415
+        from handler import app, work  # noqa: PLC0415
 
-        self._app, self._events = handler.app, function
+        self._handler, self._work, self._events = app.lambda_handler, work, function
         self._repositories = 0
 
     def function(self, images: int, *, records: int = 1, by_hand: bool = False) -> Seconds:
@@ -104,7 +121,7 @@ class _Bench:
         event = requests[0] if by_hand else self._events.sqs_event(requests)
         context = self._events.Context()
         start = time.perf_counter()
-        answer = self._app.lambda_handler(event, context)
+        answer = self._handler(event, context)
         seconds = time.perf_counter() - start
         assert not (answer["failures"] if by_hand else answer["batchItemFailures"]), answer  # noqa: S101
         return seconds
@@ -121,6 +138,31 @@ class _Bench:
             assert not answer["failures"], answer  # noqa: S101
         return time.perf_counter() - start
 
+    def selection(self, images: int, keep: int) -> Seconds:
+        """By hand, in a repository of so many images."""
+        event = self._events.selection(f"listing/{images}/function", keep)
+        context = self._events.Context()
+        start = time.perf_counter()
+        answer = self._handler(event, context)
+        seconds = time.perf_counter() - start
+        assert answer["deleted"] == images - keep, answer  # noqa: S101
+        return seconds
+
+    def selection_loop(self, images: int, keep: int) -> Seconds:
+        """What one writes with boto3: every image is described, then the older ones are deleted, 100 a call."""
+        ecr, repository = self._clients["ecr"], f"listing/{images}/loop"
+        start = time.perf_counter()
+        pages = ecr.get_paginator("describe_images").paginate(
+            repositoryName=repository, PaginationConfig={"PageSize": 1000}
+        )
+        found = [detail for page in pages for detail in page["imageDetails"]]
+        found.sort(key=lambda detail: detail["imagePushedAt"], reverse=True)
+        ids = [{"imageDigest": detail["imageDigest"]} for detail in found[keep:]]
+        for first in range(0, len(ids), 100):
+            answer = ecr.batch_delete_image(repositoryName=repository, imageIds=ids[first : first + 100])
+            assert not answer["failures"], answer  # noqa: S101
+        return time.perf_counter() - start
+
     def recorded(self) -> list[Call]:
         """The calls that the function makes for a one-image request: a step is begun, ECR asked, the outcome stored."""
         from botocore import xform_name  # noqa: PLC0415
@@ -130,7 +172,7 @@ class _Bench:
         def record(params: dict[str, Any], model: Any, **_: object) -> None:
             calls.append((model.service_model.service_name, xform_name(model.name), params))
 
-        hooks = [client.meta.events for client in (self._app.work.ecr, self._app.work.dynamodb)]
+        hooks = [client.meta.events for client in (self._work.ecr, self._work.dynamodb)]
         for hook in hooks:
             hook.register("provide-client-params", record)
         self.function(1)
@@ -162,7 +204,8 @@ class _Bench:
 
 
 MEASURES: dict[str, Callable[..., Any]] = {
-    measure.__name__: measure for measure in (cold_function, cold_boto3, bulk, once, batch, warm, memory)
+    measure.__name__: measure
+    for measure in (cold_function, cold_boto3, bulk, once, batch, warm, memory, selection, selection_loop)
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / ".aws-sam" / "build" / "DeletionFunction"
-POOL = 12
+POOL = 13
 """MaxConcurrentCalls, by default."""
 MEMORY_MB = 1024
 """MemorySize."""
@@ -62,6 +62,12 @@ def image_ids(count: int) -> list[dict[str, str]]:
 def request(repository: str, ids: Sequence[dict[str, str]]) -> dict[str, Any]:
     """One request, as it is sent by hand."""
     return {"repositoryName": repository, "imageIds": list(ids)}
+
+
+def selection(repository: str, keep: int) -> dict[str, Any]:
+    """A request for all images but the newest."""
+    rule = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": keep}
+    return {"repositoryName": repository, "selection": rule, "allowPercent": 100}
 
 
 def sqs_event(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.function import CHUNK_SIZE, POOL
+from benchmarks.function import CHUNK_SIZE, POOL, TIMEOUT_SECONDS
 from benchmarks.processes import Lab
 
 MIB = 1 << 20
@@ -32,12 +32,15 @@ class Plan:
     emulator_pairs: int = 11
     memory_images: int = 30_000
     memory_runs: int = 3
+    selection_images: int = 100_000
+    selection_loop_images: int = 5_000
+    """What the sequential loop is really run with; the rest is extrapolated."""
     sizes: tuple[int, ...] = (1, 10, 100, 1_000, 10_000, 100_000)
     loop_limit: int = 1_000
     """Images that the sequential loop is really run with for the plot; it is extrapolated beyond."""
 
 
-QUICK = Plan(0.005, 250, 1, 1, 1, 2, 1, 3, 1, 1, 250, 1, (1, 250), 250)
+QUICK = Plan(0.005, 250, 1, 1, 1, 2, 1, 3, 1, 1, 250, 1, 1_250, 250, (1, 250), 250)
 """Just enough to see that everything runs."""
 
 
@@ -49,7 +52,7 @@ class Row:
     against: str
     goal: float
     unit: str
-    """ "x" for ratios, "MiB" and "MB" for sizes."""
+    """ "x" for ratios, "s" for times, "MiB" and "MB" for sizes."""
     values: tuple[float, ...]
     """One for each run."""
     faster: bool = False
@@ -178,6 +181,35 @@ def memory(lab: Lab, plan: Plan) -> Row:
     """The most that a process ever held."""
     values = [lab.child("memory", images=plan.memory_images) / MIB for _ in range(plan.memory_runs)]
     return Row(f"peak memory, {plan.memory_images:,} ids in one request", "", 128, "MiB", tuple(values))
+
+
+def selection(lab: Lab, plan: Plan) -> list[Row]:
+    """A whole repository but for its newest images, against a boto3 loop and the usual script."""
+    images, keep = plan.selection_images, 10
+    lab.ecr.latency = plan.latency
+    ours = lab.child("selection", images=images, keep=keep)
+    loop = lab.child("selection_loop", images=plan.selection_loop_images, keep=keep)
+    loop *= images / plan.selection_loop_images
+    listed, call = lab.cli_list(images), statistics.fmean(lab.cli(CHUNK_SIZE) for _ in range(plan.cli_calls))
+    lab.ecr.latency = 0
+    script = listed + call * -(-images // CHUNK_SIZE)
+    work = f"a selection of {images - keep:,} images of {images:,}, {seconds(plan.latency)} a call"
+    loop_detail = f"loop {seconds(loop)}, extrapolated from {plan.selection_loop_images:,} images"
+    script_detail = f"script {seconds(script)}: listed in {seconds(listed)}, the calls at {seconds(call)} each"
+    return [
+        Row(work, "the time-out of one invocation", TIMEOUT_SECONDS, "s", (ours["seconds"],)),
+        Row("the same", "a sequential boto3 loop", 1, "x", (loop / ours["seconds"],), faster=True, detail=loop_detail),
+        Row(
+            "the same",
+            "`aws ecr list-images`, then `batch-delete-image` for each 100",
+            1,
+            "x",
+            (script / ours["seconds"],),
+            faster=True,
+            detail=script_detail,
+        ),
+        Row("peak memory, the same", "", 256, "MiB", (ours["bytes"] / MIB,)),
+    ]
 
 
 def package(path: Path) -> tuple[Row, dict[str, int]]:

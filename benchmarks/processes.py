@@ -64,10 +64,16 @@ class Lab:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(request(f"cli/{self._repositories}", image_ids(images)), file)
             file.flush()
-            command = [str(AWS), "ecr", "batch-delete-image", "--cli-input-json", f"file://{file.name}"]
-            start = time.perf_counter()
-            subprocess.run(command, env=self.environment, stdout=subprocess.DEVNULL, check=True)
-            return time.perf_counter() - start
+            return self._aws("batch-delete-image", "--cli-input-json", f"file://{file.name}")
+
+    def cli_list(self, images: int) -> float:
+        """Seconds that `aws ecr list-images` takes for a repository of so many."""
+        return self._aws("list-images", "--repository-name", f"listing/{images}/cli", "--page-size", "1000")
+
+    def _aws(self, *arguments: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([str(AWS), "ecr", *arguments], env=self.environment, stdout=subprocess.DEVNULL, check=True)
+        return time.perf_counter() - start
 
     def emulator(self) -> float:
         """Seconds until the first answer of the package in Lambda's runtime: its process starts with the request."""

@@ -16,7 +16,7 @@ from typing import Any, Self
 from benchmarks.services import Answer, Services, TokenBucket
 
 OPERATIONS = (
-    *("BatchDeleteImage", "BatchGetImage", "DescribeImages"),
+    *("BatchDeleteImage", "BatchGetImage", "DescribeImages", "ListImages"),
     *("PutItem", "GetItem", "UpdateItem", "DeleteItem", "Publish"),
     *("throttled", "write units"),
 )

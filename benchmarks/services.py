@@ -65,32 +65,27 @@ class Services:
         self._deleted: dict[str, set[str]] = defaultdict(set)
         self._items: dict[str, dict[str, Json]] = defaultdict(dict)
         self._message_ids = itertools.count(1)
+        self._operations: dict[str, Callable[[Json], Json]] = {
+            "BatchDeleteImage": self._batch_delete_image,
+            "BatchGetImage": self._batch_get_image,
+            "DescribeImages": self._describe_images,
+            "ListImages": self._list_images,
+            "PutItem": self._put_item,
+            "GetItem": self._get_item,
+            "UpdateItem": self._update_item,
+            "DeleteItem": self._delete_item,
+        }
 
     def answer(self, operation: str, body: bytes) -> Answer:
         """Carries out one call."""
         try:
-            match operation:
-                case "Publish":
-                    return 200, self._publish(parse_qs(body.decode()))
-                case "BatchDeleteImage":
-                    result = self._batch_delete_image(json.loads(body))
-                case "PutItem":
-                    result = self._put_item(json.loads(body))
-                case "GetItem":
-                    result = self._get_item(json.loads(body))
-                case "UpdateItem":
-                    result = self._update_item(json.loads(body))
-                case "DeleteItem":
-                    result = self._delete_item(json.loads(body))
-                case "BatchGetImage":
-                    result = self._batch_get_image(json.loads(body))
-                case "DescribeImages":
-                    result = self._describe_images(json.loads(body))
-                case _:
-                    raise ServiceError(400, "UnknownOperationException", operation)  # noqa: TRY301  # answered below
+            if operation == "Publish":
+                return 200, self._publish(parse_qs(body.decode()))
+            if operation not in self._operations:
+                raise ServiceError(400, "UnknownOperationException", operation)  # noqa: TRY301  # answered below
+            return 200, json.dumps(self._operations[operation](json.loads(body))).encode()
         except ServiceError as error:
             return error.status, json.dumps(error.body).encode()
-        return 200, json.dumps(result).encode()
 
     def _batch_delete_image(self, call: Json) -> Json:
         if len(call["imageIds"]) > ECR_LIMIT:
@@ -118,8 +113,30 @@ class Services:
         return {"images": [{"imageId": {"imageDigest": _digest(i.get("imageTag", "")), **i}} for i in there]}
 
     def _describe_images(self, call: Json) -> Json:
-        yesterday = int(time.time()) - 86_400
-        return {"imageDetails": [{**image_id, "imagePushedAt": yesterday} for image_id in call["imageIds"]]}
+        """Those that are named; or a page of a repository `listing/N/…`, which has N images."""
+        now = int(time.time())
+        if "imageIds" in call:
+            return {"imageDetails": [{"imagePushedAt": now - 86_400, **image_id} for image_id in call["imageIds"]]}
+        numbers, further = _page(call)
+        described = [
+            {
+                "registryId": "123456789012",
+                "repositoryName": call["repositoryName"],
+                "imageDigest": _digest(f"{number}"),
+                "imageTags": [f"build-{number}"],
+                "imageSizeInBytes": 50_000_000,
+                "imagePushedAt": now - number,
+                "imageManifestMediaType": "application/vnd.oci.image.manifest.v1+json",
+                "artifactMediaType": "application/vnd.oci.image.config.v1+json",
+                "imageStatus": "ACTIVE",
+            }
+            for number in numbers
+        ]
+        return {"imageDetails": described, **further}
+
+    def _list_images(self, call: Json) -> Json:
+        numbers, further = _page(call)
+        return {"imageIds": [{"imageDigest": _digest(f"{n}"), "imageTag": f"build-{n}"} for n in numbers], **further}
 
     def _put_item(self, call: Json) -> Json:
         return self._write(call, call["Item"]["id"]["S"], lambda _: call["Item"])
@@ -151,6 +168,13 @@ class Services:
             raise ServiceError(400, "InvalidParameter", "Message")
         result = f"<PublishResult><MessageId>{next(self._message_ids)}</MessageId></PublishResult>"
         return f"<PublishResponse>{result}</PublishResponse>".encode()
+
+
+def _page(call: Json) -> tuple[range, Json]:
+    """The numbers of the images on the page that is asked for, and where the next begins."""
+    total, start = int(call["repositoryName"].split("/")[1]), int(call.get("nextToken", 0))
+    stop = min(total, start + call.get("maxResults", ECR_LIMIT))
+    return range(start, stop), {"nextToken": str(stop)} if stop < total else {}
 
 
 def _assigned(call: Json, old: Json) -> Json:

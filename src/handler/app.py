@@ -27,9 +27,6 @@ settings = work.settings
 type Arrival = tuple[Origin, Callable[[], Any]]
 """Where something came from, and what reads it."""
 
-# A step also begins and ends in the table: with a few more in flight than calls, ECR need not wait for that.
-_STEPS_IN_FLIGHT = settings.max_concurrent_calls * 4 // 3
-
 
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
@@ -48,8 +45,9 @@ def lambda_handler(event: Any, context: LambdaContext) -> Json:
     else:
         arrivals = [(events.record_origin(record), partial(events.load_body, record)) for record in records]
     # Both pools end before the handler returns: a frozen thread would wake up in the next invocation.
-    with ThreadPoolExecutor(_STEPS_IN_FLIGHT) as steps, ThreadPoolExecutor(max(1, len(arrivals))) as requests:
-        pool = deletion.StepPool(steps, _STEPS_IN_FLIGHT, lambda: context.get_remaining_time_in_millis() / 1000)
+    width = settings.steps_in_flight
+    with ThreadPoolExecutor(width) as steps, ThreadPoolExecutor(max(1, len(arrivals))) as requests:
+        pool = deletion.StepPool(steps, width, lambda: context.get_remaining_time_in_millis() / 1000)
         # One that arrives alone needs no thread of its own.
         run = requests.map if len(arrivals) > 1 else map
         outcomes = list(run(partial(receive, pool, account_id), arrivals))

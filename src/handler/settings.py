@@ -39,6 +39,11 @@ class Settings:
     foreign_registry_ids: tuple[str, ...] = ()
     """Accounts besides the function's own whose registries a request may name."""
 
+    @property
+    def steps_in_flight(self) -> int:
+        """A step also begins and ends in the table: with others at that, ECR need not wait for it."""
+        return 2 * self.max_concurrent_calls
+
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
         """Reads the variables the template sets; raises SettingsError naming the one to mend."""
@@ -75,7 +80,7 @@ class Settings:
             user_agent="ecr-image-deletion",
             parameter_validation=False,
             # Every step in flight, and every record of a batch at its notice, has a connection of its own.
-            max_pool_connections=self.max_concurrent_calls * 4 // 3 + 10,
+            max_pool_connections=self.steps_in_flight + 10,
         )
 
 

@@ -1,10 +1,9 @@
 """One request, from the contract to its notice: the rooms, lent to Powertools as steps that happen once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from threading import BoundedSemaphore
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +45,10 @@ ecr = boto3.client("ecr", config=_client_config)
 sns = boto3.client("sns", config=_client_config)
 dynamodb = boto3.client("dynamodb", config=_client_config)
 registry.never_ask_twice_unseen(ecr)
+registry.bound(ecr, settings.max_concurrent_calls)
 
 step_settings = step_config()
 _rules = guards.Rules(settings.protected_tags, settings.protected_repositories, settings.repository_pattern)
-_calls = BoundedSemaphore(settings.max_concurrent_calls)
 
 
 @cache
@@ -83,8 +82,7 @@ def delete_chunk(
     taken()
     if delay:
         sleep(delay)
-    with _calls:
-        return registry.delete_images(ecr, request, image_ids, guard, begun=begun.get()).to_json()
+    return registry.delete_images(ecr, request, image_ids, guard, begun=begun.get()).to_json()
 
 
 @_once("find")  # type: ignore[untyped-decorator]  # Powertools types it as Any
@@ -97,8 +95,7 @@ def find_relatives(
 ) -> Json:
     """Looks for what belongs to a chunk of images, once: after they are gone nobody could tell."""
     taken()
-    with _calls:
-        return registry.find_relatives(ecr, request, image_ids).to_json()
+    return registry.find_relatives(ecr, request, image_ids).to_json()
 
 
 @_once("select")  # type: ignore[untyped-decorator]  # Powertools types it as Any
@@ -231,10 +228,6 @@ class RequestSteps:
         if refused := guards.verdicts(_rules, request, [ImageId()], lambda _: {}):
             return SelectionOutcome(0, 0, 0, {}, (), tuple(refused.values())), True
 
-        def read(digests: Sequence[str]) -> Mapping[str, Sequence[str] | None]:
-            with _calls:
-                return registry.read_indexes(ecr, request, digests)
-
         def delete(images: Sequence[ListedImage]) -> ChunkOutcome:
             selected = {ImageId(digest=image.digest): image for image in images}
             guard = partial(guards.verdicts_on_selected, selected)
@@ -242,8 +235,7 @@ class RequestSteps:
             def ask(pause: float) -> ChunkOutcome:
                 if pause:
                     sleep(pause)
-                with _calls:
-                    return registry.delete_images(ecr, request, list(selected), guard, begun=None)
+                return registry.delete_images(ecr, request, list(selected), guard, begun=None)
 
             return self._asking_again("selection", ask)
 
@@ -256,7 +248,11 @@ class RequestSteps:
 
         return selection.carry_out(
             meant,
-            selection.Repository(lambda: registry.list_images(ecr, request, self.pool.check_time), read, delete),
+            selection.Repository(
+                lambda: registry.list_images(ecr, request, self.pool.check_time),
+                partial(registry.read_indexes, ecr, request),
+                delete,
+            ),
             side_by_side,
             partial(guards.protects, _rules),
             selection.Limits(

@@ -90,6 +90,4 @@ def test_clients_give_up_long_before_the_function_must() -> None:
     config: Any = settings.client_config()
     assert config.retries == {"mode": "adaptive", "total_max_attempts": 5}
     assert (config.connect_timeout, config.read_timeout) == (2, 10)
-    assert (
-        config.max_pool_connections == settings.max_concurrent_calls * 4 // 3 + 10
-    )  # and a notice for each record of a batch
+    assert config.max_pool_connections == settings.steps_in_flight + 10  # and a notice for each record of a batch

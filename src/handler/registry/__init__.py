@@ -1,5 +1,6 @@
 """The only room that calls ECR."""
 
+from .calls import bound as bound
 from .calls import never_ask_twice_unseen as never_ask_twice_unseen
 from .deletions import delete_images as delete_images
 from .listing import RepositoryError as RepositoryError

@@ -1,6 +1,7 @@
 """What calls to ECR have in common: where they go, and what it means when one fails."""
 
 from http import HTTPStatus
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
@@ -49,6 +50,22 @@ def never_ask_twice_unseen(ecr: "ECRClient") -> None:
 
     # The stubs know only hooks that answer nothing; the first answer to needs-retry decides.
     ecr.meta.events.register_first("needs-retry.ecr.BatchDeleteImage", stop_when_lost)  # type: ignore[arg-type]
+
+
+def bound(ecr: "ECRClient", calls: int) -> None:
+    """Lets so many calls to ECR be under way at a time, over all threads.
+
+    From the first byte sent to the last received: to sign a call and to read its answer is work for Python, not for
+    ECR. botocore has no hook that ends whatever happens to a call, hence its session.
+    """
+    session = vars(ecr)["_endpoint"].http_session
+    send, slots = session.send, BoundedSemaphore(calls)
+
+    def send_in_turn(request: Any) -> Any:
+        with slots:
+            return send(request)
+
+    session.send = send_in_turn
 
 
 def scope(request: DeletionRequest) -> Any:
