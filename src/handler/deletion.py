@@ -138,7 +138,7 @@ def carry_out(
     if cascade:
         relatives = _find_relatives([i for i in request.image_ids if i not in failed], cascade, pool)
         failed |= {failure.image_id: failure for failure in relatives.failures}
-        if (count := len(request.image_ids) + len(relatives.parents)) > cascade.limit:
+        if request.cascade and (count := len(request.image_ids) + len(relatives.parents)) > cascade.limit:
             raise RejectedRequestError(
                 f"request.cascade: with what belongs to them these are {count:,} images, and a request may delete "
                 f"{cascade.limit:,}; send several requests, or set the stack's MaxImagesPerRequest"
@@ -154,11 +154,14 @@ def carry_out(
         if image_id in failed and not (failed[image_id].code == "ImageNotFound" and image_id in named)
     ]
     asked = len(failures)
+    unknown = {f.image_id: f for f in relatives.failures if f.image_id not in request.image_ids}
+    failures += unknown.values()
     kept: list[ImageFailure] = []
     if cascade and relatives.parents:
         swept.failed = {}
         delete_relatives = cascade.delete(relatives, swept.deleted_ids)
-        swept.sweep([ImageId(digest=d) for d in relatives.parents], "relatives/", delete_relatives, pool, log)
+        known = [image_id for d in relatives.parents if (image_id := ImageId(digest=d)) not in unknown]
+        swept.sweep(known, "relatives/", delete_relatives, pool, log)
         kept = [failure for failure in swept.failed.values() if failure.code in _KEPT]
         failures += [f for f in swept.failed.values() if f.code not in {*_KEPT, "LeftUntagged", "ImageNotFound"}]
     return DeletionReport(

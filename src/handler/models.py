@@ -355,7 +355,7 @@ class DeletionReport:
         """How many of the ids asked for, or selected, are deleted."""
         if self.selection:
             return self.selection.deleted
-        return len(self.request.image_ids) - len(self.failures) + self.failed_relatives
+        return self.asked - len(self.failures)
 
     def to_answer(self, registry_id: str, limit: int = ANSWER_BYTES) -> Json:
         """The CLI's output and whose it is; cut to `limit` bytes, failures last, with counts of what was left out."""
@@ -372,8 +372,8 @@ class DeletionReport:
 
     @property
     def asked(self) -> int:
-        """How many images the request is about."""
-        return self.selection.selected if self.selection else len(self.request.image_ids)
+        """How many images the request is about, with the relatives that failed."""
+        return self.selection.selected if self.selection else len(self.request.image_ids) + self.failed_relatives
 
     @property
     def failed(self) -> int:

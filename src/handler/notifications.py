@@ -46,6 +46,8 @@ def report_notice(report: DeletionReport, registry_id: str, limit: int = MESSAGE
         attributes["failureCodes"] = _strings(codes[:_CODES_IN_ATTRIBUTE])
     failed, asked = report.failed, report.asked
     subject = f"{failed} of {asked} failed in {request.repository_name}"
+    if failed > asked:  # of a selection: the repository itself
+        subject = f"nothing could be selected in {request.repository_name}"
     if not failed:
         subject = f"{report.deleted} of {asked} deleted in {request.repository_name}"
     if request.dry_run:
@@ -99,7 +101,7 @@ def _report_data(report: DeletionReport, registry_id: str, count: int) -> Json:
         retry["registryId"] = request.registry_id
     if request.reason:
         retry["reason"] = request.reason
-    retry |= {name: value for name, value in request.switches.items() if name != "dryRun"}
+    retry |= request.switches
     told = report.first(count)
     if not request.notify:
         del told["imageIds"]  # their count says enough
@@ -117,20 +119,16 @@ def _report_data(report: DeletionReport, registry_id: str, count: int) -> Json:
         "failed": report.failed,
         "failuresOmitted": 0,
         **told,
-        **({"retryRequest": retry} if any(retry["imageIds"]) else {}),
+        # None from a dry run: it would be a real one.
+        **({"retryRequest": retry} if any(retry["imageIds"]) and not request.dry_run else {}),
     }
 
 
 def _report_text(data: Json) -> str:
     """The same for a person."""
     origin, dry = data["origin"], "dryRun" in data
-    headline = f"{data['failed']} of {data['requested']} images could not be deleted."
-    if dry:
-        headline = f"A dry run: nothing was deleted. {data['deleted']} of {data['requested']} images would have been."
-    elif not data["failed"]:
-        headline = f"{data['deleted']} of {data['requested']} images were deleted."
     lines = [
-        headline,
+        _headline(data),
         "",
         f"Repository:  {data['repositoryName']} in registry {data['registryId']}",
         f"Request:     {data['requestId']}",
@@ -152,12 +150,23 @@ def _report_text(data: Json) -> str:
             lines += [f"  {_name(failure)}", f"      {failure['failureCode']}: {failure['failureReason']}"]
         if more := data["failed"] - len(shown):
             lines += [f"  and {more} more; the JSON form of this notice tells up to {len(data['failures'])} of all."]
-        elif "retryRequest" in data and not dry:
+        elif "retryRequest" in data:
             lines += ["", "To try just these again, send this request:", json.dumps(data["retryRequest"])]
     lines += _listed("Kept, for they are still needed:", data.get("kept", []), data.get("keptOmitted", 0))
     deleted = [{"imageId": image_id} for image_id in data.get("imageIds", [])]
     lines += _listed("Would be deleted:" if dry else "Deleted:", deleted, data.get("imageIdsOmitted", 0))
     return "\n".join(lines) + "\n"
+
+
+def _headline(data: Json) -> str:
+    deleted, failed, requested = data["deleted"], data["failed"], data["requested"]
+    if failed > requested:
+        return "Nothing could be selected, and nothing was deleted."
+    if "dryRun" in data:
+        return f"A dry run: nothing was deleted. {deleted} of {requested} images would have been."
+    if failed:
+        return f"{failed} of {requested} images could not be deleted."
+    return f"{deleted} of {requested} images were deleted."
 
 
 def _listed(title: str, entries: list[Json], omitted: int) -> list[str]:

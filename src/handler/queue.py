@@ -23,6 +23,8 @@ def following(request: DeletionRequest, suffix: str, **changes: object) -> Json:
     if len(request_id) > _KEY_CHARACTERS:
         request_id = hashlib.sha256(request_id.encode()).hexdigest()
     payload = {**request.payload, "requestId": request_id, **changes}
+    if request.dry_run:  # though the stack may have made it one: it must not become real on the way
+        payload["dryRun"] = True
     return {key: value for key, value in payload.items() if value is not None}
 
 

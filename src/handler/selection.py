@@ -16,6 +16,8 @@ from .models import (
     ImageFailure,
     ImageId,
     ListedImage,
+    LostAnswerError,
+    NotNowError,
     OutOfTimeError,
     RejectedRequestError,
     Selection,
@@ -49,6 +51,7 @@ class Choice:
     """Whole images in the order they may go: an index before what it names, a subject before what refers to it."""
     kept: dict[str, str]
     """For each digest that stays, why."""
+    parents: Parents
 
     @property
     def selected(self) -> int:
@@ -90,7 +93,7 @@ def choose(
     for image in images:  # in a circle, if there could be one
         if image.digest not in level_of:
             kept.setdefault(image.digest, "StillUsed")
-    return Choice(levels, kept)
+    return Choice(levels, kept, parents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +124,10 @@ def carry_out(
     limits: Limits,
     log: "LoggerAdapter[Any]",
 ) -> tuple[SelectionOutcome, bool]:
-    """Takes what a selection means; and whether that is all, or time ran short.
+    """Takes what a selection means; and whether that is all, or something came in between.
 
     It is made of what is there: made again, it goes on. Raises RejectedRequestError where it would take too much, and
-    OutOfTimeError where there was no time to delete anything.
+    what kept it from deleting anything: OutOfTimeError, NotNowError or LostAnswerError.
     """
     images = repository.list()
     indexes = [image.digest for image in images if image.index]
@@ -151,10 +154,13 @@ def carry_out(
     whole = True
     try:
         for level in choice.levels:
-            side_by_side([partial(take, chunk) for chunk in itertools.batched(level, _CHUNK, strict=False)])
-    except OutOfTimeError:
+            free = taken.free(level, choice.parents)
+            side_by_side([partial(take, chunk) for chunk in itertools.batched(free, _CHUNK, strict=False)])
+    except (OutOfTimeError, NotNowError, LostAnswerError) as error:
+        # Begun anew, it would not know what it has deleted; what has got somewhere reports that, and is gone on with.
         if not taken.deleted:
             raise
+        log.info("selection stopped", extra={"why": str(error)})
         whole = False
     return taken.outcome(choice.selected), whole
 
@@ -168,7 +174,15 @@ class _Taken:
         self._kept = Counter(kept)
         self._image_ids: list[ImageId] = []
         self._failures: list[ImageFailure] = []
+        self._stayed: set[str | None] = set()
         self._lock = Lock()
+
+    def free(self, level: Sequence[ListedImage], parents: Parents) -> list[ListedImage]:
+        """Those of a level whose indexes and subject are gone: of referrers, ECR itself would not see that."""
+        stay = [image for image in level if not self._stayed.isdisjoint(parents.get(image.digest, ()))]
+        self._stayed.update(image.digest for image in stay)
+        self._kept["StillUsed"] += len(stay)
+        return [image for image in level if image.digest not in self._stayed]
 
     def add(self, chunk: Sequence[ListedImage], outcome: ChunkOutcome, log: "LoggerAdapter[Any]") -> None:
         failed = {failure.image_id.digest: failure for failure in outcome.failures}
@@ -177,6 +191,7 @@ class _Taken:
             self.deleted += len(gone)
             self._bytes += sum(image.size for image in gone)
             self._image_ids += outcome.image_ids
+            self._stayed.update(digest for digest, f in failed.items() if f.code != "ImageNotFound")
             for failure in outcome.failures:
                 if reason := _NOT_FAILED.get(failure.code):
                     self._kept[reason] += 1
@@ -190,7 +205,7 @@ class _Taken:
             selected=selected,
             deleted=self.deleted,
             bytes=self._bytes,
-            kept=dict(self._kept),
+            kept=dict(+self._kept),
             image_ids=tuple(self._image_ids),
             failures=tuple(self._failures),
         )

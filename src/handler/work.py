@@ -22,6 +22,7 @@ from .models import (
     Json,
     ListedImage,
     LostAnswerError,
+    OutOfTimeError,
     RejectedRequestError,
     Relatives,
     Selection,
@@ -159,9 +160,11 @@ def _delete_and_tell(request: DeletionRequest, steps: "RequestSteps", account_id
             log.warning("image would be refused" if request.dry_run else "image not deleted", extra=failure.to_json())
         for kept in report.kept:
             log.info("relative kept", extra=kept.to_json())
+    outcome = report.selection
+    selected = {"selected": outcome.selected, "continued_as": outcome.continued_as} if outcome else {}
     log.info(
         "request done",
-        extra={"deleted": report.deleted, "failed": report.failed, "replayed": report.replayed},
+        extra={"deleted": report.deleted, "failed": report.failed, "replayed": report.replayed, **selected},
     )
     return report
 
@@ -199,21 +202,28 @@ class RequestSteps:
         return deletion.Cascade(settings.max_images_per_request, find, delete)
 
     def select(self, meant: Selection) -> DeletionReport:
-        """What the request's selection means; where time ran short, a further request goes on."""
+        """What the request's selection means; where something came in between, a further request goes on."""
 
         def take() -> Json:
             try:
                 outcome, whole = self._take(meant)
+            except RejectedRequestError as error:
+                return {"rejected": str(error)}  # for good: a later receive must not find that it fits by now
             except registry.RepositoryError as error:
                 failure = ImageFailure(ImageId(), error.code, error.reason)
                 outcome, whole = SelectionOutcome(0, 0, 0, {}, (), (failure,)), True
+            if not whole and self.request.dry_run:  # what is still there would be foreseen again, without end
+                raise OutOfTimeError("the dry run did not come to its end; a redelivery makes it again")
             if not whole:
                 following = queue.following(self.request, "#")
                 queue.send(sqs(), settings.request_queue_url, [following])
                 outcome = replace(outcome, continued_as=following["requestId"])
             return outcome.to_json(_STORED_BYTES)
 
-        outcome = SelectionOutcome.from_json(take_selection(step=self.step("selection"), take=take))
+        stored = take_selection(step=self.step("selection"), take=take)
+        if "rejected" in stored:
+            raise RejectedRequestError(stored["rejected"])
+        outcome = SelectionOutcome.from_json(stored)
         return DeletionReport(
             self.request,
             outcome.image_ids,

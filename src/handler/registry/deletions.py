@@ -61,7 +61,9 @@ def delete_images(
             response = _foreseen(allowed, look)
         elif allowed:
             asked = allowed
-            response = ecr.batch_delete_image(**scope(request), imageIds=[image_id.to_json() for image_id in asked])
+            # With a digest beside the tag, ECR might take the image; the guard has compared them.
+            sent = [ImageId(tag=image_id.tag) for image_id in asked] if request.untag else asked
+            response = ecr.batch_delete_image(**scope(request), imageIds=[image_id.to_json() for image_id in sent])
     except (ClientError, BotoCoreError) as error:
         code, reason = lasting(error, lost=bool(asked))
         failures = [refused.get(image_id) or ImageFailure(image_id, code, reason) for image_id in image_ids]

@@ -65,18 +65,13 @@ def list_images(ecr: "ECRClient", request: DeletionRequest, between_pages: Calla
 
 def read_indexes(ecr: "ECRClient", request: DeletionRequest, digests: Sequence[str]) -> dict[str, list[str] | None]:
     """The digests that each of up to 100 indexes names; None for one that cannot be read."""
-    named_by: dict[str, list[str] | None] = dict.fromkeys(digests)
+    unread: dict[str, list[str] | None] = dict.fromkeys(digests)
     try:
         manifests, _ = get_images(ecr, scope(request), [ImageId(digest=digest) for digest in digests])
     except (ClientError, BotoCoreError) as error:
         lasting(error, lost=False)
-        return named_by
-    for digest, manifest in manifests.items():
-        try:
-            named_by[digest] = named(manifest)
-        except (ValueError, TypeError, KeyError, AttributeError):  # no manifest of any kind that is known
-            continue
-    return named_by
+        return unread
+    return unread | {digest: named(manifest) for digest, manifest in manifests.items()}
 
 
 def repository_names(ecr: "ECRClient", registry_id: str | None) -> list[str]:

@@ -105,7 +105,10 @@ def _find_relatives(ecr: "ECRClient", where: Any, image_ids: Sequence[ImageId]) 
             if digest in seen:
                 continue
             seen.add(digest)
-            for relative in [*named(manifest), *_referrers(ecr, where, digest)]:
+            if (children := named(manifest)) is None:
+                reason = f"what belongs to it cannot be known: ECR's manifest of {digest} is of no kind we know"
+                return Relatives({}, tuple(ImageFailure(image_id, "UnreadableIndex", reason) for image_id in image_ids))
+            for relative in [*children, *_referrers(ecr, where, digest)]:
                 if relative not in parents:
                     pending.append(ImageId(digest=relative))
                 parents.setdefault(relative, []).append(digest)
@@ -117,9 +120,12 @@ def _find_relatives(ecr: "ECRClient", where: Any, image_ids: Sequence[ImageId]) 
     return Relatives(parents, tuple(failures))
 
 
-def named(manifest: str) -> list[str]:
-    """The digests that an index or manifest list names; none for an image."""
-    return [child["digest"] for child in json.loads(manifest).get("manifests", [])]
+def named(manifest: str) -> list[str] | None:
+    """The digests that an index or manifest list names, none for an image; None for what is no manifest we know."""
+    try:
+        return [child["digest"] for child in json.loads(manifest).get("manifests", [])]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _referrers(ecr: "ECRClient", where: Any, digest: str) -> list[str]:
