@@ -15,8 +15,11 @@ from .models import DeletionRequest, ImageId, Json, Origin, RejectedRequestError
 if TYPE_CHECKING:
     from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef
 
-_SCHEMA = json.loads(Path(__file__).with_name("deletion_request.schema.json").read_text())
-_validate = fastjsonschema.compile(_SCHEMA)
+try:  # the package has it as Python: to compile it takes 6 % of a cold start
+    from .contract import validate as _validate  # type: ignore[import-not-found]
+except ModuleNotFoundError:
+    _validate = fastjsonschema.compile(json.loads(Path(__file__).with_name("deletion_request.schema.json").read_text()))
+
 _SINCE = ("sinceImagePushed", "sinceImagePulled")
 _SHORTHAND_MEMBER = re.compile(r"""(imageTag|imageDigest)=("[^"]*"|'[^']*'|[^,"']*)""")
 
