@@ -23,12 +23,12 @@ class Plan:
     bulk_runs: int = 5
     bulk_requests: int = 3
     """Requests in each bulk run; the middle one counts."""
-    cli_calls: int = 6
+    cli_calls: int = 4
     """Calls of the AWS CLI measured for each bulk run; the rest is extrapolated, for it starts anew for each call."""
-    batch_pairs: int = 40
+    batch_pairs: int = 30
     warm_runs: int = 5
     warm_pairs: int = 200
-    cold_pairs: int = 15
+    cold_pairs: int = 25
     emulator_pairs: int = 11
     memory_images: int = 30_000
     memory_runs: int = 3

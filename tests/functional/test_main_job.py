@@ -92,9 +92,8 @@ def test_a_child_of_an_index_that_stays_is_refused_and_told(aws: EmbeddedAWS, fu
     assert "ImageReferencedByManifestList" in notice.text
 
 
-def test_a_throttled_request_goes_on_where_it_stopped(
-    aws: EmbeddedAWS, function: Handler, poller: Poller, ecr_calls: list[Json]
-) -> None:
+@pytest.mark.usefixtures("function")
+def test_a_throttled_request_goes_on_where_it_stopped(aws: EmbeddedAWS, poller: Poller, ecr_calls: list[Json]) -> None:
     """Throttled after two chunks of seven, the redelivery finishes, asks no chunk twice and reports no failure."""
     tags = [f"pr-{n}" for n in range(650)]
     create(aws, *tags)
