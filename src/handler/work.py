@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from time import sleep
@@ -103,6 +104,12 @@ def find_relatives(
 def take_selection(*, step: Json, take: Callable[[], Json]) -> Json:  # noqa: ARG001  # for Powertools alone
     """Takes what a selection means, once. A try that did not end is made again, of what is left."""
     return take()
+
+
+@_once("remember")  # type: ignore[untyped-decorator]  # Powertools types it as Any
+def remember_relatives(*, step: Json, digests: Sequence[str]) -> Json:  # noqa: ARG001  # for Powertools alone
+    """Stores digests, once."""
+    return {"digests": digests}
 
 
 @_once("notify")  # type: ignore[untyped-decorator]  # Powertools types it as Any
@@ -249,6 +256,15 @@ class RequestSteps:
 
             return self._asking_again("selection", ask)
 
+        def remember(number: int, digests: Sequence[str]) -> Sequence[str] | None:
+            if request.dry_run:
+                return None
+            # Under a key that the requests share in which a selection goes on; in a context of its own, for the step
+            # around it must still find when it was begun.
+            step = {"key": f"{request.request_id.rstrip('#')}/relatives/{number}", "content": ""}
+            stored = copy_context().run(remember_relatives, step=step, digests=digests)
+            return stored["digests"] if "replayed" in stored else None
+
         def side_by_side(work: Sequence[Callable[[], Any]]) -> list[Any]:
             def step(do: Callable[[], Any], taken: deletion.Taken) -> Any:
                 taken()
@@ -262,6 +278,7 @@ class RequestSteps:
                 lambda: registry.list_images(ecr, request, self.pool.check_time),
                 partial(registry.read_indexes, ecr, request),
                 delete,
+                remember,
             ),
             side_by_side,
             partial(guards.protects, _rules),

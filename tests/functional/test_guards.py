@@ -1,18 +1,30 @@
 """The guards: what is never deleted, however it is asked for, and what a request's own switches hold back."""
 
+import json
 import os
+import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import botocore.endpoint
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+from botocore.retries.bucket import TokenBucket
 
 from local.aws import EmbeddedAWS
 from local.images import push_image, push_index, push_referrer
-from local.poller import FakeLambdaContext, Handler, load_function
+from local.poller import FakeLambdaContext, Handler, Poller, load_function
 
 type Json = dict[str, Any]
 type Start = Callable[..., Handler]
+type Look = tuple[str, int]
+"""An operation of ECR's, and the ids it was asked for."""
 
 REPOSITORY = "team/app"
 MISSING = "sha256:" + "0" * 64
@@ -179,6 +191,15 @@ def test_untag_never_takes_an_image(aws: EmbeddedAWS, start: Start) -> None:
     assert aws.images(REPOSITORY) == {(several, ("c",)), (single, ("d",))}
 
 
+def test_untag_sends_the_tag_alone(aws: EmbeddedAWS, start: Start, ecr_calls: list[Json]) -> None:
+    """With the digest beside it, ECR might take the image."""
+    digest = push(aws, "a", "b")
+    answer = ask(start(), f"imageDigest={digest},imageTag=a", untag=True)
+    assert [call["imageIds"] for call in ecr_calls] == [[{"imageTag": "a"}]]
+    assert (answer["failures"], answer["imageIds"]) == ([], [{"imageDigest": digest, "imageTag": "a"}])
+    assert aws.images(REPOSITORY) == {(digest, ("b",))}
+
+
 def test_untag_keeps_an_image_whose_tags_are_in_several_chunks(aws: EmbeddedAWS, start: Start) -> None:
     """They go one after another, for side by side each would see the others left."""
     tags = [f"v{n}" for n in range(150)]
@@ -266,3 +287,404 @@ def test_a_cascade_beyond_the_cap_is_rejected_before_anything_is_deleted(aws: Em
     assert aws.images(REPOSITORY) == before
     assert codes(ask(start(MAX_IMAGES_PER_REQUEST="3"), "imageTag=1.0", cascade=True)) == []
     assert aws.images(REPOSITORY) == set()
+
+
+def population(aws: EmbeddedAWS) -> dict[str, str]:
+    """Images for each guard to refuse and to let go; their digests by name."""
+    digests = {
+        "release": push(aws, "prod", "v1"),
+        "preview": push(aws, "pr-1"),
+        "old": push(aws, "v0", "moved"),
+        "new": push(aws, "moved"),
+        "child": push(aws),
+        "base": push(aws, "base-tag"),
+    }
+    children = [digests["child"], digests["base"]]
+    return digests | {"index": push_index(aws.client("ecr"), REPOSITORY, children, tags=["1.0"])}
+
+
+def state(aws: EmbeddedAWS, digests: Json) -> set[str]:
+    """The tags that are there, and the names of the images."""
+    names = {digest: name for name, digest in digests.items()}
+    return {name for digest, tags in aws.images(REPOSITORY) for name in (names[digest], *tags)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request that a guard refuses in part."""
+
+    image_ids: tuple[str, ...]
+    """In shorthand, with digests by name in braces."""
+    switches: Json
+    variables: Json
+    codes: tuple[str, ...] = ()
+    gone: frozenset[str] = frozenset()
+    """Tags, and names of images."""
+
+    def request(self, digests: Json) -> Json:
+        """As it is sent."""
+        image_ids = [image_id.format_map(digests) for image_id in self.image_ids]
+        return {"repositoryName": REPOSITORY, "imageIds": image_ids, **self.switches}
+
+
+PREVIEW = frozenset({"preview", "pr-1"})
+CASES = {
+    "protected tag": Case(
+        ("imageTag=prod", "imageDigest={release}", "imageTag=pr-1"),
+        {},
+        {"PROTECTED_TAGS": "latest,prod*"},
+        ("ProtectedTag", "ProtectedTag"),
+        PREVIEW,
+    ),
+    "protected repository": Case(
+        ("imageTag=pr-1", "imageDigest={release}"),
+        {},
+        {"PROTECTED_REPOSITORIES": "team/*"},
+        ("ProtectedRepository", "ProtectedRepository"),
+    ),
+    "untag": Case(
+        ("imageTag=v1", "imageTag=pr-1", "imageDigest={old}"),
+        {"untag": True},
+        {},
+        ("LastTag", "TagRequired"),
+        frozenset({"v1"}),
+    ),
+    "tag and digest": Case(
+        ("imageDigest={old},imageTag=moved", "imageDigest={preview},imageTag=pr-1"),
+        {},
+        {},
+        ("ImageTagDoesNotMatchDigest",),
+        PREVIEW,
+    ),
+    "cascade": Case(
+        ("imageTag=1.0", "imageTag=gone"),
+        {"cascade": True},
+        {},
+        ("ImageNotFound",),
+        frozenset({"index", "1.0", "child"}),
+    ),
+    "all at once": Case(
+        ("imageTag=1.0", "imageTag=prod", "imageDigest={old},imageTag=moved", "imageDigest={preview}"),
+        {"cascade": True},
+        {"PROTECTED_TAGS": "prod"},
+        ("ProtectedTag", "ImageTagDoesNotMatchDigest"),
+        frozenset({"index", "1.0", "child"}) | PREVIEW,
+    ),
+}
+
+
+def enqueue(aws: EmbeddedAWS, body: Json) -> None:
+    """Puts something on the queue."""
+    aws.client("sqs").send_message(QueueUrl=aws.outputs["RequestQueueUrl"], MessageBody=json.dumps(body))
+
+
+def envelope(request: Json) -> Json:
+    """A request as EventBridge hands it over."""
+    return {
+        "version": "0",
+        "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
+        "detail-type": "ECR Image Deletion Request",
+        "source": "com.example.ci",
+        "account": "123456789012",
+        "time": "2026-11-23T04:00:00Z",
+        "region": "us-east-1",
+        "resources": [],
+        "detail": request,
+    }
+
+
+def schedule(aws: EmbeddedAWS, request: Json) -> None:
+    """Makes a request that of the schedule, which runs."""
+    scheduler = aws.client("scheduler")
+    there = scheduler.get_schedule(Name=aws.resources["RequestSchedule"])
+    request |= {"requestId": "<aws.scheduler.schedule-arn>/<aws.scheduler.scheduled-time>"}
+    kept = {key: there[key] for key in ("Name", "ScheduleExpression", "FlexibleTimeWindow")}
+    scheduler.update_schedule(**kept, Target={**there["Target"], "Input": json.dumps(request)})
+    aws.run_schedule()
+
+
+def by_queue(put: Callable[[EmbeddedAWS, Json], None]) -> Callable[[EmbeddedAWS, Handler, Json], None]:
+    """A way that leads over the queue."""
+
+    def arrive(aws: EmbeddedAWS, function: Handler, request: Json) -> None:
+        put(aws, request)
+        Poller(aws, function).drain()
+
+    return arrive
+
+
+WAYS: dict[str, tuple[str, Callable[[EmbeddedAWS, Handler, Json], Json | None]]] = {
+    "message": ("message", by_queue(enqueue)),
+    "event on the queue": ("event", by_queue(lambda aws, request: enqueue(aws, envelope(request)))),
+    "schedule": ("message", by_queue(schedule)),
+    "event": ("event", lambda _, function, request: function(envelope(request), FakeLambdaContext())),
+    "by hand": ("invocation", lambda _, function, request: function(request, FakeLambdaContext())),
+}
+"""How a request arrives: the kind of its origin, and what takes it to the function and returns the answer, if any."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "all at once"])
+def test_guards_hold_however_a_request_arrives(aws: EmbeddedAWS, start: Start, way: str, name: str) -> None:
+    """The refused stays and is told in the notice and the answer; the rest is carried out, and no message is left."""
+    case, (kind, arrive) = CASES[name], WAYS[way]
+    digests = population(aws)
+    before = state(aws, digests)
+
+    answer = arrive(aws, start(**case.variables), case.request(digests))
+
+    assert before - state(aws, digests) == case.gone
+    [notice] = aws.notices()
+    assert (notice.data["type"], notice.data["origin"]["kind"]) == ("failure", kind)
+    assert codes(notice.data) == list(case.codes)
+    assert [k["code"] for k in notice.data.get("kept", [])] == ["StillTagged"] * ("cascade" in case.switches)
+    assert answer is None or answer["failures"] == notice.data["failures"]
+    assert aws.messages("RequestQueue") == aws.messages("DeadLetterQueue") == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_dry_runs_delete_nothing_however_they_arrive(aws: EmbeddedAWS, start: Start, way: str) -> None:
+    """The notice that was asked for says so, and the answer too."""
+    kind, arrive = WAYS[way]
+    digests = population(aws)
+    request = {"repositoryName": REPOSITORY, "imageIds": ["imageTag=pr-1", "imageTag=gone"]}
+
+    answer = arrive(aws, start(), request | {"dryRun": True, "notify": True})
+
+    assert state(aws, digests) == {*digests, "prod", "v1", "pr-1", "v0", "moved", "base-tag", "1.0"}
+    [notice] = aws.notices()
+    assert (notice.data["type"], notice.data["origin"]["kind"]) == ("dryRun", kind)
+    assert notice.data["imageIds"] == [{"imageDigest": digests["preview"], "imageTag": "pr-1"}]
+    assert codes(notice.data) == ["ImageNotFound"]
+    assert answer is None or answer["dryRun"] is True
+    assert aws.messages("RequestQueue") == aws.messages("DeadLetterQueue") == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_cap_rejects_however_a_request_arrives(aws: EmbeddedAWS, start: Start, way: str) -> None:
+    """Told once; over the queue it ends as a dead letter, otherwise the invocation fails."""
+    kind, arrive = WAYS[way]
+    function, request = start(MAX_IMAGES_PER_REQUEST="1"), {"repositoryName": REPOSITORY}
+    push(aws, "a")
+
+    def send() -> None:
+        arrive(aws, function, request | {"imageIds": ["imageTag=a", "imageTag=b"]})
+
+    if queued := way not in {"event", "by hand"}:
+        send()
+    else:
+        with pytest.raises(Exception, match="must name at most 1 images, not 2"):
+            send()
+
+    assert tags_left(aws) == {"a"}
+    [notice] = aws.notices()
+    assert (notice.data["type"], notice.data["origin"]["kind"]) == ("rejection", kind)
+    assert aws.messages("RequestQueue") == []
+    assert len(aws.messages("DeadLetterQueue")) == queued
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_dry_run_foresees_the_real_one(aws: EmbeddedAWS, start: Start, name: str) -> None:
+    """The real one, under another requestId, then deletes, refuses and keeps just that."""
+    case = CASES[name]
+    digests = population(aws)
+    before = state(aws, digests)
+    function, request = start(**case.variables), case.request(digests)
+
+    dry = function(request | {"dryRun": True, "requestId": "dry"}, FakeLambdaContext())
+    assert (state(aws, digests), aws.notices()) == (before, [])
+    real = function(request | {"requestId": "real"}, FakeLambdaContext())
+
+    assert dry == real | {"dryRun": True, "requestId": "dry"}
+    assert before - state(aws, digests) == case.gone
+
+
+def watch() -> list[Look]:
+    """The calls to ECR that the function makes from now on, each with how many ids it names."""
+    calls: list[Look] = []
+
+    def note(request: Any, event_name: str, **_: object) -> None:
+        body = json.loads(request.body)
+        calls.append((event_name.rpartition(".")[2], len(body.get("imageIds", []))))
+
+    sys.modules["handler.work"].ecr.meta.events.register("before-send.ecr", note)
+    return calls
+
+
+COSTS: dict[str, tuple[Json, tuple[str, ...], Json, dict[str, int]]] = {
+    "nothing": ({}, ("imageTag=pr-1", "imageDigest={release}", "imageTag=gone"), {}, {"BatchDeleteImage": 1}),
+    "protected tags, by tag": ({"PROTECTED_TAGS": "prod"}, ("imageTag=pr-1",), {}, {"BatchDeleteImage": 1}),
+    "protected tags, all refused": ({"PROTECTED_TAGS": "prod"}, ("imageDigest={release}",), {}, {"DescribeImages": 1}),
+    "protected tags, by digest": (
+        {"PROTECTED_TAGS": "prod"},
+        ("imageDigest={preview}", "imageDigest={old}"),
+        {},
+        {"DescribeImages": 1, "BatchDeleteImage": 1},
+    ),
+    "protected tags, one missing": (
+        {"PROTECTED_TAGS": "prod"},
+        ("imageDigest={preview}", f"imageDigest={MISSING}"),
+        {},
+        {"DescribeImages": 2, "BatchGetImage": 1, "BatchDeleteImage": 1},
+    ),
+    "protected repository": ({"PROTECTED_REPOSITORIES": REPOSITORY}, ("imageDigest={preview}",), {}, {}),
+    "dry run": ({}, ("imageTag=pr-1",), {"dryRun": True}, {"DescribeImages": 1}),
+    "dry run, protected tags": (
+        {"PROTECTED_TAGS": "prod"},
+        ("imageDigest={preview}",),
+        {"dryRun": True},
+        {"DescribeImages": 2},
+    ),
+    "tag and digest": (
+        {},
+        ("imageDigest={preview},imageTag=pr-1", "imageTag=moved"),
+        {},
+        {"DescribeImages": 1, "BatchDeleteImage": 1},
+    ),
+    "untag": ({}, ("imageTag=v1", "imageTag=pr-1"), {"untag": True}, {"DescribeImages": 1, "BatchDeleteImage": 1}),
+    "cascade of an image": (
+        {},
+        ("imageTag=pr-1",),
+        {"cascade": True},
+        {"BatchGetImage": 1, "ListImageReferrers": 1, "BatchDeleteImage": 1},
+    ),
+    "cascade of an index": (
+        {},
+        ("imageTag=1.0",),
+        {"cascade": True},
+        # Before the relatives go, the look finds the index missing: three calls, one of them BatchGetImage.
+        {"BatchGetImage": 3, "ListImageReferrers": 3, "BatchDeleteImage": 2, "DescribeImages": 2},
+    ),
+}
+"""What the stack and the request say, and the calls to ECR that this costs."""
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_a_guard_costs_what_is_promised(aws: EmbeddedAWS, start: Start, name: str) -> None:
+    """A look for each that is in use, and for the others nothing."""
+    variables, image_ids, switches, expected = COSTS[name]
+    digests = population(aws)
+    request = Case(image_ids, switches, variables).request(digests)
+    function = start(**variables)
+    calls = watch()
+
+    function(request, FakeLambdaContext())
+
+    assert Counter(operation for operation, _ in calls) == expected
+
+
+def test_a_request_beyond_the_cap_costs_nothing(start: Start) -> None:
+    """ECR is not asked before it is rejected."""
+    function = start(MAX_IMAGES_PER_REQUEST="1", PROTECTED_TAGS="prod")
+    calls = watch()
+    with pytest.raises(Exception, match="must name at most 1 images"):
+        ask(function, {"imageDigest": MISSING}, "imageTag=a")
+    assert calls == []
+
+
+def test_what_is_named_by_digest_is_looked_up_a_hundred_a_call(aws: EmbeddedAWS, start: Start) -> None:
+    """With protected tags; what is named by tag is not."""
+    digests = [push(aws) for _ in range(101)]
+    function = start(PROTECTED_TAGS="prod")
+    calls = watch()
+
+    answer = ask(
+        function, *({"imageDigest": digest} for digest in digests), *(f"imageTag=gone-{n}" for n in range(101))
+    )
+
+    assert sorted(calls) == [
+        ("BatchDeleteImage", 2), ("BatchDeleteImage", 100), ("BatchDeleteImage", 100),
+        ("DescribeImages", 1), ("DescribeImages", 100),
+    ]  # fmt: skip
+    assert codes(answer) == ["ImageNotFound"] * 101
+    assert aws.images(REPOSITORY) == set()
+
+
+def answering(status: int, code: str) -> Callable[[AWSPreparedRequest], AWSResponse]:
+    """ECR answers with an error."""
+
+    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        body = json.dumps({"__type": code, "message": "told by ECR"}).encode()
+        return AWSResponse(request.url, status, HTTPHeaders(), mock.Mock(stream=lambda **_: iter([body])))
+
+    return answer
+
+
+def raising(error: Callable[..., Exception]) -> Callable[[AWSPreparedRequest], AWSResponse]:
+    """No answer comes from ECR."""
+
+    def fail(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        raise error(endpoint_url=request.url)
+
+    return fail
+
+
+FAULTS = {
+    "throttled": answering(400, "ThrottlingException"),
+    "500": answering(500, "ServerException"),
+    "no connection": raising(EndpointConnectionError),
+    "time-out": raising(ReadTimeoutError),
+}
+LOOKS = {
+    "protected tag": "DescribeImages",
+    "untag": "DescribeImages",
+    "tag and digest": "DescribeImages",
+    "cascade": "BatchGetImage",
+}
+"""What each guard looks with."""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function does not wait before it asks again, nor asks more slowly."""
+    monkeypatch.setattr(TokenBucket, "acquire", lambda *_, **__: True)
+    monkeypatch.setattr(botocore.endpoint, "time", mock.Mock(wraps=time, sleep=lambda _: None))
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", LOOKS)
+def test_nothing_is_deleted_on_doubt(aws: EmbeddedAWS, start: Start, name: str, fault: str) -> None:
+    """While the look cannot be made, the message stays on the queue; a later delivery finishes it."""
+    case, hook = CASES[name], f"before-send.ecr.{LOOKS[name]}"
+    digests = population(aws)
+    before = state(aws, digests)
+    poller = Poller(aws, start(**case.variables))
+    ecr_events = sys.modules["handler.work"].ecr.meta.events
+    ecr_events.register(hook, FAULTS[fault])
+    enqueue(aws, case.request(digests))
+
+    poll = poller.poll()
+
+    assert poll
+    [record] = poll.event["Records"]
+    assert poll.answer == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
+    assert (state(aws, digests), aws.notices()) == (before, [])
+
+    ecr_events.unregister(hook, FAULTS[fault])
+    poller.drain()
+
+    assert before - state(aws, digests) == case.gone
+    [notice] = aws.notices()
+    assert codes(notice.data) == list(case.codes)
+    assert aws.messages("RequestQueue") == aws.messages("DeadLetterQueue") == []
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_look_that_is_denied_is_the_failure_of_each_id(aws: EmbeddedAWS, start: Start, name: str) -> None:
+    """Under ECR's code: nothing is deleted, and no redelivery would help."""
+    case = CASES[name]
+    digests = population(aws)
+    before = state(aws, digests)
+    function = start(**case.variables)
+    denied = answering(400, "AccessDeniedException")
+    sys.modules["handler.work"].ecr.meta.events.register(f"before-send.ecr.{LOOKS[name]}", denied)
+
+    answer = function(case.request(digests), FakeLambdaContext())
+
+    assert state(aws, digests) == before
+    assert len(answer["failures"]) == len(case.image_ids)
+    known = {"ProtectedTag", "TagRequired"}  # without a look
+    assert {f["failureCode"] for f in answer["failures"]} - known == {"AccessDeniedException"}
+    [notice] = aws.notices()
+    assert notice.data["failures"] == answer["failures"]

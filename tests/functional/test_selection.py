@@ -1,13 +1,19 @@
 """Selections: which images go by age, count and pattern, and what is told of them."""
 
+import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+import botocore.endpoint
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.retries.bucket import TokenBucket
 
 from local.aws import EmbeddedAWS
 from local.images import push_image, push_index, push_referrer
@@ -44,6 +50,13 @@ def select(function: Handler, more: Json | None = None, /, **selection: object) 
 def left(aws: EmbeddedAWS) -> set[str]:
     """The digests the repository still has."""
     return {digest for digest, _ in aws.images(REPOSITORY)}
+
+
+def add_tag(aws: EmbeddedAWS, digest: str, tag: str) -> None:
+    """Gives an image one more tag."""
+    ecr = aws.client("ecr")
+    [image] = ecr.batch_get_image(repositoryName=REPOSITORY, imageIds=[{"imageDigest": digest}])["images"]
+    ecr.put_image(repositoryName=REPOSITORY, imageManifest=image["imageManifest"], imageTag=tag)
 
 
 def test_what_is_old_goes_and_the_newest_stay(aws: EmbeddedAWS, start: Start) -> None:
@@ -168,10 +181,7 @@ def test_an_image_that_gains_a_tag_meanwhile_stays(aws: EmbeddedAWS, start: Star
 
     def list_and_tag(*arguments: Any) -> Any:
         images = listed(*arguments)
-        manifest = aws.client("ecr").batch_get_image(repositoryName=REPOSITORY, imageIds=[{"imageDigest": stray}])
-        aws.client("ecr").put_image(
-            repositoryName=REPOSITORY, imageManifest=manifest["images"][0]["imageManifest"], imageTag="rescued"
-        )
+        add_tag(aws, stray, "rescued")
         return images
 
     with mock.patch.object(registry, "list_images", list_and_tag):
@@ -220,7 +230,7 @@ def test_when_time_runs_short_a_further_request_goes_on(aws: EmbeddedAWS, start:
     def remaining() -> int:
         nonlocal asked
         asked += 1
-        return 100_000 if asked < 4 else 100
+        return 100_000 if asked < 6 else 100
 
     with mock.patch.object(context, "get_remaining_time_in_millis", remaining):
         request = {
@@ -251,3 +261,264 @@ def test_without_time_for_anything_the_message_stays(aws: EmbeddedAWS, start: St
         function(request, context)
     assert left(aws) == {digest}
     assert aws.messages("RequestQueue") == []
+
+
+PREVIEWS: Json = {"tagStatus": "tagged", "tagPatternList": ["pr-*"]}
+
+
+def enqueue(aws: EmbeddedAWS, **more: object) -> None:
+    """Puts a request for the previews on the queue."""
+    request = {"repositoryName": REPOSITORY, "requestId": "r", "selection": PREVIEWS} | more
+    body = json.dumps({key: value for key, value in request.items() if value is not None})
+    aws.client("sqs").send_message(QueueUrl=aws.outputs["RequestQueueUrl"], MessageBody=body)
+
+
+def waiting(aws: EmbeddedAWS, queue: str = "RequestQueue") -> list[Json]:
+    """The requests on a queue."""
+    return [json.loads(body) for body in aws.messages(queue)]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function does not wait before it asks again, nor asks more slowly."""
+    monkeypatch.setattr(TokenBucket, "acquire", lambda *_, **__: True)
+    monkeypatch.setattr(botocore.endpoint, "time", mock.Mock(wraps=time, sleep=lambda _: None))
+
+
+def throttle(*, after: int) -> Callable[[], None]:
+    """From now on ECR throttles deletions but for the first few; returns what ends that."""
+    events, hook, passes = (
+        sys.modules["handler.work"].ecr.meta.events,
+        "before-send.ecr.BatchDeleteImage",
+        itertools.count(),
+    )
+    body = b'{"__type": "ThrottlingException", "message": "Rate exceeded"}'
+
+    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
+        if next(passes) < after:
+            return None
+        return AWSResponse(request.url, 400, HTTPHeaders(), mock.Mock(stream=lambda **_: iter([body])))
+
+    events.register(hook, answer)
+    return lambda: events.unregister(hook, answer)
+
+
+def test_a_rejected_selection_stays_rejected(aws: EmbeddedAWS, start: Start) -> None:
+    """Though it would fit when its message is received again: told once, it ends as a dead letter."""
+    images = {push(aws, f"pr-{n}") for n in range(2)}
+    poller = Poller(aws, start(MAX_PERCENT_OF_REPOSITORY="50"))
+    enqueue(aws)
+    first = poller.poll()
+    assert first
+    assert first.failed
+    images |= {push(aws, f"main-{n}") for n in range(3)}
+
+    poller.drain()
+
+    assert left(aws) == images
+    [notice] = aws.notices()
+    assert notice.data["type"] == "rejection"
+    assert "2 of the repository's 2 images" in notice.data["error"]
+    assert (waiting(aws), len(waiting(aws, "DeadLetterQueue"))) == ([], 1)
+
+    enqueue(aws, requestId="another")
+    poller.drain()
+    assert len(left(aws)) == 3
+
+
+@pytest.mark.usefixtures("impatient")
+def test_throttled_in_the_middle_a_further_request_goes_on(aws: EmbeddedAWS, start: Start) -> None:
+    """The report says what was deleted and who goes on; what is done is not done again."""
+    for n in range(101):
+        push(aws, f"pr-{n}")
+    poller = Poller(aws, start())
+    enqueue(aws, notify="always")
+    relent = throttle(after=1)
+
+    first = poller.poll()
+
+    assert first
+    assert first.failed == ()
+    [notice] = aws.notices()
+    deleted = notice.data["deleted"]
+    assert (notice.data["type"], notice.data["selected"], notice.data["continuedAs"]) == ("report", 101, "r#")
+    assert deleted in {1, 100}
+    assert len(left(aws)) == 101 - deleted
+    assert waiting(aws) == [
+        {"repositoryName": REPOSITORY, "requestId": "r#", "selection": PREVIEWS, "notify": "always"}
+    ]
+
+    relent()
+    duplicate = poller.duplicate(first)
+    assert duplicate.failed == ()
+    assert (len(left(aws)), len(waiting(aws))) == (101 - deleted, 1)
+
+    poller.drain()
+    assert left(aws) == set()
+    assert [n.data["deleted"] for n in aws.notices()] == [deleted, 101 - deleted]
+    assert "continuedAs" not in aws.notices()[-1].data
+    assert waiting(aws) == waiting(aws, "DeadLetterQueue") == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_throttled_between_an_index_and_its_images_all_of_it_goes(aws: EmbeddedAWS, start: Start) -> None:
+    """The further request takes what the index that went has left behind."""
+    push_index(aws.client("ecr"), REPOSITORY, [push(aws), push(aws)], tags=["pr-1"])
+    poller = Poller(aws, start())
+    enqueue(aws)
+    relent = throttle(after=1)
+    poller.poll()
+    assert len(left(aws)) == 2
+    relent()
+
+    poller.drain()
+
+    assert left(aws) == set()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_throttled_before_anything_is_deleted_the_message_stays(aws: EmbeddedAWS, start: Start) -> None:
+    """There is no further request; a later delivery of the same one does it all."""
+    digest = push(aws, "pr-1")
+    poller = Poller(aws, start())
+    enqueue(aws, notify="always")
+    relent = throttle(after=0)
+
+    first = poller.poll()
+
+    assert first
+    assert len(first.failed) == 1
+    assert (left(aws), aws.notices(), [r["requestId"] for r in waiting(aws)]) == ({digest}, [], ["r"])
+    relent()
+    poller.drain()
+    assert left(aws) == set()
+    [notice] = aws.notices()
+    assert (notice.data["deleted"], "continuedAs" in notice.data) == (1, False)
+    assert waiting(aws) == waiting(aws, "DeadLetterQueue") == []
+
+
+def test_a_dry_run_that_runs_out_of_time_leads_to_no_other(aws: EmbeddedAWS, start: Start) -> None:
+    """Though it has foreseen some by then, its message stays: those that follow would foresee the same without end."""
+    images = {child := push(aws), push_index(aws.client("ecr"), REPOSITORY, [child], tags=["pr-1"])}
+    function = start()
+    looks: list[str] = []
+    sys.modules["handler.work"].ecr.meta.events.register(
+        "before-send.ecr.DescribeImages", lambda request, **_: looks.append(request.url)
+    )
+
+    def remaining(_: FakeLambdaContext) -> int:
+        """Time for the list, and for two looks at the index: its guard's, and what would become of it."""
+        return 100_000 if len(looks) < 3 else 100
+
+    enqueue(aws, dryRun=True, notify="always")
+    poller = Poller(aws, function)
+    with mock.patch.object(FakeLambdaContext, "get_remaining_time_in_millis", remaining):
+        first = poller.poll()
+    assert first
+    assert (len(first.failed), len(looks)) == (1, 3)
+    assert (left(aws), aws.notices(), [r["requestId"] for r in waiting(aws)]) == (images, [], ["r"])
+
+    poller.drain()
+    assert left(aws) == images
+    [notice] = aws.notices()
+    assert (notice.data["type"], notice.data["selected"], notice.data["deleted"]) == ("dryRun", 2, 2)
+    assert waiting(aws) == waiting(aws, "DeadLetterQueue") == []
+
+
+def test_what_a_dry_run_leads_to_is_dry(aws: EmbeddedAWS, start: Start) -> None:
+    """Where the stack makes it one, the requests on the queue say so themselves: set to `false`, it changes nothing."""
+    digest = push(aws, "pr-1")
+    enqueue(aws, repositoryName=None, repositoryNames=["team/*"], notify="always")
+    assert Poller(aws, start(DRY_RUN="true")).poll()
+    assert [(r["requestId"], r["dryRun"]) for r in waiting(aws)] == [("r/team/app", True)]
+
+    Poller(aws, start(DRY_RUN="false")).drain()
+
+    assert left(aws) == {digest}
+    [notice] = aws.notices()
+    assert (notice.data["type"], notice.data["selected"]) == ("dryRun", 1)
+    assert waiting(aws) == []
+
+
+def test_a_signature_stays_with_an_image_that_gained_a_tag(aws: EmbeddedAWS, start: Start) -> None:
+    """Between the selection and the deletion: the signature still belongs to something."""
+    image = push(aws, "pr-1")
+    signature = push_referrer(aws.client("ecr"), REPOSITORY, image)
+    other = push(aws, "pr-2")
+    other_signature = push_referrer(aws.client("ecr"), REPOSITORY, other)
+    function = start()
+    registry = sys.modules["handler.registry"]
+    listed = registry.list_images
+
+    def list_and_tag(*arguments: Any) -> Any:
+        images = listed(*arguments)
+        add_tag(aws, image, "rescued")
+        return images
+
+    with mock.patch.object(registry, "list_images", list_and_tag):
+        answer = select(function, **PREVIEWS)
+
+    assert left(aws) == {image, signature}
+    assert {i["imageDigest"] for i in answer["imageIds"]} == {other, other_signature}
+    assert (answer["keptByReason"], answer["failures"]) == ({"TaggedSince": 1, "StillUsed": 1}, [])
+
+
+def test_a_selection_in_a_protected_repository_is_told(aws: EmbeddedAWS, start: Start) -> None:
+    """As a failure of the repository; nothing is selected."""
+    digest = push(aws, "pr-1")
+    enqueue(aws)
+    Poller(aws, start(PROTECTED_REPOSITORIES="team/*")).drain()
+    assert left(aws) == {digest}
+    [notice] = aws.notices()
+    assert notice.subject == "ECR image deletion: nothing could be selected in team/app"
+    assert notice.data["type"] == "failure"
+    assert [f["failureCode"] for f in notice.data["failures"]] == ["ProtectedRepository"]
+    assert waiting(aws) == waiting(aws, "DeadLetterQueue") == []
+
+
+def test_many_repositories_delivered_twice_are_cleaned_once(
+    aws: EmbeddedAWS, start: Start, ecr_calls: list[Json]
+) -> None:
+    """The request and those it leads to: what has come to match since stays."""
+    ecr, names = aws.client("ecr"), {"team/app", "team/base", "team/web"}
+    for name in names - {REPOSITORY}:
+        ecr.create_repository(repositoryName=name)
+    for name in names:
+        push_image(ecr, name, tags=["pr-1"])
+    poller = Poller(aws, start())
+    enqueue(aws, repositoryName=None, repositoryNames=["team/*"], notify="always")
+
+    polls = poller.drain()
+
+    assert [aws.images(name) for name in names] == [set()] * 3
+    assert {call["repositoryName"] for call in ecr_calls} == names
+    assert {notice.data["repositoryName"] for notice in aws.notices()} == names
+    for name in names:
+        push_image(ecr, name, tags=["pr-2"])
+    again = [poller.duplicate(poll) for poll in polls]
+    poller.drain()
+    assert [poll.failed for poll in again] == [()] * len(polls)
+    assert [len(aws.images(name)) for name in names] == [1] * 3
+    assert (len(ecr_calls), len(aws.notices())) == (3, 3)
+    assert waiting(aws) == waiting(aws, "DeadLetterQueue") == []
+
+
+def test_a_dry_run_of_a_selection_foresees_the_real_one(aws: EmbeddedAWS, start: Start) -> None:
+    """The real one, under another requestId, then deletes and keeps just that, with what belongs to its images."""
+    ecr = aws.client("ecr")
+    push(aws, "pr-1", "prod")
+    push(aws, "pr-2", "pr-2-b")
+    shared, tagged = push(aws), push(aws, "main")
+    push_index(ecr, REPOSITORY, [shared, tagged], tags=["2.0"])
+    index = push_index(ecr, REPOSITORY, [push(aws), shared, tagged], tags=["pr-3"])
+    push_referrer(ecr, REPOSITORY, index)
+    before = left(aws)
+    function = start(PROTECTED_TAGS="prod")
+
+    dry = select(function, {"requestId": "dry", "dryRun": True}, **PREVIEWS)
+    assert left(aws) == before
+    real = select(function, {"requestId": "real"}, **PREVIEWS)
+
+    assert dry == real | {"requestId": "dry", "dryRun": True}
+    assert (real["selected"], real["failures"]) == (4, [])
+    assert before - left(aws) == {image_id["imageDigest"] for image_id in real["imageIds"]}
