@@ -47,7 +47,9 @@ def test_every_key_of_a_request_is_told() -> None:
         assert re.search(rf"^\| `{key}` \|", README, re.MULTILINE), key
 
 
-@pytest.mark.parametrize("module", ["guards.py", "registry/deletions.py", "models.py", "selection/choice.py", "selection/taking.py"])
+@pytest.mark.parametrize(
+    "module", ["guards.py", "registry/deletions.py", "models.py", "selection/choice.py", "selection/taking.py"]
+)
 def test_every_code_and_reason_is_told(module: str) -> None:
     """What a guard, a selection or an answer of ECR that is none may say of an image."""
     text = (HANDLER / module).read_text()
