@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from local.runtime import isolate
-from tests.faults import deaths, matrix, properties
+from tests.faults import deaths, matrix, properties, wishes
 from tests.faults.promise import Result, timed
 
 WORKERS = 2 * (os.cpu_count() or 1)
@@ -28,6 +28,8 @@ def matrix_rows() -> Iterator[tuple[str, list[Task]]]:
     """Every fault of every service."""
     for service, name in _NAMES.items():
         yield f"{name} fails", [(matrix.run, (case,)) for case in matrix.cases() if case.service == service]
+    for wish in wishes.KINDS:
+        yield f"any of them fails: {wish}", [(matrix.run, (case,)) for case in matrix.wish_cases(wish)]
 
 
 def deaths_rows() -> Iterator[tuple[str, list[Task]]]:

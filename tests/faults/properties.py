@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 FILES = (
     "tests/faults/test_whims.py",
     "tests/unit/test_deletion_properties.py",
+    "tests/unit/test_guard_properties.py",
     "tests/unit/test_hostile_input.py",
+    "tests/unit/test_selection_properties.py",
 )
 SEEDS = 10
 """Of 1,000 examples each."""

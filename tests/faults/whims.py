@@ -11,8 +11,10 @@ from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, 
 from tests.faults.world import RETRIED, Json, World, response
 
 DELETED = ("deleted", "deleted by digest", "deleted among others", "deleted twice")
+UNTOLD = ("no word", "deleted without a name")
+"""Where nobody could know what became of an id."""
 FAILED = (
-    *("no word", "failed without a name", "failed without a code"),
+    *("failed without a name", "failed without a code"),
     *("ImageNotFound", "SomethingNew", *sorted(RETRIED)),
 )
 """What ECR may tell of an id. A failure code stands for itself."""
@@ -67,13 +69,19 @@ class Whimsical(World):
                 return response(400, json.dumps({"__type": whim, "message": "Refused"}))
         told = {name: whim[n % len(whim)] for n, name in enumerate(image_ids)}
         self.fates |= told
-        gone = [entry for name, tale in told.items() if tale in DELETED for entry in _gone(image_ids[name], tale)]
-        failures = [_failure(image_ids[name], tale) for name, tale in told.items() if tale in FAILED[1:]]
+        if "failed without a name" in told.values():  # whose it is, nobody could know either
+            self.fates |= {name: "failed without a name" for name, tale in told.items() if tale in UNTOLD}
+        gone = [entry for name, tale in told.items() for entry in _gone(image_ids[name], tale)]
+        failures = [_failure(image_ids[name], tale) for name, tale in told.items() if tale in FAILED]
         return response(200, json.dumps({"imageIds": gone[::-1], "failures": failures}))
 
 
 def _gone(image_id: Json, tale: str) -> Iterator[Json]:
     """How a deletion may be told."""
+    if tale == "deleted without a name":
+        yield {}
+    if tale not in DELETED:
+        return
     entry = {"imageDigest": "sha256:" + "f" * 64, **image_id}
     if tale == "deleted by digest" and "imageDigest" in image_id:
         entry = {"imageDigest": image_id["imageDigest"]}

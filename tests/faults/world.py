@@ -33,10 +33,12 @@ FAULTS = ("refused", "timed out", "throttled", "5xx", "cut before", "cut after",
 ECR_LIMIT = 100
 VISIBILITY_SECONDS = 720
 """How long a message is hidden once it was received, as the template has it."""
-RETRIED = {"ImageReferencedByManifestList", "UpstreamTooManyRequests", "UpstreamUnavailable", "KmsError"}
+RETRIED = {"ImageReferencedByManifestList", "StillUsed", "UpstreamTooManyRequests", "UpstreamUnavailable", "KmsError"}
 """Failures after which an image may be asked for again."""
 _ASSIGNMENT = re.compile(r"(#\w+) = (if_not_exists\(#\w+, )?(:\w+)")
 _SLOW_SECONDS = 0.02
+_PAGE = 40  # images; ECR may give fewer than it is asked for
+_INDEX = "application/vnd.oci.image.index.v1+json"
 _A_DAY_AGO = time.time() - 86_400
 
 
@@ -61,6 +63,7 @@ class Fault:
     """One kind of failure of one service, at the calls whose numbers `strikes` accepts, until it is lifted."""
 
     service: str
+    """Or one operation."""
     kind: str
     strikes: Callable[[int], bool]
 
@@ -70,10 +73,13 @@ class Fault:
 
 @dataclass
 class Image:
-    """Its tags and the time it was pushed, in seconds since the epoch."""
+    """Its tags, the time it was pushed, in seconds since the epoch, and what it refers to, by digest."""
 
     tags: set[str]
     pushed: float = _A_DAY_AGO
+    children: tuple[str, ...] = ()
+    """What it names, if it is an index."""
+    subject: str | None = None
 
 
 @dataclass
@@ -86,12 +92,18 @@ class World:
     notices: list[Json] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     """How often each service was called."""
+    operations: Counter[str] = field(default_factory=Counter)
+    """How often each operation was."""
+    sent: list[str] = field(default_factory=list)
+    """Messages for the request queue."""
     pushes: int = 0
     """How many images were ever pushed."""
     asked: list[Chunk] = field(default_factory=list)
     """Each deletion that reached ECR, in order."""
     settled: set[str] = field(default_factory=set)
     """The tags, and digests, whose fate is stored: nobody may ask for them again, whatever was pushed meanwhile."""
+    digests_may_repeat: bool = False
+    """Of selections: two that overlap may ask for the same image, which goes once all the same."""
     told: set[str] = field(default_factory=set)
     """The requests whose notice is stored as published: nobody may publish it again."""
     lost: Counter[str] = field(default_factory=Counter)
@@ -112,8 +124,22 @@ class World:
             images[digests[tag]] = Image({tag}, pushed)
             return digests[tag]
 
+    def put(
+        self, repository: str, *tags: str, days: float = 1, children: tuple[str, ...] = (), subject: str | None = None
+    ) -> str:
+        """Pushes a new image that is so many days old, under any number of tags; returns its digest."""
+        self.pushes += 1
+        digest = f"sha256:{self.pushes << 32:064x}"
+        self.images[repository][digest] = Image(set(tags), time.time() - days * 86_400, children, subject)
+        self._digests[repository] |= dict.fromkeys(tags, digest)
+        return digest
+
     def tags(self, repository: str) -> set[str]:
         return set(self._digests[repository])
+
+    def names(self, repository: str) -> set[str]:
+        """All tags and all digests."""
+        return self.tags(repository) | self.images[repository].keys()
 
     def let_time_pass(self, seconds: float = VISIBILITY_SECONDS) -> None:
         """Lets all that was written down become older; what a dead invocation had begun expires by itself."""
@@ -137,10 +163,11 @@ class World:
     def answer(self, service: str, operation: str, body: Any, url: str) -> AWSResponse:
         """One call, with the fault that is due, if any; raises botocore's errors where no answer comes."""
         with self._lock:
-            number = self.calls[service]
+            numbers = {service: self.calls[service], operation: self.operations[operation]}
             self.calls[service] += 1
+            self.operations[operation] += 1
         fault = self.fault
-        kind = fault.kind if fault and fault.service == service and fault.strikes(number) else None
+        kind = fault.kind if fault and fault.service in numbers and fault.strikes(numbers[fault.service]) else None
         match kind:
             case "refused":
                 raise EndpointConnectionError(endpoint_url=url)
@@ -173,6 +200,9 @@ class World:
             "BatchDeleteImage": self._batch_delete_image,
             "BatchGetImage": self._batch_get_image,
             "DescribeImages": self._describe_images,
+            "DescribeRepositories": self._describe_repositories,
+            "ListImageReferrers": self._list_image_referrers,
+            "SendMessageBatch": self._send_message_batch,
             "UpdateItem": self._update_item,
             "DeleteItem": self._delete_item,
         }
@@ -190,6 +220,7 @@ class World:
     def _batch_delete_image(self, call: Json) -> Json:
         repository, gone, failures = call["repositoryName"], [], []
         self._note(repository, tuple(i.get("imageTag") or i["imageDigest"] for i in call["imageIds"]))
+        named = {child for image in self.images[repository].values() for child in image.children}
         for image_id in call["imageIds"]:
             digest = self._named(repository, image_id)
             if digest is None:
@@ -197,6 +228,10 @@ class World:
                 continue
             image = self.images[repository][digest]
             going = {image_id["imageTag"]} if "imageTag" in image_id else set(image.tags)
+            if digest in named and going == image.tags:
+                code = "ImageReferencedByManifestList"
+                failures.append({"imageId": image_id, "failureCode": code, "failureReason": "An index names it"})
+                continue
             gone += [{"imageDigest": digest, "imageTag": tag} for tag in going] or [{"imageDigest": digest}]
             image.tags -= going
             for tag in going:
@@ -211,33 +246,46 @@ class World:
         if not 0 < len(set(asked)) == len(asked) <= ECR_LIMIT:
             self.violations.append(f"asked for {len(asked)} ids in a call, {len(set(asked))} of them different")
             raise ServiceError(400, "InvalidParameterException")
-        if again := self.settled.intersection(asked):
+        again = self.settled.intersection(asked)
+        if self.digests_may_repeat:
+            again = {name for name in again if not name.startswith("sha256:")}
+        if again:
             self.violations.append(f"asked again although their fate is stored: {sorted(again)[:3]} of {len(again)}")
 
     def _batch_get_image(self, call: Json) -> Json:
-        found = [(image_id, self._named(call["repositoryName"], image_id)) for image_id in call["imageIds"]]
-        return {
-            "images": [{"imageId": {**image_id, "imageDigest": digest}} for image_id, digest in found if digest],
-            "failures": [
-                {"imageId": image_id, "failureCode": "ImageNotFound", "failureReason": "Not found"}
-                for image_id, digest in found
-                if not digest
-            ],
-        }
+        repository, images, failures = call["repositoryName"], [], []
+        for image_id in call["imageIds"]:
+            if digest := self._named(repository, image_id):
+                children = [{"digest": child} for child in self.images[repository][digest].children]
+                manifest = json.dumps({"manifests": children} if children else {})
+                images.append({"imageId": {**image_id, "imageDigest": digest}, "imageManifest": manifest})
+            else:
+                failures.append({"imageId": image_id, "failureCode": "ImageNotFound", "failureReason": "Not found"})
+        return {"images": images, "failures": failures}
 
     def _describe_images(self, call: Json) -> Json:
         images = self.images[call["repositoryName"]]
+        if "imageIds" not in call:
+            start = int(call.get("nextToken", 0))
+            more = {"nextToken": str(start + _PAGE)} if start + _PAGE < len(images) else {}
+            return {"imageDetails": [_detail(d, images[d]) for d in list(images)[start : start + _PAGE]], **more}
         digests = {self._named(call["repositoryName"], image_id) for image_id in call["imageIds"]}
         if None in digests:
             raise ServiceError(400, "ImageNotFoundException")
-        # ECR tells whole seconds.
-        return {
-            "imageDetails": [
-                {"imageDigest": d, "imageTags": sorted(images[d].tags), "imagePushedAt": int(images[d].pushed)}
-                for d in digests
-                if d
-            ]
-        }
+        return {"imageDetails": [_detail(d, images[d]) for d in digests if d]}
+
+    def _describe_repositories(self, call: Json) -> Json:
+        start, names = int(call.get("nextToken", 0)), sorted(self.images)
+        more = {"nextToken": str(start + 1)} if start + 1 < len(names) else {}
+        return {"repositories": [{"repositoryName": name} for name in names[start : start + 1]], **more}
+
+    def _list_image_referrers(self, call: Json) -> Json:
+        images, subject = self.images[call["repositoryName"]], call["subjectId"]["imageDigest"]
+        return {"referrers": [{"digest": digest} for digest, image in images.items() if image.subject == subject]}
+
+    def _send_message_batch(self, call: Json) -> Json:
+        self.sent += [entry["MessageBody"] for entry in call["Entries"]]
+        return {"Successful": [{"Id": entry["Id"], "MessageId": entry["Id"]} for entry in call["Entries"]]}
 
     def _update_item(self, call: Json) -> Json:
         key, values = call["Key"]["id"]["S"], call["ExpressionAttributeValues"]
@@ -261,6 +309,18 @@ class World:
     def _delete_item(self, call: Json) -> Json:
         self.steps.pop(call["Key"]["id"]["S"], None)
         return {}
+
+
+def _detail(digest: str, image: Image) -> Json:
+    """What ECR tells of an image; of its push, whole seconds."""
+    detail: Json = {"imageDigest": digest, "imagePushedAt": int(image.pushed), "imageSizeInBytes": 1}
+    if image.tags:
+        detail["imageTags"] = sorted(image.tags)
+    if image.children:
+        detail["imageManifestMediaType"] = _INDEX
+    if image.subject:
+        detail["subjectManifestDigest"] = image.subject
+    return detail
 
 
 def subject(notice: Json) -> str:
