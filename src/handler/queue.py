@@ -12,14 +12,22 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _KEY_CHARACTERS = 256
+_ROOT_CHARACTERS = 200
 _ENTRIES = 10
 _BATCH_BYTES = 200_000
 """Well under what SQS takes in one call."""
 
 
+def root(request_id: str) -> str:
+    """What the requestIds share under which a selection goes on; short enough for many a "#" behind it."""
+    own = request_id.rstrip("#")
+    return own if len(own) <= _ROOT_CHARACTERS else hashlib.sha256(own.encode()).hexdigest()
+
+
 def following(request: DeletionRequest, suffix: str, **changes: object) -> Json:
     """A request like this one, under a requestId derived from its own; changes of None leave a key out."""
-    request_id = f"{request.request_id}{suffix}"
+    own = request.request_id
+    request_id = f"{root(own)}{own[len(own.rstrip('#')) :]}{suffix}"
     if len(request_id) > _KEY_CHARACTERS:
         request_id = hashlib.sha256(request_id.encode()).hexdigest()
     payload = {**request.payload, "requestId": request_id, **changes}

@@ -261,7 +261,7 @@ class RequestSteps:
                 return None
             # Under a key that the requests share in which a selection goes on; in a context of its own, for the step
             # around it must still find when it was begun.
-            step = {"key": f"{request.request_id.rstrip('#')}/relatives/{number}", "content": ""}
+            step = {"key": f"{queue.root(request.request_id)}/relatives/{number}", "content": ""}
             stored = copy_context().run(remember_relatives, step=step, digests=digests)
             return stored["digests"] if "replayed" in stored else None
 
