@@ -1,12 +1,13 @@
 """The notice: what machines and people read of what could not be deleted, and how much of it SNS carries."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from handler.events import parse_request
-from handler.models import DeletionReport, DeletionRequest, ImageFailure, ImageId, Origin
+from handler.models import DeletionReport, DeletionRequest, ImageFailure, ImageId, Origin, Selection, SelectionOutcome
 from handler.notifications import MESSAGE_BYTES, Notice, publish, rejection_notice, report_notice
 
 ACCOUNT, FOREIGN = "123456789012", "210987654321"
@@ -277,3 +278,201 @@ def test_a_notice_is_published_whole() -> None:
             "MessageAttributes": notice.attributes,
         }
     ]
+
+
+PROTECTED = ImageFailure(ImageId(tag="prod"), "ProtectedTag", "the stack protects tags like 'prod'")
+STILL_USED = ImageFailure(ImageId(DIGEST), "StillUsed", "an index still needs it")
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "subject", "headline"),
+    [
+        (report(PROTECTED, deleted=2), "failure", "1 of 3 failed", "1 of 3 images could not be deleted."),
+        (report(PROTECTED, notify=True), "failure", "1 of 1 failed", "1 of 1 images could not be deleted."),
+        (report(deleted=2, notify=True), "report", "2 of 2 deleted", "2 of 2 images were deleted."),
+        (
+            report(PROTECTED, deleted=2, dry_run=True),
+            "dryRun",
+            "dry run: 2 of 3 would be deleted",
+            "A dry run: nothing was deleted. 2 of 3 images would have been.",
+        ),
+        (
+            report(deleted=2, dry_run=True, notify=True),
+            "dryRun",
+            "dry run: 2 of 2 would be deleted",
+            "A dry run: nothing was deleted. 2 of 2 images would have been.",
+        ),
+    ],
+)
+def test_a_notice_says_of_what_kind_it_is(told: DeletionReport, kind: str, subject: str, headline: str) -> None:
+    """In its type, in its attribute, in its subject and in its first line; codes only where something failed."""
+    notice = report_notice(told, ACCOUNT)
+    assert data(notice)["type"] == notice.attributes["type"]["StringValue"] == kind
+    assert notice.subject == f"ECR image deletion: {subject} in team/app"
+    assert text(notice).splitlines()[0] == headline
+    codes = notice.attributes.get("failureCodes")
+    assert codes == ({"DataType": "String.Array", "StringValue": '["ProtectedTag"]'} if told.failures else None)
+    assert set(notice.attributes) - {"failureCodes"} == {"type", "repositoryName"}
+
+
+def test_a_dry_run_is_told_as_one() -> None:
+    """Nothing was deleted, and there is no request to try again: sent, it would be a real one."""
+    notice = report_notice(report(PROTECTED, deleted=2, dry_run=True, notify=True), ACCOUNT)
+    told = data(notice)
+    assert (told["dryRun"], told["deleted"], told["failed"], "retryRequest" in told) == (True, 2, 1, False)
+    assert told["imageIds"] == [{"imageTag": "gone-0"}, {"imageTag": "gone-1"}]
+    assert (
+        text(notice).split("Deleted:     ")[1]
+        == """\
+0
+
+Would be refused:
+  imageTag=prod
+      ProtectedTag: the stack protects tags like 'prod'
+
+Would be deleted:
+  imageTag=gone-0
+  imageTag=gone-1
+"""
+    )
+
+
+@pytest.mark.parametrize("switches", [{}, {"untag": True}, {"cascade": True, "notify": True}, {"cascade": False}])
+def test_the_request_to_try_again_has_the_same_switches(switches: dict[str, bool]) -> None:
+    """An untag tried again must not become a deletion."""
+    retry = data(report_notice(report(PROTECTED, **switches), ACCOUNT))["retryRequest"]
+    assert {key: retry[key] for key in retry.keys() - {"repositoryName", "reason", "imageIds"}} == switches
+
+
+def test_a_report_lists_what_was_deleted_and_kept() -> None:
+    """Where it was asked for; what was kept is no failure, and what is left untagged is counted."""
+    whole = replace(report(deleted=1, notify=True, cascade=False), kept=(STILL_USED,), left_untagged=3)
+    notice = report_notice(whole, ACCOUNT)
+    told = data(notice)
+    assert (told["type"], told["failed"], told["failures"]) == ("report", 0, [])
+    assert told["imageIds"] == [{"imageTag": "gone-0"}]
+    assert told["kept"] == [
+        {"imageId": {"imageDigest": DIGEST}, "code": "StillUsed", "reason": "an index still needs it"}
+    ]
+    assert told["leftUntagged"] == 3
+    assert (
+        text(notice).split("Deleted:     ")[1]
+        == f"""\
+1
+Left:        3 images that nothing refers to any more
+
+Kept, for they are still needed:
+  imageDigest={DIGEST}: an index still needs it
+
+Deleted:
+  imageTag=gone-0
+"""
+    )
+
+
+@pytest.mark.parametrize(("cascade", "counted"), [(None, False), (True, False), (False, True)])
+def test_what_is_left_untagged_is_told_where_it_was_looked_for(cascade: bool | None, counted: bool) -> None:  # noqa: FBT001
+    """Without a word about a cascade nobody looked, and zero would be a lie."""
+    notice = report_notice(report(PROTECTED, cascade=cascade), ACCOUNT)
+    assert ("leftUntagged" in data(notice), "Left:        0 images" in text(notice)) == (counted, counted)
+
+
+def selected(*failures: ImageFailure, deleted: int = 2, **changes: Any) -> DeletionReport:
+    """The report of a selection, which names no id."""
+    gone = tuple(ImageId(DIGEST, f"gone-{n}") for n in range(deleted))
+    count = deleted + len(failures)
+    outcome = SelectionOutcome(count, deleted, 5_000 * deleted, {"protectedTag": 4, "pulled": 1}, gone, failures)
+    outcome = replace(outcome, **{key: value for key, value in changes.items() if key in outcome.__slots__})
+    request = {key: value for key, value in changes.items() if key not in outcome.__slots__}
+    whole = report(selection=Selection("any", keep_most_recent=1), **request)
+    return DeletionReport(whole.request, outcome.image_ids, outcome.failures, outcome.omitted, selection=outcome)
+
+
+def test_a_selection_is_told_in_numbers() -> None:
+    """How many were selected, deleted and kept, and why; the bytes; and the request that goes on."""
+    notice = report_notice(selected(STILL_USED, continued_as="cleanup-1/2"), ACCOUNT)
+    told = data(notice)
+    assert {key: told[key] for key in ("type", "requested", "selected", "deleted", "failed", "bytesReclaimed")} == {
+        "type": "failure",
+        "requested": 3,
+        "selected": 3,
+        "deleted": 2,
+        "failed": 1,
+        "bytesReclaimed": 10_000,
+    }
+    assert (told["keptByReason"], told["continuedAs"]) == ({"protectedTag": 4, "pulled": 1}, "cleanup-1/2")
+    assert notice.subject == "ECR image deletion: 1 of 3 failed in team/app"
+    assert "\nDeleted:     2\nKept:        4 protectedTag, 1 pulled\nReclaimed:   10,000 bytes at most\n" in text(
+        notice
+    )
+    assert "\nGoes on as:  cleanup-1/2\n" in text(notice)
+
+
+def test_a_selection_that_keeps_nothing_and_is_done() -> None:
+    """It says that nothing was kept, and goes on nowhere."""
+    notice = report_notice(selected(kept={}, notify=True), ACCOUNT)
+    assert notice.subject == "ECR image deletion: 2 of 2 deleted in team/app"
+    assert data(notice)["keptByReason"] == {}
+    assert "continuedAs" not in data(notice)
+    assert "\nKept:        none\n" in text(notice)
+    assert "Goes on as" not in text(notice)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_nothing_can_be_selected_in_a_protected_repository(dry_run: bool) -> None:  # noqa: FBT001
+    """It is the repository that fails: no count of images, and no image to try again."""
+    refusal = ImageFailure(ImageId(), "ProtectedRepository", "the stack protects repositories named 'team/*'")
+    notice = report_notice(selected(refusal, deleted=0, selected=0, kept={}, dry_run=dry_run), ACCOUNT)
+    told = data(notice)
+    assert (told["requested"], told["deleted"], told["failed"], "retryRequest" in told) == (0, 0, 1, False)
+    assert notice.attributes["failureCodes"]["StringValue"] == '["ProtectedRepository"]'
+    assert text(notice).startswith("Nothing could be selected, and nothing was deleted.\n")
+    assert "ProtectedRepository: the stack protects repositories named 'team/*'\n" in text(notice)
+    assert "To try just these again" not in text(notice)
+    if dry_run:
+        assert told["type"] == "dryRun"
+    else:
+        assert notice.subject == "ECR image deletion: nothing could be selected in team/app"
+
+
+LONG = "🐳" * 250
+MUCH = [ImageFailure(ImageId(DIGEST, f"{n:0128}"), "StillUsed", LONG) for n in range(2_000)]
+LARGE = {
+    "failures first": replace(report(*missing(3_000, tag_length=128), notify=True), kept=tuple(MUCH)),
+    "kept next": replace(report(*missing(10), notify=True, deleted=3), kept=tuple(MUCH)),
+    "kept, a dry run": replace(report(*missing(10), dry_run=True), kept=tuple(MUCH)),
+    "deleted last": replace(report(*missing(10), notify=True, deleted=20_000), kept=tuple(MUCH[:10])),
+    "deleted, some already left out": replace(report(notify=True, deleted=20_000), omitted=7),
+    "a selection": selected(*missing(10), deleted=5_000, omitted=11, notify=True),
+    "a selection that failed": selected(*missing(3_000), deleted=0, omitted=11, failures_omitted=5, notify=True),
+}
+
+
+@pytest.mark.parametrize("large", LARGE.values(), ids=LARGE)
+def test_a_notice_with_all_it_can_hold_fits_sns(large: DeletionReport) -> None:
+    """Failures before what was kept, and that before what was deleted; what is left out of each is counted."""
+    notice = report_notice(large, ACCOUNT)
+    assert MESSAGE_BYTES - 8_192 < sns_bytes(notice) <= MESSAGE_BYTES
+    told = data(notice)
+    counts = {
+        "failures": len(large.failures) + large.failures_omitted,
+        "kept": len(large.kept),
+        "imageIds": len(large.image_ids) + large.omitted,
+    }
+    if not large.request.notify:
+        del counts["imageIds"]
+        assert not told.keys() & {"imageIds", "imageIdsOmitted"}
+    left_out = 0
+    for entries, count in counts.items():
+        assert len(told.get(entries, [])) + told.get(f"{entries}Omitted", 0) == count
+        assert not (left_out and told.get(entries))
+        left_out += told.get(f"{entries}Omitted", 0)
+    assert left_out > large.failures_omitted + large.omitted
+
+
+def test_a_person_reads_how_many_more_were_kept_and_deleted() -> None:
+    """The first fifty of each, and the number of those that did not fit beside those that did."""
+    large = replace(report(notify=True, deleted=80), kept=tuple(MUCH[:70]), omitted=5)
+    kept, deleted = text(report_notice(large, ACCOUNT)).split("\n\n")[-2:]
+    assert kept.endswith("\n  and 20 more")
+    assert deleted.endswith("  imageTag=gone-49\n  and 35 more\n")
