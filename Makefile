@@ -42,7 +42,7 @@ build: $(package) $(emulator) ## the package that is deployed, and what runs it 
 test: $(dev) build ## unit, functional and end-to-end tests (ARGS=... for pytest)
 	@.venv/bin/pytest --numprocesses auto $(ARGS)
 
-faults: $(dev) build ## what is promised, under every fault, death and whim, in ten minutes (ARGS="--only matrix")
+faults: $(dev) build ## what is promised, under every fault, death and whim, in a quarter hour (ARGS="--only matrix")
 	@.venv/bin/python -m tests.faults $(ARGS)
 
 check: $(dev) .venv-sam/.done .venv-checkov/.done ## lint, format, types and template

@@ -145,7 +145,20 @@ def carry_out(
             )
     # Tags of one image that go side by side would each see the other left.
     swept = _Swept(failed=failed, width=1 if request.untag else None)
+    unknown = {f.image_id: f for f in relatives.failures if f.image_id not in request.image_ids}
+    failed_relatives: dict[ImageId, ImageFailure] = {}
     swept.sweep([i for i in request.image_ids if i not in failed], "", delete_chunk, pool, log)
+    if cascade and relatives.parents:
+        swept.failed = failed_relatives
+        delete_relatives = cascade.delete(relatives, swept.deleted_ids)
+        known = [image_id for d in relatives.parents if (image_id := ImageId(digest=d)) not in unknown]
+        swept.sweep(known, "relatives/", delete_relatives, pool, log)
+        swept.failed = failed
+        # An index that held what was asked for may have gone as a relative.
+        blocked = [i for i in request.image_ids if i in failed and failed[i].code in _BLOCKED]
+        for image_id in blocked:
+            del failed[image_id]
+        swept.sweep(blocked, "again/", delete_chunk, pool, log)
     named = names(swept.deleted) if failed else set()
     failures = [
         failed[image_id]
@@ -154,24 +167,16 @@ def carry_out(
         if image_id in failed and not (failed[image_id].code == "ImageNotFound" and image_id in named)
     ]
     asked = len(failures)
-    unknown = {f.image_id: f for f in relatives.failures if f.image_id not in request.image_ids}
     failures += unknown.values()
-    kept: list[ImageFailure] = []
-    if cascade and relatives.parents:
-        swept.failed = {}
-        delete_relatives = cascade.delete(relatives, swept.deleted_ids)
-        known = [image_id for d in relatives.parents if (image_id := ImageId(digest=d)) not in unknown]
-        swept.sweep(known, "relatives/", delete_relatives, pool, log)
-        kept = [failure for failure in swept.failed.values() if failure.code in _KEPT]
-        failures += [f for f in swept.failed.values() if f.code not in {*_KEPT, "LeftUntagged", "ImageNotFound"}]
+    failures += [f for f in failed_relatives.values() if f.code not in {*_KEPT, "LeftUntagged", "ImageNotFound"}]
     return DeletionReport(
         request=request,
         image_ids=tuple(swept.deleted),
         failures=tuple(failures),
         omitted=swept.omitted,
         failed_relatives=len(failures) - asked,
-        kept=tuple(kept),
-        left_untagged=sum(failure.code == "LeftUntagged" for failure in swept.failed.values()),
+        kept=tuple(failure for failure in failed_relatives.values() if failure.code in _KEPT),
+        left_untagged=sum(failure.code == "LeftUntagged" for failure in failed_relatives.values()),
         replayed=swept.replayed,
     )
 
@@ -216,6 +221,7 @@ class _Swept:
     ) -> None:
         delay = 0.0
         tries: Counter[ImageId] = Counter()
+        asked = set(pending)
         for sweep in itertools.count():
             if not pending:
                 return
@@ -237,8 +243,9 @@ class _Swept:
                 )
             failed = self.failed
             tries.update(i for i in pending if i in failed and failed[i].code in _TRANSIENT)
-            passing = [i for i, f in failed.items() if f.code in _TRANSIENT and tries[i] < TRANSIENT_TRIES]
-            blocked = [i for i, f in failed.items() if f.code in _BLOCKED and refused < len(pending)]
+            refusals = [(i, f.code) for i, f in failed.items() if i in asked]  # not what failed before it was asked
+            passing = [i for i, code in refusals if code in _TRANSIENT and tries[i] < TRANSIENT_TRIES]
+            blocked = [i for i, code in refusals if code in _BLOCKED and refused < len(pending)]
             delay = max((2.0 ** (tries[image_id] - 1) for image_id in passing), default=0.0)
             pending = passing + blocked
             for image_id in pending:

@@ -138,7 +138,7 @@ def verdicts_on_relatives(
             elif users := [str(parent.digest) for parent in parents[image_id] if still_there(parent)]:
                 failure = ImageFailure(image_id, "StillUsed", f"{users[0]} still needs it")
             elif not request.cascade:
-                failure = ImageFailure(image_id, "LeftUntagged", "nothing refers to it any more")
+                failure = ImageFailure(image_id, "LeftUntagged", "what it belonged to is gone")
         if failure:
             kept[image_id] = failure
     return kept

@@ -344,7 +344,7 @@ class DeletionReport:
     kept: tuple[ImageFailure, ...] = ()
     """Relatives that were meant to stay, and why."""
     left_untagged: int = 0
-    """Relatives that nothing refers to any more, left because the request said so."""
+    """Relatives without tags that nothing of the request needs any more, left because it said so."""
     selection: SelectionOutcome | None = None
     """More of it, where the request is a selection."""
     replayed: bool = field(default=False, compare=False)

@@ -142,7 +142,7 @@ def _report_text(data: Json) -> str:
     if "continuedAs" in data:
         lines += [f"Goes on as:  {data['continuedAs']}"]
     if "leftUntagged" in data:
-        lines += [f"Left:        {data['leftUntagged']} images that nothing refers to any more"]
+        lines += [f"Left:        {data['leftUntagged']} images without tags, of those that belonged to the deleted"]
     if data["failed"]:
         lines += ["", "Would be refused:" if dry else "Not deleted:"]
         shown = data["failures"][:_ENTRIES_IN_TEXT]

@@ -44,7 +44,7 @@ def properties_rows() -> Iterator[tuple[str, list[Task]]]:
     """Each property with all its seeds."""
     for test in properties.properties():
         name = test.rpartition("::test_")[2].replace("_", " ")
-        yield name, [(properties.run, (test, seed)) for seed in range(properties.SEEDS)]
+        yield name, [(properties.run, (test, seed)) for seed in properties.seeds(test)]
 
 
 GROUPS: dict[str, Callable[[], Iterator[tuple[str, list[Task]]]]] = {

@@ -18,6 +18,7 @@ from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from botocore.retries.bucket import TokenBucket
 
 from local.aws import EmbeddedAWS
+from local.ecr import CorrectedECR
 from local.images import push_image, push_index, push_referrer
 from local.poller import FakeLambdaContext, Handler, Poller, load_function
 
@@ -162,6 +163,25 @@ def test_a_dry_run_is_another_wish_than_the_real_one(aws: EmbeddedAWS, start: St
     assert tags_left(aws) == {"v1"}
 
 
+def test_a_key_of_a_stack_that_only_tried_is_used(aws: EmbeddedAWS, start: Start) -> None:
+    """Sent again once the stack is serious, under the same requestId, it is refused, and nothing is deleted."""
+    push(aws, "v1")
+    ask(start(DRY_RUN="true"), "imageTag=v1", requestId="r-1")
+    with pytest.raises(Exception, match="used before by a request that asked for something else"):
+        ask(start(DRY_RUN="false"), "imageTag=v1", requestId="r-1")
+    assert tags_left(aws) == {"v1"}
+
+
+def test_a_dry_run_delivered_twice_is_one(aws: EmbeddedAWS, start: Start) -> None:
+    """Its answer is remembered as any other, and its notice is published once."""
+    push(aws, "v1")
+    function = start()
+    first = ask(function, "imageTag=v1", dryRun=True, notify=True, requestId="r-1")
+    aws.client("ecr").batch_delete_image(repositoryName=REPOSITORY, imageIds=[{"imageTag": "v1"}])
+    assert ask(function, "imageTag=v1", dryRun=True, notify=True, requestId="r-1") == first
+    assert len(aws.notices()) == 1
+
+
 def test_a_stack_may_only_try_things_out(aws: EmbeddedAWS, start: Start) -> None:
     """Every request is a dry run then, whatever it says."""
     push(aws, "v1")
@@ -266,6 +286,25 @@ def test_an_index_that_stays_keeps_its_images(aws: EmbeddedAWS, start: Start) ->
     assert {digest for digest, _ in aws.images(REPOSITORY)} == {child, index, signature}
 
 
+def test_what_another_index_names_is_not_told_as_left_behind(aws: EmbeddedAWS, start: Start) -> None:
+    """That nothing refers to it would not be true: the other index still does."""
+    shared = push(aws)
+    for tag in ("1.0", "2.0"):
+        push_index(aws.client("ecr"), REPOSITORY, [shared, push(aws)], tags=[tag])
+    ask(start(), "imageTag=1.0", cascade=False, notify=True)
+    [notice] = aws.notices()
+    assert "2 images that nothing refers to any more" not in notice.text
+
+
+def test_an_image_named_beside_its_nested_index_goes_with_it(aws: EmbeddedAWS, start: Start) -> None:
+    """The index between them goes as a relative; then nothing holds what was named, and it goes, too."""
+    child = push(aws)
+    inner = push_index(aws.client("ecr"), REPOSITORY, [child])
+    push_index(aws.client("ecr"), REPOSITORY, [inner], tags=["1.0"])
+    answer = ask(start(), "imageTag=1.0", {"imageDigest": child}, cascade=True)
+    assert (answer["failures"], aws.images(REPOSITORY)) == ([], set())
+
+
 def test_without_cascade_the_report_says_how_many_are_left(aws: EmbeddedAWS, start: Start) -> None:
     """When the request says that they are to be left; otherwise nobody looks."""
     children = [push(aws), push(aws), push(aws, "tagged")]
@@ -287,6 +326,14 @@ def test_a_cascade_beyond_the_cap_is_rejected_before_anything_is_deleted(aws: Em
     assert aws.images(REPOSITORY) == before
     assert codes(ask(start(MAX_IMAGES_PER_REQUEST="3"), "imageTag=1.0", cascade=True)) == []
     assert aws.images(REPOSITORY) == set()
+
+
+def test_what_is_only_counted_is_not_capped(aws: EmbeddedAWS, start: Start) -> None:
+    """Relatives that stay are no images that the request deletes."""
+    children = [push(aws), push(aws)]
+    push_index(aws.client("ecr"), REPOSITORY, children, tags=["1.0"])
+    assert ask(start(MAX_IMAGES_PER_REQUEST="1"), "imageTag=1.0", cascade=False)["leftUntagged"] == 2
+    assert {digest for digest, _ in aws.images(REPOSITORY)} == set(children)
 
 
 def population(aws: EmbeddedAWS) -> dict[str, str]:
@@ -542,6 +589,25 @@ COSTS: dict[str, tuple[Json, tuple[str, ...], Json, dict[str, int]]] = {
         {"DescribeImages": 1, "BatchDeleteImage": 1},
     ),
     "untag": ({}, ("imageTag=v1", "imageTag=pr-1"), {"untag": True}, {"DescribeImages": 1, "BatchDeleteImage": 1}),
+    "nothing, in three calls": ({}, tuple(f"imageTag=gone-{n}" for n in range(201)), {}, {"BatchDeleteImage": 3}),
+    "protected tags, in three calls": (
+        {"PROTECTED_TAGS": "prod"},
+        tuple(f"imageTag=gone-{n}" for n in range(201)),
+        {},
+        {"BatchDeleteImage": 3},
+    ),
+    "everything protected, but nothing of it asked for": (
+        {"PROTECTED_TAGS": "prod", "PROTECTED_REPOSITORIES": "other/*", "MAX_IMAGES_PER_REQUEST": "1"},
+        ("imageTag=pr-1",),
+        {"dryRun": False, "untag": False, "notify": True},
+        {"BatchDeleteImage": 1},
+    ),
+    "cascade, of 41 that are missing": (
+        {},
+        tuple(f"imageTag=gone-{n}" for n in range(41)),
+        {"cascade": True},
+        {"BatchGetImage": 3, "BatchDeleteImage": 1},
+    ),
     "cascade of an image": (
         {},
         ("imageTag=pr-1",),
@@ -668,6 +734,139 @@ def test_nothing_is_deleted_on_doubt(aws: EmbeddedAWS, start: Start, name: str, 
     [notice] = aws.notices()
     assert codes(notice.data) == list(case.codes)
     assert aws.messages("RequestQueue") == aws.messages("DeadLetterQueue") == []
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("way", ["event", "by hand"])
+@pytest.mark.parametrize("name", LOOKS)
+def test_an_invocation_fails_on_doubt(aws: EmbeddedAWS, start: Start, name: str, way: str, fault: str) -> None:
+    """Without a queue it is Lambda that tries again: nothing is deleted before, and then what the guard lets go."""
+    case, hook, (_, arrive) = CASES[name], f"before-send.ecr.{LOOKS[name]}", WAYS[way]
+    digests = population(aws)
+    before = state(aws, digests)
+    function = start(**case.variables)
+    ecr_events = sys.modules["handler.work"].ecr.meta.events
+    ecr_events.register(hook, FAULTS[fault])
+    request = case.request(digests) | {"requestId": "r-1"}
+
+    with pytest.raises(Exception, match="ECR") as raised:
+        arrive(aws, function, request)
+
+    assert type(raised.value).__name__ == "NotNowError"
+    assert (state(aws, digests), aws.notices()) == (before, [])
+
+    ecr_events.unregister(hook, FAULTS[fault])
+    answer = arrive(aws, function, request)
+
+    assert answer
+    assert codes(answer) == list(case.codes)
+    assert before - state(aws, digests) == case.gone
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_dry_run_that_cannot_look_is_made_again(aws: EmbeddedAWS, start: Start, fault: str) -> None:
+    """What it cannot see it does not foresee, and tells nobody; the redelivery does."""
+    case = CASES["protected tag"]
+    digests = population(aws)
+    poller = Poller(aws, start(**case.variables))
+    ecr_events = sys.modules["handler.work"].ecr.meta.events
+    ecr_events.register("before-send.ecr.DescribeImages", FAULTS[fault])
+    enqueue(aws, case.request(digests) | {"dryRun": True, "notify": True})
+
+    poll = poller.poll()
+
+    assert poll
+    assert poll.failed
+    assert aws.notices() == []
+
+    ecr_events.unregister("before-send.ecr.DescribeImages", FAULTS[fault])
+    poller.drain()
+
+    [notice] = aws.notices()
+    assert codes(notice.data) == list(case.codes)
+    assert notice.data["imageIds"] == [{"imageDigest": digests["preview"], "imageTag": "pr-1"}]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("operation", "gone"), [("ListImageReferrers", set()), ("DescribeImages", {"index", "1.0"})])
+def test_relatives_wait_for_a_look(aws: EmbeddedAWS, start: Start, operation: str, gone: set[str], fault: str) -> None:
+    """Before the index goes, or after: what belonged to it is remembered, and goes on a later delivery."""
+    case, hook = CASES["cascade"], f"before-send.ecr.{operation}"
+    digests = population(aws)
+    before = state(aws, digests)
+    poller = Poller(aws, start(**case.variables))
+    ecr_events = sys.modules["handler.work"].ecr.meta.events
+    ecr_events.register(hook, FAULTS[fault])
+    enqueue(aws, case.request(digests))
+
+    poll = poller.poll()
+
+    assert poll
+    assert poll.failed
+    assert (before - state(aws, digests), aws.notices()) == (gone, [])
+
+    ecr_events.unregister(hook, FAULTS[fault])
+    poller.drain()
+
+    assert before - state(aws, digests) == case.gone
+    [notice] = aws.notices()
+    assert codes(notice.data) == list(case.codes)
+    assert aws.messages("RequestQueue") == aws.messages("DeadLetterQueue") == []
+
+
+def test_relatives_that_may_not_be_looked_at_stay(aws: EmbeddedAWS, start: Start) -> None:
+    """Each is a failure under ECR's code, though its index is gone, and can be sent again."""
+    digests = population(aws)
+    before = state(aws, digests)
+    function = start()
+    denied = answering(400, "AccessDeniedException")
+    sys.modules["handler.work"].ecr.meta.events.register("before-send.ecr.DescribeImages", denied)
+
+    answer = ask(function, "imageTag=1.0", cascade=True)
+
+    assert before - state(aws, digests) == {"index", "1.0"}
+    assert answer["imageIds"] == [{"imageDigest": digests["index"], "imageTag": "1.0"}]
+    relatives = [{"imageDigest": digests["child"]}, {"imageDigest": digests["base"]}]
+    assert [(f["imageId"], f["failureCode"]) for f in answer["failures"]] == [
+        (image_id, "AccessDeniedException") for image_id in relatives
+    ]
+    [notice] = aws.notices()
+    assert notice.data["retryRequest"]["imageIds"] == relatives
+    assert [notice.data[key] for key in ("requested", "deleted", "failed")] == [3, 1, 2]
+
+
+def unreadable(aws: EmbeddedAWS, monkeypatch: pytest.MonkeyPatch, digest: str) -> None:
+    """ECR lost the key to an image's manifest: it answers BatchGetImage with a failure of its own."""
+    batch_get_image = CorrectedECR.batch_get_image
+
+    def answer(self: CorrectedECR, name: str, registry_id: str | None = None, image_ids: Any = None) -> Json:
+        told = batch_get_image(self, name, registry_id, image_ids)
+        locked = [image["imageId"] for image in told["images"] if image["imageId"]["imageDigest"] == digest]
+        told["images"] = [image for image in told["images"] if image["imageId"] not in locked]
+        failure = {"failureCode": "KmsError", "failureReason": "the key is gone"}
+        told["failures"] += [{"imageId": image_id, **failure} for image_id in locked]
+        return told
+
+    monkeypatch.setattr(CorrectedECR, "batch_get_image", answer)
+    assert digest in {there for there, _ in aws.images(REPOSITORY)}
+
+
+@pytest.mark.parametrize("name", ["child", "base"])
+def test_a_relative_that_cannot_be_read_is_not_deleted_on_doubt(
+    aws: EmbeddedAWS, start: Start, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whether it has a tag of its own or not: it is told as a failure, and the others go."""
+    digests = population(aws)
+    before = state(aws, digests)
+    unreadable(aws, monkeypatch, digests[name])
+    answer = ask(start(), "imageTag=1.0", cascade=True)
+    assert before - state(aws, digests) == {"index", "1.0", "child"} - {name}
+    assert [(f["imageId"], f["failureCode"]) for f in answer["failures"]] == [
+        ({"imageDigest": digests[name]}, "KmsError")
+    ]
 
 
 @pytest.mark.parametrize("name", LOOKS)

@@ -87,3 +87,17 @@ def test_metrics_count_each_request_once(capsys: pytest.CaptureFixture[str], aws
         [directive] = entry["_aws"]["CloudWatchMetrics"]
         assert directive["Dimensions"] == [["service"]]
         assert directive["Namespace"] == "EcrImageDeletion"
+
+
+def test_metrics_count_a_dry_run_as_a_request_alone(
+    capsys: pytest.CaptureFixture[str], aws: EmbeddedAWS, function: Handler
+) -> None:
+    """No image was deleted and none failed, whatever it foresees."""
+    aws.client("ecr").create_repository(repositoryName="team/app")
+    push_image(aws.client("ecr"), "team/app", tags=["old"])
+    request = {"repositoryName": "team/app", "imageIds": ["imageTag=old", "imageTag=gone"], "dryRun": True}
+    function(request, FakeLambdaContext())
+
+    [metrics] = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    names = ("Requests", "RequestsRejected", "ImagesDeleted", "ImagesFailed")
+    assert [metrics[name] for name in names] == [[1.0], [0.0], [0.0], [0.0]]

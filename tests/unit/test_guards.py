@@ -316,7 +316,7 @@ def test_a_relative_that_is_gone_or_not_seen() -> None:
 
 def test_a_relative_is_left_untagged_where_the_request_says_so() -> None:
     """Only what would have gone counts: not what is still tagged, used, or gone."""
-    assert verdict_on_child({CHILD: set()}, cascade=False) == ("LeftUntagged", "nothing refers to it any more")
+    assert verdict_on_child({CHILD: set()}, cascade=False) == ("LeftUntagged", "what it belonged to is gone")
     assert verdict_on_child({CHILD: set()}, cascade=True) is None
     assert verdict_on_child({CHILD: set(), INDEX: set()}, cascade=False) == ("StillUsed", f"{INDEX} still needs it")
     assert verdict_on_child({}, cascade=False) == ("ImageNotFound", "Requested image not found")

@@ -2,14 +2,26 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from handler.models import DeletionRequest, Image, ImageFailure, ImageId, NotNowError, Origin, RejectedRequestError
-from handler.registry import find_relatives, looks
+from handler.guards import Rules, verdicts
+from handler.models import (
+    ChunkOutcome,
+    DeletionRequest,
+    Image,
+    ImageFailure,
+    ImageId,
+    NotNowError,
+    Origin,
+    RejectedRequestError,
+)
+from handler.registry import delete_images, find_relatives, looks
 
 WHERE = {"repositoryName": "team/app", "registryId": "210987654321"}
 REQUEST = DeletionRequest(
@@ -195,6 +207,48 @@ def test_an_image_that_ecr_cannot_show_is_a_failure_of_its_id() -> None:
     ecr = Ecr({A: ["v1"]})
     ids = [ImageId(tag="v1"), ImageId(tag="locked"), ImageId(GONE, "locked")]
     assert look_up(ecr, *ids) == {ids[0]: image(A, "v1")} | {i: ImageFailure(i, "KmsError", "no key") for i in ids[1:]}
+
+
+LOST = [refusal("ThrottlingException"), refusal("ServerException", 500), ReadTimeoutError(endpoint_url="https://ecr")]
+
+
+@pytest.mark.parametrize("error", LOST, ids=["throttled", "down", "no answer"])
+@pytest.mark.parametrize("call", ["DescribeImages", "BatchGetImage"])
+def test_a_look_that_cannot_be_made_deletes_nothing(call: str, error: Exception) -> None:
+    """Its first question or its second: this one has no BatchDeleteImage at all, and a redelivery looks again."""
+    with pytest.raises(NotNowError):
+        guarded(Ecr({A: ["v1"]}, errors={call: error}), ImageId(A, "v1"), ImageId(GONE, "none"))
+
+
+@pytest.mark.parametrize("call", ["DescribeImages", "BatchGetImage"])
+def test_a_look_that_is_denied_fails_all(call: str) -> None:
+    """Under ECR's code; one of them it would have let go."""
+    ids = [ImageId(A, "v1"), ImageId(GONE, "none")]
+    outcome = guarded(Ecr({A: ["v1"]}, errors={call: refusal("AccessDeniedException")}), *ids)
+    assert [(failure.image_id, failure.code) for failure in outcome.failures] == [
+        (image_id, "AccessDeniedException") for image_id in ids
+    ]
+
+
+def test_an_image_that_vanishes_between_two_questions_is_asked_for_again() -> None:
+    """BatchGetImage still saw it: the next delivery begins anew, and the others lose nothing."""
+    ecr = Ecr({A: ["v1"], B: ["v2"]})
+    get = ecr.batch_get_image
+
+    def vanish(**call: Any) -> dict[str, Any]:
+        answer = get(**call)
+        del ecr.tags[A]
+        return answer
+
+    ecr.batch_get_image = vanish  # type: ignore[method-assign]
+    with pytest.raises(NotNowError):
+        guarded(ecr, ImageId(A, "v1"), ImageId(B, "v2"), ImageId(GONE, "none"))
+
+
+def guarded(ecr: Ecr, *image_ids: ImageId) -> ChunkOutcome:
+    """What becomes of ids that are compared before they are deleted."""
+    request = replace(REQUEST, cascade=None)
+    return delete_images(ecr, request, image_ids, partial(verdicts, Rules(), request), begun=None)  # type: ignore[arg-type]  # what it uses of a client
 
 
 def test_manifests_are_asked_for_in_every_format() -> None:

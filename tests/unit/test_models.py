@@ -1,6 +1,7 @@
 """The words: which ids can name an image, what an answer holds, and how things are cut to size."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -141,6 +142,39 @@ def test_an_answer_tells_what_the_store_left_out() -> None:
     """Entries that no longer fitted beside an outcome are counted, also in an answer that is not cut."""
     answer = report(2, 0, omitted=3).to_answer(ACCOUNT)
     assert (len(answer["imageIds"]), answer["imageIdsOmitted"]) == (2, 3)
+
+
+KEPT = tuple(ImageFailure(ImageId(f"sha256:{n:064}"), "StillTagged", "it has a tag") for n in range(20))
+
+
+def test_an_answer_tells_of_a_dry_run_and_of_relatives() -> None:
+    """That it was one; what was kept and why; and how many were left, only where they were looked for."""
+    plain = report(1, 0)
+    assert not plain.to_answer(ACCOUNT).keys() & {"dryRun", "kept", "leftUntagged", "keptOmitted"}
+    told = replace(plain, request=replace(plain.request, dry_run=True, cascade=False), kept=KEPT[:1], left_untagged=2)
+    assert {key: told.to_answer(ACCOUNT)[key] for key in ("dryRun", "leftUntagged", "kept")} == {
+        "dryRun": True,
+        "leftUntagged": 2,
+        "kept": [
+            {"imageId": {"imageDigest": KEPT[0].image_id.digest}, "code": "StillTagged", "reason": "it has a tag"}
+        ],
+    }
+    for cascade in (None, True):
+        answer = replace(told, request=replace(told.request, cascade=cascade)).to_answer(ACCOUNT)
+        assert "leftUntagged" not in answer
+
+
+@pytest.mark.parametrize("limit", range(600, 9_000, 700))
+def test_what_was_kept_is_cut_before_failures_and_after_the_deleted(limit: int) -> None:
+    """Whatever is left out is counted beside its kind."""
+    answer = replace(report(20, 20), kept=KEPT).to_answer(ACCOUNT, limit)
+    assert len(json.dumps(answer)) <= limit
+    failures, kept, gone = (len(answer[key]) for key in ("failures", "kept", "imageIds"))
+    assert failures + answer.get("failuresOmitted", 0) == 20
+    assert kept + answer.get("keptOmitted", 0) == 20
+    assert gone + answer.get("imageIdsOmitted", 0) == 20
+    assert failures == 20 or kept == 0
+    assert kept == 20 or gone == 0
 
 
 WHOLE = len(json.dumps(report(20, 20).to_answer(ACCOUNT)))

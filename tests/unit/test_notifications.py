@@ -359,7 +359,7 @@ def test_a_report_lists_what_was_deleted_and_kept() -> None:
         text(notice).split("Deleted:     ")[1]
         == f"""\
 1
-Left:        3 images that nothing refers to any more
+Left:        3 images without tags, of those that belonged to the deleted
 
 Kept, for they are still needed:
   imageDigest={DIGEST}: an index still needs it

@@ -1,6 +1,7 @@
 """A chunk asked again after its answer was lost: the truth about what is missing, and new images left alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -165,3 +166,13 @@ def test_digests_and_missing_tags_are_asked_for_again(asked: list[ImageId]) -> N
     ecr = Ecr({}, {})
     delete(ecr, asked)
     assert ecr.asked[0]["imageIds"] == [image_id.to_json() for image_id in asked]
+
+
+def test_a_dry_run_is_never_in_doubt() -> None:
+    """Its earlier try deleted nothing: a tag pushed since is foreseen as any other, and what is missing is missing."""
+    ecr = Ecr({}, {"v1": (A, BEGUN + 1)})
+    request = replace(REQUEST, dry_run=True)
+    outcome = delete_images(ecr, request, [TAG, ImageId(tag="v2")], anything, begun=BEGUN)  # type: ignore[arg-type]  # what it uses of a client
+    assert outcome.image_ids == (ImageId(A, "v1"),)
+    assert outcome.failures == (ImageFailure(ImageId(tag="v2"), "ImageNotFound", "Requested image not found"),)
+    assert ecr.asked == []

@@ -73,6 +73,18 @@ def test_a_key_that_grows_too_long_is_another_of_its_own(length: int) -> None:
     assert keys == [following("é" * (length - 1) + e, s)["requestId"] for e in "ab" for s in ("#", "/team/app")]
 
 
+@pytest.mark.parametrize("length", [1, 199, 200, 201, 256])
+def test_what_goes_on_shares_a_root(length: int) -> None:
+    """However often a request goes on, what it remembers is found under the same key; another request's is not."""
+    keys = ["x" * length]
+    for _ in range(20):
+        keys.append(following(keys[-1])["requestId"])
+    assert len(set(keys)) == 21
+    assert max(map(len, keys)) <= 256
+    (root,) = {queue.root(key) for key in keys}
+    assert root not in {queue.root("y" * length), queue.root("x" * length + "/team/app")}
+
+
 def test_ten_go_to_a_call() -> None:
     """In order, each once; nothing is asked for nothing."""
     sqs, requests = Sqs(), [{"n": n} for n in range(23)]
