@@ -74,6 +74,14 @@ def example(request: pytest.FixtureRequest, aws: EmbeddedAWS, fresh: Callable[[]
     return repository, [image_id.replace("DIGEST_OF_LATEST", latest) for image_id in image_ids]
 
 
+def comparable(failures: list[Json]) -> list[Json]:
+    """Without the reason of what a guard finds before ECR is asked: the code is ECR's, the words say what to do."""
+    return [
+        failure | {"failureReason": ""} if failure["failureCode"] == "ImageTagDoesNotMatchDigest" else failure
+        for failure in failures
+    ]
+
+
 def test_the_answer_is_that_of_the_cli(
     aws: EmbeddedAWS, fresh: Callable[[], None], function: RuntimeEmulator, example: tuple[str, list[str]]
 ) -> None:
@@ -89,7 +97,8 @@ def test_the_answer_is_that_of_the_cli(
         for arrival in (payload, event | {"id": f"{repository} {image_ids} {number}", "detail": payload}):
             fresh()
             answer = function.invoke(arrival)
-            assert (answer["imageIds"], answer["failures"]) == (printed["imageIds"], printed["failures"])
+            assert answer["imageIds"] == printed["imageIds"]
+            assert comparable(answer["failures"]) == comparable(printed["failures"])
             assert aws.images(repository) == left
         for body in (payload, event | {"id": f"{repository} {image_ids} queued {number}", "detail": payload}):
             fresh()
@@ -98,7 +107,7 @@ def test_the_answer_is_that_of_the_cli(
             aws.client("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(body))
             Poller(aws, lambda event, _: function.invoke(event)).drain()
             told = [failure for notice in aws.notices()[before:] for failure in notice.data["failures"]]
-            assert told == printed["failures"]
+            assert comparable(told) == comparable(printed["failures"])
             assert aws.images(repository) == left
 
 
