@@ -152,13 +152,22 @@ def carry_out(
         swept.failed = failed_relatives
         delete_relatives = cascade.delete(relatives, swept.deleted_ids)
         known = [image_id for d in relatives.parents if (image_id := ImageId(digest=d)) not in unknown]
-        swept.sweep(known, "relatives/", delete_relatives, pool, log)
-        swept.failed = failed
-        # An index that held what was asked for may have gone as a relative.
-        blocked = [i for i in request.image_ids if i in failed and failed[i].code in _BLOCKED]
-        for image_id in blocked:
-            del failed[image_id]
-        swept.sweep(blocked, "again/", delete_chunk, pool, log)
+        # What is asked for may be held by a relative, and a relative by what is asked for: they go in turn.
+        for turn in itertools.count():
+            swept.failed = failed_relatives
+            swept.sweep(known, f"relatives/{turn}/", delete_relatives, pool, log)
+            swept.failed = failed
+            blocked = [i for i in request.image_ids if i in failed and failed[i].code in _BLOCKED]
+            gone = len(swept.deleted_ids)
+            if request.cascade:
+                for image_id in blocked:
+                    del failed[image_id]
+                swept.sweep(blocked, f"again/{turn}/", delete_chunk, pool, log)
+            if len(swept.deleted_ids) == gone:
+                break
+            known = [i for i, f in failed_relatives.items() if f.code in _KEPT]
+            for image_id in known:
+                del failed_relatives[image_id]
     named = names(swept.deleted) if failed else set()
     failures = [
         failed[image_id]

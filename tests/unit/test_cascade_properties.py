@@ -250,6 +250,24 @@ def test_a_dry_run_of_a_cascade_foresees_all_that_goes(before: Ecr, request: Del
         assert replace(dry, request=request) == real
 
 
+def test_relatives_and_what_is_named_go_in_turn() -> None:
+    """An index takes a relative with it, that frees what is named, and that again a relative: all of it goes."""
+    index, between, named_too, signature = DIGESTS[:4]
+    images: Images = {digest: set() for digest in DIGESTS[:4]}
+    ecr = Ecr(images, {index: {between}, between: {named_too}}, {signature: named_too})
+    report = carried_out(ecr, asking(ImageId(index), ImageId(named_too)))
+    assert (ecr.images, report.failures, report.kept) == ({}, (), ())
+
+
+def test_what_went_after_all_is_not_told_as_kept() -> None:
+    """Its tag was named, too: it could go only once the index between had gone."""
+    index, between, child = DIGESTS[:3]
+    images: Images = {index: set(), between: set(), child: {"v1"}}
+    ecr = Ecr(images, {index: {between}, between: {child}}, {})
+    report = carried_out(ecr, asking(ImageId(index), ImageId(tag="v1")))
+    assert (ecr.images, report.failures, report.kept) == ({}, (), ())
+
+
 @pytest.mark.parametrize("tags", [set(), {"v2"}])
 def test_a_relative_that_cannot_be_read_stays(tags: set[str]) -> None:
     """What belongs to it is not known: it is a failure, though nothing that is left refers to it."""

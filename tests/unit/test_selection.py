@@ -487,6 +487,20 @@ def test_what_a_try_left_behind_goes_with_the_next(error: Exception) -> None:
     assert (outcome.deleted, outcome.kept) == (2, {"MostRecent": 2})
 
 
+def test_what_goes_along_is_remembered_before_anything_is_taken() -> None:
+    """All of it, 4,000 to a part, and nothing else: what has tags, or goes by itself, is judged anew."""
+    parts = [f"p{n:04}" for n in range(4_001)]
+    images = [image("x", "v1", index=True), image("stray"), image("tagged", "v2"), *map(image, parts)]
+    shelf = Shelf(images, {"x": ["tagged", *parts]})
+    shelf.errors = {0: Death()}
+    with pytest.raises(Death):
+        take(shelf)
+    assert {n: list(some) for n, some in shelf.remembered.items()} == {0: parts[:4_000], 1: parts[4_000:]}
+    shelf.images, shelf.children = [image(digest) for digest in ["stray", *parts]], {}
+    outcome, _ = take(shelf, tagged("v*"))
+    assert (outcome.deleted, outcome.kept) == (len(parts), {"NotMatched": 1})
+
+
 def test_what_was_to_go_along_stays_where_something_needs_it_by_now() -> None:
     """It follows what names it, or is judged by its own tags."""
     images = [image("x", "v1", index=True), image("a"), image("b"), image("c")]

@@ -62,7 +62,7 @@ def delete_images(
         elif allowed:
             asked = allowed
             # With a digest beside the tag, ECR might take the image; the guard has compared them.
-            sent = [ImageId(tag=image_id.tag) for image_id in asked] if request.untag else asked
+            sent = dict.fromkeys(ImageId(tag=image_id.tag) for image_id in asked) if request.untag else asked
             response = ecr.batch_delete_image(**scope(request), imageIds=[image_id.to_json() for image_id in sent])
     except (ClientError, BotoCoreError) as error:
         code, reason = lasting(error, lost=bool(asked))
