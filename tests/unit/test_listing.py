@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, ConnectTimeoutError
+from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from handler.models import DeletionRequest, ListedImage, NotNowError, Origin, OutOfTimeError
 from handler.registry import RepositoryError, list_images, read_indexes, repository_names
@@ -67,6 +67,15 @@ def error(code: str, status: int = 400) -> ClientError:
     """An error of the whole call."""
     response: Any = {"Error": {"Code": code, "Message": "why"}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(response, "DescribeImages")
+
+
+TROUBLES = [
+    error("ThrottlingException"),
+    error("ServerException", 500),
+    ConnectTimeoutError(endpoint_url="e"),
+    ReadTimeoutError(endpoint_url="e"),
+]
+"""Those that a redelivery may cure; as nothing is done by looking, an answer that is lost is one of them."""
 
 
 def test_a_repository_is_listed_a_thousand_at_a_time() -> None:
@@ -146,7 +155,7 @@ def test_the_time_is_looked_at_before_each_page() -> None:
 @pytest.mark.parametrize("pages", [0, 1])
 def test_a_list_that_cannot_be_had_now(pages: int) -> None:
     """Throttled, failed or not reached, on the first page or a later one: a redelivery may succeed."""
-    for trouble in (error("ThrottlingException"), error("ServerException", 500), ConnectTimeoutError(endpoint_url="e")):
+    for trouble in TROUBLES:
         with pytest.raises(NotNowError):
             listed(*[page(detail(), more="1")] * pages, trouble)
 
@@ -200,10 +209,11 @@ def test_an_index_is_read() -> None:
     """All digests it names, in one call for all of them."""
     text = json.dumps({"manifests": [{"digest": "b", "size": 1}, {"digest": "c"}]})
     ecr = Ecr(manifests(a=text, d='{"manifests": []}'))
-    found = read_indexes(ecr, REQUEST, ["a", "d"])  # type: ignore[arg-type]  # what it uses of a client
+    found = read_indexes(ecr, ELSEWHERE, ["a", "d"])  # type: ignore[arg-type]  # what it uses of a client
     assert found == {"a": ["b", "c"], "d": []}
     [call] = ecr.asked
-    assert (call["repositoryName"], call["imageIds"]) == ("team/app", [{"imageDigest": "a"}, {"imageDigest": "d"}])
+    assert (call["registryId"], call["repositoryName"]) == ("210987654321", "team/app")
+    assert call["imageIds"] == [{"imageDigest": "a"}, {"imageDigest": "d"}]
     assert {INDEX, MANIFEST_LIST} <= set(call["acceptedMediaTypes"])
 
 
@@ -224,8 +234,9 @@ def test_an_index_that_ecr_does_not_show_is_unread() -> None:
 def test_indexes_that_may_not_be_read_are_unread() -> None:
     """Where ECR refuses for good; where it may yet, it is asked again on the next delivery."""
     assert read(error("AccessDeniedException"), "a", "b") == {"a": None, "b": None}
-    with pytest.raises(NotNowError):
-        read(error("ThrottlingException"), "a")
+    for trouble in TROUBLES:
+        with pytest.raises(NotNowError):
+            read(trouble, "a")
 
 
 # Repositories.
@@ -246,7 +257,8 @@ def test_every_repository_is_named() -> None:
 
 def test_repositories_that_cannot_be_listed() -> None:
     """For now, or for good."""
-    with pytest.raises(NotNowError):
-        repositories({"repositories": []}, error("ThrottlingException"))
+    for trouble in TROUBLES:
+        with pytest.raises(NotNowError):
+            repositories({"repositories": []}, trouble)
     with pytest.raises(RepositoryError, match=r"^AccessDeniedException: why$"):
         repositories(error("AccessDeniedException"))

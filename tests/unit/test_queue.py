@@ -73,6 +73,14 @@ def test_a_key_that_grows_too_long_is_another_of_its_own(length: int) -> None:
     assert keys == [following("é" * (length - 1) + e, s)["requestId"] for e in "ab" for s in ("#", "/team/app")]
 
 
+def test_a_suffix_that_grows_too_long_makes_a_key_of_its_own() -> None:
+    """However short the request's own key is, and for each suffix another."""
+    keys = [following("r", "/" + "x" * length)["requestId"] for length in (254, 255, 256, 257)]
+    assert keys[0] == "r/" + "x" * 254
+    assert len(set(keys)) == 4
+    assert max(map(len, keys)) <= 256
+
+
 @pytest.mark.parametrize("length", [1, 199, 200, 201, 256])
 def test_what_goes_on_shares_a_root(length: int) -> None:
     """However often a request goes on, what it remembers is found under the same key; another request's is not."""
