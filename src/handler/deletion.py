@@ -12,6 +12,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from .models import (
+    CHUNK_SIZE,
     ChunkOutcome,
     DeletionReport,
     DeletionRequest,
@@ -26,8 +27,6 @@ from .models import (
 if TYPE_CHECKING:
     from logging import LoggerAdapter
 
-CHUNK_SIZE = 100
-"""Image ids ECR takes in one call."""
 TRANSIENT_TRIES = 4
 """How often an image is asked for that ECR cannot delete at the moment."""
 
@@ -144,30 +143,11 @@ def carry_out(
                 f"{cascade.limit:,}; send several requests, or set the stack's MaxImagesPerRequest"
             )
     # Tags of one image that go side by side would each see the other left.
-    swept = _Swept(failed=failed, width=1 if request.untag else None)
-    unknown = {f.image_id: f for f in relatives.failures if f.image_id not in request.image_ids}
+    swept = _Swept(pool, log, 1 if request.untag else None, failed)
+    swept.sweep([i for i in request.image_ids if i not in failed], "", delete_chunk)
     failed_relatives: dict[ImageId, ImageFailure] = {}
-    swept.sweep([i for i in request.image_ids if i not in failed], "", delete_chunk, pool, log)
     if cascade and relatives.parents:
-        swept.failed = failed_relatives
-        delete_relatives = cascade.delete(relatives, swept.deleted_ids)
-        known = [image_id for d in relatives.parents if (image_id := ImageId(digest=d)) not in unknown]
-        # What is asked for may be held by a relative, and a relative by what is asked for: they go in turn.
-        for turn in itertools.count():
-            swept.failed = failed_relatives
-            swept.sweep(known, f"relatives/{turn}/", delete_relatives, pool, log)
-            swept.failed = failed
-            blocked = [i for i in request.image_ids if i in failed and failed[i].code in _BLOCKED]
-            gone = len(swept.deleted_ids)
-            if request.cascade:
-                for image_id in blocked:
-                    del failed[image_id]
-                swept.sweep(blocked, f"again/{turn}/", delete_chunk, pool, log)
-            if len(swept.deleted_ids) == gone:
-                break
-            known = [i for i, f in failed_relatives.items() if f.code in _KEPT]
-            for image_id in known:
-                del failed_relatives[image_id]
+        failed_relatives = _take_along(request, relatives, cascade, delete_chunk, swept)
     named = names(swept.deleted) if failed else set()
     failures = [
         failed[image_id]
@@ -176,7 +156,9 @@ def carry_out(
         if image_id in failed and not (failed[image_id].code == "ImageNotFound" and image_id in named)
     ]
     asked = len(failures)
-    failures += unknown.values()
+    if cascade:
+        named_here = set(request.image_ids)
+        failures += {f.image_id: f for f in relatives.failures if f.image_id not in named_here}.values()
     failures += [f for f in failed_relatives.values() if f.code not in {*_KEPT, "LeftUntagged", "ImageNotFound"}]
     return DeletionReport(
         request=request,
@@ -203,6 +185,30 @@ def _find_relatives(image_ids: Sequence[ImageId], cascade: Cascade, pool: StepPo
     return Relatives(parents, tuple(failure for relatives in found for failure in relatives.failures))
 
 
+def _take_along(
+    request: DeletionRequest, relatives: Relatives, cascade: Cascade, delete_chunk: DeleteChunk, swept: "_Swept"
+) -> dict[ImageId, ImageFailure]:
+    """Deletes relatives whose own are known, and answers with those that stay.
+
+    What is asked for may be held by a relative, and a relative by what is asked for: they go in turn.
+    """
+    failed, failed_relatives = swept.failed, dict[ImageId, ImageFailure]()
+    delete_relatives = cascade.delete(relatives, swept.deleted_ids)
+    pending = [image_id for d in relatives.parents if (image_id := ImageId(digest=d)) not in failed]
+    for turn in itertools.count():
+        swept.failed = failed_relatives
+        swept.sweep(pending, f"relatives/{turn}/", delete_relatives)
+        swept.failed = failed
+        gone = len(swept.deleted_ids)
+        if request.cascade:
+            blocked = [i for i in request.image_ids if i in failed and failed[i].code in _BLOCKED]
+            swept.sweep(blocked, f"again/{turn}/", delete_chunk)
+        if len(swept.deleted_ids) == gone:
+            break
+        pending = [i for i, f in failed_relatives.items() if f.code in _KEPT]
+    return failed_relatives
+
+
 @dataclass(slots=True)
 class _Swept:
     """What became of ids, pass by pass.
@@ -212,37 +218,34 @@ class _Swept:
     outcomes alone: a redelivered request walks the same way again over the steps that are done.
     """
 
-    failed: dict[ImageId, ImageFailure]
+    pool: StepPool
+    log: "LoggerAdapter[Any]"
     width: int | None
     """Steps in flight; as many as the pool takes where it is None."""
+    failed: dict[ImageId, ImageFailure]
     deleted: list[ImageId] = field(default_factory=list)
     deleted_ids: set[ImageId] = field(default_factory=set)
     omitted: int = 0
     replayed: bool = True
 
-    def sweep(
-        self,
-        pending: list[ImageId],
-        prefix: str,
-        delete_chunk: DeleteChunk,
-        pool: StepPool,
-        log: "LoggerAdapter[Any]",
-    ) -> None:
+    def sweep(self, pending: list[ImageId], prefix: str, delete_chunk: DeleteChunk) -> None:
         delay = 0.0
         tries: Counter[ImageId] = Counter()
         asked = set(pending)
         for sweep in itertools.count():
             if not pending:
                 return
+            for image_id in pending:
+                self.failed.pop(image_id, None)
             chunks = enumerate(itertools.batched(pending, CHUNK_SIZE, strict=False))
             steps = [
                 partial(delete_chunk, f"{prefix}{sweep}/{i}", chunk, delay if i == 0 else 0.0) for i, chunk in chunks
             ]
             refused = 0
-            for i, outcome in enumerate(pool.run(steps, self.width)):
+            for i, outcome in enumerate(self.pool.run(steps, self.width)):
                 self._add(outcome)
                 refused += len(outcome.failures)
-                log.info(
+                self.log.info(
                     "chunk done",
                     extra={
                         "step": f"{prefix}{sweep}/{i}",
@@ -258,8 +261,8 @@ class _Swept:
             delay = max((2.0 ** (tries[image_id] - 1) for image_id in passing), default=0.0)
             pending = passing + blocked
             for image_id in pending:
-                log.info(
-                    "asking again", extra={"imageId": image_id.to_json(), "failureCode": failed.pop(image_id).code}
+                self.log.info(
+                    "asking again", extra={"imageId": image_id.to_json(), "failureCode": failed[image_id].code}
                 )
 
     def _add(self, outcome: ChunkOutcome) -> None:

@@ -18,6 +18,10 @@ _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,299}")
 _SHOWN_CHARACTERS = 1_000
 
+CHUNK_SIZE = 100
+"""Image ids ECR takes in one call."""
+STORED_BYTES = 350_000
+"""What one outcome may take in its table: DynamoDB's limit is 400 KB an item."""
 ANSWER_BYTES = 6_000_000
 """What the function may answer: Lambda's limit is 6,291,556 bytes for a synchronous response."""
 

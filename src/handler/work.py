@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyVa
 
 from . import deletion, guards, notifications, queue, registry, selection
 from .models import (
+    STORED_BYTES,
     ChunkOutcome,
     DeletionReport,
     DeletionRequest,
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from logging import LoggerAdapter
 
     from mypy_boto3_sqs import SQSClient
-
-_STORED_BYTES = 350_000
-"""What one outcome may take in its table: DynamoDB's limit is 400 KB an item."""
 
 settings = Settings.from_env()
 _client_config = settings.client_config()
@@ -225,7 +223,7 @@ class RequestSteps:
                 following = queue.following(self.request, "#")
                 queue.send(sqs(), settings.request_queue_url, [following])
                 outcome = replace(outcome, continued_as=following["requestId"])
-            return outcome.to_json(_STORED_BYTES)
+            return outcome.to_json(STORED_BYTES)
 
         stored = take_selection(step=self.step("selection"), take=take)
         if "rejected" in stored:

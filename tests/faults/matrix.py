@@ -13,6 +13,7 @@ from typing import Any
 from unittest import mock
 
 from local.runtime import SOURCE
+from tests.environment import VARIABLES
 from tests.faults.promise import Result, Scene
 from tests.faults.queue import RECEIVES, Invoke
 from tests.faults.wishes import ENVIRONMENT as GUARDED
@@ -28,16 +29,8 @@ A single fault is often cured by the function's own retries. What begins and goe
 SIZES = (1, 100, 101, 1000)
 BATCHES = (1, 10)
 ENVIRONMENT = {
-    "IDEMPOTENCY_TABLE": "steps",
-    "FAILURE_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:failures",
-    "MAX_CONCURRENT_CALLS": "12",
+    **VARIABLES,
     "MAX_IMAGES_PER_REQUEST": "100000",
-    "PROTECTED_TAGS": "",
-    "PROTECTED_REPOSITORIES": "",
-    "MAX_PERCENT_OF_REPOSITORY": "50",
-    "REPOSITORY_PATTERN": "*",
-    "REQUEST_QUEUE_URL": "https://queue",
-    "DRY_RUN": "false",
     "POWERTOOLS_SERVICE_NAME": "ecr-image-deletion",
     "POWERTOOLS_METRICS_NAMESPACE": "EcrImageDeletion",
     "AWS_DEFAULT_REGION": "us-east-1",

@@ -6,7 +6,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -29,6 +31,7 @@ type Look = tuple[str, int]
 
 REPOSITORY = "team/app"
 MISSING = "sha256:" + "0" * 64
+EVENTS = Path(__file__).resolve().parents[2] / "events"
 
 
 @pytest.fixture
@@ -427,17 +430,7 @@ def enqueue(aws: EmbeddedAWS, body: Json) -> None:
 
 def envelope(request: Json) -> Json:
     """A request as EventBridge hands it over."""
-    return {
-        "version": "0",
-        "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
-        "detail-type": "ECR Image Deletion Request",
-        "source": "com.example.ci",
-        "account": "123456789012",
-        "time": "2026-11-23T04:00:00Z",
-        "region": "us-east-1",
-        "resources": [],
-        "detail": request,
-    }
+    return json.loads((EVENTS / "eventbridge.json").read_text()) | {"detail": request}
 
 
 def schedule(aws: EmbeddedAWS, request: Json) -> None:
@@ -707,27 +700,33 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(botocore.endpoint, "time", mock.Mock(wraps=time, sleep=lambda _: None))
 
 
+@contextmanager
+def spoiled(operation: str, fault: str) -> Iterator[None]:
+    """While it lasts, the function's calls of an operation of ECR's meet a fault."""
+    ecr_events, hook = sys.modules["handler.work"].ecr.meta.events, f"before-send.ecr.{operation}"
+    ecr_events.register(hook, FAULTS[fault])
+    yield
+    ecr_events.unregister(hook, FAULTS[fault])
+
+
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", LOOKS)
 def test_nothing_is_deleted_on_doubt(aws: EmbeddedAWS, start: Start, name: str, fault: str) -> None:
     """While the look cannot be made, the message stays on the queue; a later delivery finishes it."""
-    case, hook = CASES[name], f"before-send.ecr.{LOOKS[name]}"
-    digests = population(aws)
+    case, digests = CASES[name], population(aws)
     before = state(aws, digests)
     poller = Poller(aws, start(**case.variables))
-    ecr_events = sys.modules["handler.work"].ecr.meta.events
-    ecr_events.register(hook, FAULTS[fault])
     enqueue(aws, case.request(digests))
 
-    poll = poller.poll()
+    with spoiled(LOOKS[name], fault):
+        poll = poller.poll()
 
     assert poll
     [record] = poll.event["Records"]
     assert poll.answer == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
     assert (state(aws, digests), aws.notices()) == (before, [])
 
-    ecr_events.unregister(hook, FAULTS[fault])
     poller.drain()
 
     assert before - state(aws, digests) == case.gone
@@ -742,21 +741,18 @@ def test_nothing_is_deleted_on_doubt(aws: EmbeddedAWS, start: Start, name: str, 
 @pytest.mark.parametrize("name", LOOKS)
 def test_an_invocation_fails_on_doubt(aws: EmbeddedAWS, start: Start, name: str, way: str, fault: str) -> None:
     """Without a queue it is Lambda that tries again: nothing is deleted before, and then what the guard lets go."""
-    case, hook, (_, arrive) = CASES[name], f"before-send.ecr.{LOOKS[name]}", WAYS[way]
+    case, (_, arrive) = CASES[name], WAYS[way]
     digests = population(aws)
     before = state(aws, digests)
     function = start(**case.variables)
-    ecr_events = sys.modules["handler.work"].ecr.meta.events
-    ecr_events.register(hook, FAULTS[fault])
     request = case.request(digests) | {"requestId": "r-1"}
 
-    with pytest.raises(Exception, match="ECR") as raised:
+    with spoiled(LOOKS[name], fault), pytest.raises(Exception, match="ECR") as raised:
         arrive(aws, function, request)
 
     assert type(raised.value).__name__ == "NotNowError"
     assert (state(aws, digests), aws.notices()) == (before, [])
 
-    ecr_events.unregister(hook, FAULTS[fault])
     answer = arrive(aws, function, request)
 
     assert answer
@@ -771,17 +767,15 @@ def test_a_dry_run_that_cannot_look_is_made_again(aws: EmbeddedAWS, start: Start
     case = CASES["protected tag"]
     digests = population(aws)
     poller = Poller(aws, start(**case.variables))
-    ecr_events = sys.modules["handler.work"].ecr.meta.events
-    ecr_events.register("before-send.ecr.DescribeImages", FAULTS[fault])
     enqueue(aws, case.request(digests) | {"dryRun": True, "notify": True})
 
-    poll = poller.poll()
+    with spoiled("DescribeImages", fault):
+        poll = poller.poll()
 
     assert poll
     assert poll.failed
     assert aws.notices() == []
 
-    ecr_events.unregister("before-send.ecr.DescribeImages", FAULTS[fault])
     poller.drain()
 
     [notice] = aws.notices()
@@ -794,21 +788,19 @@ def test_a_dry_run_that_cannot_look_is_made_again(aws: EmbeddedAWS, start: Start
 @pytest.mark.parametrize(("operation", "gone"), [("ListImageReferrers", set()), ("DescribeImages", {"index", "1.0"})])
 def test_relatives_wait_for_a_look(aws: EmbeddedAWS, start: Start, operation: str, gone: set[str], fault: str) -> None:
     """Before the index goes, or after: what belonged to it is remembered, and goes on a later delivery."""
-    case, hook = CASES["cascade"], f"before-send.ecr.{operation}"
+    case = CASES["cascade"]
     digests = population(aws)
     before = state(aws, digests)
     poller = Poller(aws, start(**case.variables))
-    ecr_events = sys.modules["handler.work"].ecr.meta.events
-    ecr_events.register(hook, FAULTS[fault])
     enqueue(aws, case.request(digests))
 
-    poll = poller.poll()
+    with spoiled(operation, fault):
+        poll = poller.poll()
 
     assert poll
     assert poll.failed
     assert (before - state(aws, digests), aws.notices()) == (gone, [])
 
-    ecr_events.unregister(hook, FAULTS[fault])
     poller.drain()
 
     assert before - state(aws, digests) == case.gone

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -171,20 +172,27 @@ def test_a_repository_that_is_not_there_is_told(aws: EmbeddedAWS, start: Start) 
     assert notice.data["type"] == "failure"
 
 
-def test_an_image_that_gains_a_tag_meanwhile_stays(aws: EmbeddedAWS, start: Start) -> None:
-    """Between the selection and the deletion: it is not the image that was meant any more."""
-    stray = push(aws, days=99)
-    other = push(aws, days=99)
-    function = start()
+@contextmanager
+def tagged_meanwhile(aws: EmbeddedAWS, digest: str) -> Iterator[None]:
+    """An image gains a tag when its repository has been listed."""
     registry = sys.modules["handler.registry"]
     listed = registry.list_images
 
     def list_and_tag(*arguments: Any) -> Any:
         images = listed(*arguments)
-        add_tag(aws, stray, "rescued")
+        add_tag(aws, digest, "rescued")
         return images
 
     with mock.patch.object(registry, "list_images", list_and_tag):
+        yield
+
+
+def test_an_image_that_gains_a_tag_meanwhile_stays(aws: EmbeddedAWS, start: Start) -> None:
+    """Between the selection and the deletion: it is not the image that was meant any more."""
+    stray = push(aws, days=99)
+    other = push(aws, days=99)
+    function = start()
+    with tagged_meanwhile(aws, stray):
         answer = select(function, tagStatus="untagged", countType="sinceImagePushed", countUnit="days", countNumber=1)
     assert answer["keptByReason"] == {"TaggedSince": 1}
     assert (left(aws), answer["failures"]) == ({stray}, [])
@@ -447,15 +455,7 @@ def test_a_signature_stays_with_an_image_that_gained_a_tag(aws: EmbeddedAWS, sta
     other = push(aws, "pr-2")
     other_signature = push_referrer(aws.client("ecr"), REPOSITORY, other)
     function = start()
-    registry = sys.modules["handler.registry"]
-    listed = registry.list_images
-
-    def list_and_tag(*arguments: Any) -> Any:
-        images = listed(*arguments)
-        add_tag(aws, image, "rescued")
-        return images
-
-    with mock.patch.object(registry, "list_images", list_and_tag):
+    with tagged_meanwhile(aws, image):
         answer = select(function, **PREVIEWS)
 
     assert left(aws) == {image, signature}

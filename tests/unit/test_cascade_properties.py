@@ -8,13 +8,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from unittest import mock
 
 import pytest
-from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +20,7 @@ from handler import deletion, guards
 from handler.deletion import Step, StepPool, Taken, carry_out
 from handler.models import ChunkOutcome, DeletionReport, DeletionRequest, Guard, ImageId, Json, Origin, Relatives
 from handler.registry import delete_images, find_relatives
+from tests.model_ecr import Images, ModelEcr
 
 LOG = logging.LoggerAdapter(logging.getLogger("test"), {})
 DIGESTS = [f"sha256:{letter * 64}" for letter in "abcdef"]
@@ -33,49 +32,22 @@ CHUNK = 2
 
 NOT_FOUND = {"failureCode": "ImageNotFound", "failureReason": "Requested image not found"}
 
-type Images = dict[str, set[str]]
-"""The tags of each image."""
-
-
-class NotThere(ClientError):  # noqa: N818  # as ECR's client has it
-    """DescribeImages fails whole when one image is missing."""
-
-    def __init__(self) -> None:
-        error: Any = {"Error": {"Code": "ImageNotFoundException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
-        super().__init__(error, "DescribeImages")
-
-
-class Exceptions:
-    """The errors that a client knows by name."""
-
-    ImageNotFoundException = NotThere
-
 
 @dataclass
-class Ecr:
+class Ecr(ModelEcr):
     """A repository whose indexes need what they name."""
 
-    images: Images
     children: Mapping[str, AbstractSet[str]]
     """What each index names."""
     subjects: Mapping[str, str]
     """What each signature refers to."""
     locked: AbstractSet[str] = frozenset()
     """Images whose manifests cannot be read."""
-    exceptions = Exceptions
 
     def find(self, image_id: Mapping[str, object]) -> str | None:
         """The image that an id names, with both names by the tag of that very image."""
         tag, digest = image_id.get("imageTag"), image_id.get("imageDigest")
         return next((d for d, tags in self.images.items() if digest in (None, d) and (not tag or tag in tags)), None)
-
-    def describe_images(self, **call: Any) -> Json:
-        found = [self.find(image_id) for image_id in call["imageIds"]]
-        if None in found:
-            raise NotThere
-        pushed = datetime(2026, 1, 1, tzinfo=UTC)
-        details = [{"imageDigest": d, "imageTags": list(self.images[d]), "imagePushedAt": pushed} for d in found if d]
-        return {"imageDetails": details}
 
     def batch_get_image(self, **call: Any) -> Json:
         answer: Json = {"images": [], "failures": []}

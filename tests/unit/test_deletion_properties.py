@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.deletion import CHUNK_SIZE, TRANSIENT_TRIES, DeleteChunk, StepPool, Taken, carry_out
-from handler.models import ChunkOutcome, DeletionReport, DeletionRequest, ImageFailure, ImageId, Origin
+from handler.deletion import TRANSIENT_TRIES, DeleteChunk, StepPool, Taken, carry_out
+from handler.models import CHUNK_SIZE, ChunkOutcome, DeletionReport, DeletionRequest, ImageFailure, ImageId, Origin
 
 LOG = logging.LoggerAdapter(logging.getLogger("test"), {})
 BLOCKED = "ImageReferencedByManifestList"

@@ -9,13 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from threading import Barrier, BrokenBarrierError
 from typing import Any
 from unittest import mock
 
-from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +31,7 @@ from handler.models import (
     names,
 )
 from handler.registry import delete_images
+from tests.model_ecr import Images, ModelEcr
 
 LOG = logging.LoggerAdapter(logging.getLogger("test"), {})
 DIGESTS = [f"sha256:{letter * 64}" for letter in "abcdef"]
@@ -41,49 +40,23 @@ PATTERNS = ["prod", "prod*", "*-lts", "v*1", "*prod*", "latest", "*"]
 CHUNK = 2
 """Ids to a call, so that few ids make many calls."""
 
-type Images = dict[str, set[str]]
-"""The tags of each image."""
 type Case = tuple[Images, guards.Rules, DeletionRequest]
 
 
-class NotThere(ClientError):  # noqa: N818  # as ECR's client has it
-    """DescribeImages fails whole when one image is missing."""
-
-    def __init__(self) -> None:
-        error: Any = {"Error": {"Code": "ImageNotFoundException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
-        super().__init__(error, "DescribeImages")
-
-
-class Exceptions:
-    """The errors that a client knows by name."""
-
-    ImageNotFoundException = NotThere
-
-
 @dataclass
-class Ecr:
+class Ecr(ModelEcr):
     """An ECR that is as careless as its API allows: a digest takes the image, whatever tag stands beside it."""
 
-    images: Images
     gone: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     """Each image that went, with the tags that it had when the call began."""
     taken: list[tuple[str, str]] = field(default_factory=list)
     """Each tag that went, with the digest of its image."""
-    exceptions = Exceptions
 
-    def find(self, image_id: Json) -> str | None:
+    def find(self, image_id: Mapping[str, Any]) -> str | None:
         tag, digest = image_id.get("imageTag"), image_id.get("imageDigest")
         if digest:
             return digest if digest in self.images else None
         return next((found for found, tags in self.images.items() if tag in tags), None)
-
-    def describe_images(self, **call: Any) -> Json:
-        found = [self.find(image_id) for image_id in call["imageIds"]]
-        if None in found:
-            raise NotThere
-        pushed = datetime(2026, 1, 1, tzinfo=UTC)
-        details = [{"imageDigest": d, "imageTags": list(self.images[d]), "imagePushedAt": pushed} for d in found if d]
-        return {"imageDetails": details}
 
     def batch_get_image(self, **call: Any) -> Json:
         found = [(image_id, self.find(image_id)) for image_id in call["imageIds"]]

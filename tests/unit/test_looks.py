@@ -22,6 +22,7 @@ from handler.models import (
     RejectedRequestError,
 )
 from handler.registry import delete_images, find_relatives, looks
+from tests.model_ecr import Exceptions, NotThere
 
 WHERE = {"repositoryName": "team/app", "registryId": "210987654321"}
 REQUEST = DeletionRequest(
@@ -34,16 +35,6 @@ def refusal(code: str, status: int = 400) -> ClientError:
     """ECR's refusal of a call."""
     response: Any = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(response, "Call")
-
-
-class NotThere(ClientError):  # noqa: N818  # as ECR's client has it
-    """DescribeImages fails whole when one image is missing."""
-
-
-class Exceptions:
-    """The errors that a client knows by name."""
-
-    ImageNotFoundException = NotThere
 
 
 class Ecr:
@@ -82,7 +73,7 @@ class Ecr:
         assert call["filter"] == {"imageStatus": "ANY"}
         found = [self.find(image_id) for image_id in call["imageIds"]]
         if None in found:
-            raise NotThere(refusal("ImageNotFoundException").response, "DescribeImages")
+            raise NotThere
         return {
             "imageDetails": [
                 {"imageDigest": digest, "imagePushedAt": PUSHED}

@@ -20,6 +20,7 @@ from botocore.exceptions import (
 from handler.models import ChunkOutcome, DeletionRequest, ImageFailure, ImageId, LostAnswerError, NotNowError, Origin
 from handler.registry import delete_images, never_ask_twice_unseen
 from handler.settings import Settings
+from tests.environment import VARIABLES
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
@@ -27,18 +28,6 @@ if TYPE_CHECKING:
 TAG = ImageId(tag="v1")
 REQUEST = DeletionRequest("r-1", "team/app", (TAG,), Origin("message", "m-1", "queue"), "hash")
 URL = "https://api.ecr.eu-central-1.amazonaws.com/"
-ENV = {
-    "IDEMPOTENCY_TABLE": "steps",
-    "FAILURE_TOPIC_ARN": "topic",
-    "MAX_CONCURRENT_CALLS": "1",
-    "MAX_IMAGES_PER_REQUEST": "1",
-    "PROTECTED_TAGS": "",
-    "PROTECTED_REPOSITORIES": "",
-    "MAX_PERCENT_OF_REPOSITORY": "50",
-    "REPOSITORY_PATTERN": "*",
-    "REQUEST_QUEUE_URL": "https://queue",
-    "DRY_RUN": "false",
-}
 
 type Play = Exception | tuple[int, dict[str, Any]]
 
@@ -84,7 +73,7 @@ def delete(monkeypatch: pytest.MonkeyPatch, connection: Connection) -> ChunkOutc
     """Deletes an image with the client as the function makes it; botocore's pauses between its tries are skipped."""
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     monkeypatch.setattr("botocore.retries.bucket.TokenBucket.acquire", lambda *_, **__: True)
-    config = Settings.from_env(ENV).client_config()
+    config = Settings.from_env(VARIABLES).client_config()
     ecr: ECRClient = boto3.client("ecr", region_name="eu-central-1", config=config)
     never_ask_twice_unseen(ecr)
     # The stubs know only hooks that answer nothing; what this one answers is what came over the wire.

@@ -233,7 +233,7 @@ STOPS = st.one_of(
 def take(model: Model, meant: Selection) -> tuple[SelectionOutcome, bool]:
     """One try."""
     rules = guards.Rules((PROTECTED,))
-    with mock.patch.multiple(taking, _CHUNK=CHUNK, _REMEMBERED=CHUNK):
+    with mock.patch.multiple(taking, CHUNK_SIZE=CHUNK, _REMEMBERED=CHUNK):
         return selection.carry_out(
             meant,
             selection.Repository(model.listing, model.read, model.delete, model.remember),

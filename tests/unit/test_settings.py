@@ -5,26 +5,14 @@ from typing import Any
 import pytest
 
 from handler.settings import Settings, SettingsError
-
-ENV = {
-    "IDEMPOTENCY_TABLE": "steps",
-    "FAILURE_TOPIC_ARN": "arn:aws:sns:::notices",
-    "MAX_CONCURRENT_CALLS": "12",
-    "MAX_IMAGES_PER_REQUEST": "1000",
-    "PROTECTED_TAGS": "",
-    "PROTECTED_REPOSITORIES": "",
-    "MAX_PERCENT_OF_REPOSITORY": "50",
-    "REPOSITORY_PATTERN": "*",
-    "REQUEST_QUEUE_URL": "https://queue",
-    "DRY_RUN": "false",
-}
+from tests.environment import VARIABLES as ENV
 
 
 def test_settings_are_what_the_environment_says() -> None:
     """Each under its own name, numbers as numbers; no other registry unless one is named."""
     assert Settings.from_env(ENV) == Settings(
         idempotency_table="steps",
-        failure_topic_arn="arn:aws:sns:::notices",
+        failure_topic_arn="arn:aws:sns:us-east-1:123456789012:failures",
         max_concurrent_calls=12,
         max_images_per_request=1_000,
         protected_tags=(),

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.models import ChunkOutcome, DeletionRequest, Guard, Image, ImageFailure, ImageId, LookUp, largest, names
+from handler.models import (
+    STORED_BYTES,
+    ChunkOutcome,
+    DeletionRequest,
+    Guard,
+    Image,
+    ImageFailure,
+    ImageId,
+    LookUp,
+    largest,
+    names,
+)
 
 from .calls import failure, lasting, scope
 from .looks import look_up
@@ -16,9 +27,6 @@ from .looks import look_up
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
     from mypy_boto3_ecr.type_defs import BatchDeleteImageResponseTypeDef, ImageFailureTypeDef
-
-_STORED_BYTES = 350_000
-"""What one outcome may take in its table: DynamoDB's limit is 400 KB an item."""
 
 _DOUBT = (
     "; an earlier try may have deleted it: that try's answer was lost, so this one cannot tell whether the image was "
@@ -148,7 +156,7 @@ def _fitting(gone: list[ImageId], asked: Sequence[ImageId], failures: list[Image
     # An entry for each of 100 ids is far below; to count them would cost a tenth of our own work.
     if len(gone) <= len(asked) and not failures:
         return gone
-    if stored_bytes(gone) <= _STORED_BYTES:
+    if stored_bytes(gone) <= STORED_BYTES:
         return gone
     unanswered = set(asked)
     first: list[ImageId] = []
@@ -158,4 +166,4 @@ def _fitting(gone: list[ImageId], asked: Sequence[ImageId], failures: list[Image
         unanswered -= answered
         (first if answered else rest).append(image_id)
     ordered = first + rest
-    return largest(lambda count: ordered[:count], len(ordered), stored_bytes, _STORED_BYTES)
+    return largest(lambda count: ordered[:count], len(ordered), stored_bytes, STORED_BYTES)

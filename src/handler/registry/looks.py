@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.models import DeletionRequest, Image, ImageFailure, ImageId, RejectedRequestError, Relatives, names
+from handler.models import (
+    CHUNK_SIZE,
+    DeletionRequest,
+    Image,
+    ImageFailure,
+    ImageId,
+    RejectedRequestError,
+    Relatives,
+    names,
+)
 
 from .calls import failure, lasting, scope
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
 
-_IDS_IN_A_CALL = 100
 _RELATIVES = 2_000
 """As many as fit the store, with the digests of what they belong to."""
 _MEDIA_TYPES = [
@@ -33,7 +41,7 @@ def look_up(ecr: "ECRClient", where: Any, image_ids: Sequence[ImageId]) -> dict[
     each, says which.
     """
     found: dict[ImageId, Image | ImageFailure] = {}
-    for some in itertools.batched(image_ids, _IDS_IN_A_CALL, strict=False):
+    for some in itertools.batched(image_ids, CHUNK_SIZE, strict=False):
         wanted = list({ImageId(tag=i.tag) if i.tag is not None else ImageId(digest=i.digest) for i in some})
         unseen: dict[ImageId, ImageFailure] = {}
         try:
@@ -97,10 +105,10 @@ def _find_relatives(ecr: "ECRClient", where: Any, image_ids: Sequence[ImageId]) 
     seen: set[str] = set()
     pending = list(image_ids)
     while pending:
-        images, unseen = get_images(ecr, where, pending[:_IDS_IN_A_CALL])
+        images, unseen = get_images(ecr, where, pending[:CHUNK_SIZE])
         # What is named but not there any more belongs to nobody, and what is asked for is told when it is deleted.
         failures += [told for told in unseen.values() if told.code != "ImageNotFound"]
-        pending = pending[_IDS_IN_A_CALL:]
+        pending = pending[CHUNK_SIZE:]
         for digest, manifest in images.items():
             if digest in seen:
                 continue

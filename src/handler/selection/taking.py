@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from handler.models import (
+    CHUNK_SIZE,
     ChunkOutcome,
     ImageFailure,
     ImageId,
@@ -28,7 +29,6 @@ from .choice import Choice, Parents, choose
 if TYPE_CHECKING:
     from logging import LoggerAdapter
 
-_CHUNK = 100
 _REMEMBERED = 4_000
 """Digests that are remembered at once."""
 # What a selected digest may meet that is no failure: the selection was made a moment ago, and is only a wish.
@@ -78,7 +78,7 @@ def carry_out(
     what kept it from deleting anything: OutOfTimeError, NotNowError or LostAnswerError.
     """
     images = repository.list()
-    indexes = itertools.batched([image.digest for image in images if image.index], _CHUNK, strict=False)
+    indexes = itertools.batched([image.digest for image in images if image.index], CHUNK_SIZE, strict=False)
     named: dict[str, Sequence[str] | None] = {}
     for some in side_by_side([partial(repository.read, chunk) for chunk in indexes]):
         named |= some
@@ -100,7 +100,7 @@ def carry_out(
     try:
         for level in choice.levels:
             free = taken.free(level, choice.parents)
-            side_by_side([partial(take, chunk) for chunk in itertools.batched(free, _CHUNK, strict=False)])
+            side_by_side([partial(take, chunk) for chunk in itertools.batched(free, CHUNK_SIZE, strict=False)])
     except (OutOfTimeError, NotNowError, LostAnswerError) as error:
         # Begun anew, it would not know what it has deleted; what has got somewhere reports that, and is gone on with.
         if not taken.deleted:
