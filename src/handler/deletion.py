@@ -235,24 +235,16 @@ class _Swept:
         for sweep in itertools.count():
             if not pending:
                 return
-            for image_id in pending:
-                self.failed.pop(image_id, None)
+            for image_id in self.failed.keys() & pending:
+                del self.failed[image_id]
             chunks = enumerate(itertools.batched(pending, CHUNK_SIZE, strict=False))
             steps = [
                 partial(delete_chunk, f"{prefix}{sweep}/{i}", chunk, delay if i == 0 else 0.0) for i, chunk in chunks
             ]
             refused = 0
-            for i, outcome in enumerate(self.pool.run(steps, self.width)):
+            for outcome in self.pool.run(steps, self.width):
                 self._add(outcome)
                 refused += len(outcome.failures)
-                self.log.info(
-                    "chunk done",
-                    extra={
-                        "step": f"{prefix}{sweep}/{i}",
-                        "failed": len(outcome.failures),
-                        "replayed": outcome.replayed,
-                    },
-                )
             failed = self.failed
             tries.update(i for i in pending if i in failed and failed[i].code in _TRANSIENT)
             refusals = [(i, f.code) for i, f in failed.items() if i in asked]  # not what failed before it was asked

@@ -6,14 +6,11 @@ import re
 import string
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fastjsonschema
 
 from .models import DeletionRequest, ImageId, Json, Origin, RejectedRequestError, Selection
-
-if TYPE_CHECKING:
-    from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef
 
 try:  # the package has it as Python: to compile it takes 6 % of a cold start
     from .contract import validate as _validate  # type: ignore[import-not-found]
@@ -93,7 +90,12 @@ def parse_request(
         raise RejectedRequestError(
             f"request.registryId must be one of {', '.join(registry_ids)}; the stack's ForeignRegistryIds allows others"
         )
-    image_ids = tuple(dict.fromkeys(map(_image_id, payload.get("imageIds", []))))
+    image_ids = tuple(
+        dict.fromkeys(
+            _shorthand(value) if isinstance(value, str) else ImageId.from_json(value)
+            for value in payload.get("imageIds", [])
+        )
+    )
     if len(image_ids) > max_images:
         raise RejectedRequestError(
             f"request.imageIds must name at most {max_images:,} images, not {len(image_ids):,}; send several requests, "
@@ -102,7 +104,7 @@ def parse_request(
     _check_switches(payload)
     dry_run = dry_run or payload.get("dryRun", False)
     # Everything that was asked, under one hash: the order too, for it decides which ids share a chunk.
-    content = {**payload, "imageIds": [[image_id.digest, image_id.tag] for image_id in image_ids], "dryRun": dry_run}
+    content = {**payload, "imageIds": image_ids, "dryRun": dry_run}
     try:
         content_hash = hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
     except UnicodeEncodeError as error:
@@ -182,11 +184,9 @@ def _quoted(text: str) -> str:
     return text[:_QUOTED_CHARACTERS].encode(errors="backslashreplace").decode()
 
 
-def _image_id(value: "str | ImageIdentifierTypeDef") -> ImageId:
-    if isinstance(value, str):
-        members = {key: _unquoted(member) for key, member in _SHORTHAND_MEMBER.findall(value)}
-        return ImageId(members.get("imageDigest"), members.get("imageTag"))
-    return ImageId.from_json(value)
+def _shorthand(text: str) -> ImageId:
+    members = {key: _unquoted(member) for key, member in _SHORTHAND_MEMBER.findall(text)}
+    return ImageId(members.get("imageDigest"), members.get("imageTag"))
 
 
 def _unquoted(member: str) -> str:

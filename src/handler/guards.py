@@ -43,7 +43,7 @@ def verdicts(
             if request.untag:
                 reason = "untag removes tags; name the image by one, or send the request without untag"
                 refused[image_id] = ImageFailure(image_id, "TagRequired", reason)
-        elif failure := _protected(image_id, [image_id.tag], rules):
+        elif rules.protected_tags and (failure := _protected(image_id, [image_id.tag], rules)):
             refused[image_id] = failure
     unsure = [
         image_id

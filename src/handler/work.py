@@ -300,7 +300,10 @@ class RequestSteps:
             )
             return ChunkOutcome.from_json(outcome)
 
-        return self._asking_again(name, ask)
+        outcome = self._asking_again(name, ask)
+        # Told at once: what is killed in the middle has told what was done.
+        self.log.info("chunk done", extra={"step": name, "failed": len(outcome.failures), "replayed": outcome.replayed})
+        return outcome
 
     def _asking_again(self, name: str, ask: Callable[[float], ChunkOutcome]) -> ChunkOutcome:
         """What ECR answers at last: twice its answer may be lost, and the next try waits for so many seconds."""

@@ -1,6 +1,7 @@
 """What an operator reads: one structured entry for each decision, and metrics that count once."""
 
 import io
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -51,6 +52,28 @@ def test_every_line_names_its_request(log: Callable[[], list[Json]], aws: Embedd
         assert of_request[0]["reason"] == f"reason {n}"
         assert of_request[2]["failureCode"] == "ImageNotFound"
     assert len(log()) == 40
+
+
+def test_a_request_that_stops_has_told_what_it_did(
+    log: Callable[[], list[Json]], aws: EmbeddedAWS, poller: Poller
+) -> None:
+    """Each chunk is told when it is done: one of three got through, and the log of the unfinished delivery says so."""
+    aws.client("ecr").create_repository(repositoryName="team/app")
+    send(aws, {"repositoryName": "team/app", "imageIds": [f"imageTag=pr-{n}" for n in range(300)]})
+    calls = itertools.count(1)
+
+    def break_down(**_: Any) -> None:
+        if next(calls) > 1:
+            raise ConnectionError("the machine went down")
+
+    sys.modules["handler.work"].ecr.meta.events.register("before-send.ecr.BatchDeleteImage", break_down)
+    poll = poller.poll()
+
+    assert poll
+    assert poll.failed
+    done = [entry for entry in log() if entry["message"] == "chunk done"]
+    assert [(entry["failed"], entry["replayed"]) for entry in done] == [(100, False)]
+    assert "request done" not in {entry["message"] for entry in log()}
 
 
 def test_no_line_holds_a_whole_event(log: Callable[[], list[Json]], aws: EmbeddedAWS, function: Handler) -> None:

@@ -127,19 +127,22 @@ def _account(
     """
     gone = [ImageId.from_json(entry) for entry in response.get("imageIds", [])]
     told = {ImageId.from_json(entry.get("imageId", {})): entry for entry in response.get("failures", [])}
-    names_gone = names(gone)
-    # An entry that names nothing is no id's.
-    gone_untagged = {image_id for image_id in gone if image_id.tag is None and image_id.digest is not None}
+    entries, digests, tags = set(gone), {image_id.digest for image_id in gone}, {image_id.tag for image_id in gone}
+
+    def answered(image_id: ImageId) -> bool:
+        if image_id.digest is None:
+            return image_id.tag in tags
+        if image_id.tag is None:
+            return image_id.digest in digests
+        return image_id in entries or ImageId(digest=image_id.digest) in entries
+
     for image_id in asked:
         entry = told.get(image_id)
         if entry is None:
-            if image_id in names_gone:
+            if answered(image_id):
                 continue
             # ECR may name an id that was asked by digest and tag by one of them alone.
-            by_digest, by_tag = ImageId(digest=image_id.digest), ImageId(tag=image_id.tag)
-            if by_digest in gone_untagged:
-                continue
-            entry = told.get(by_digest) or told.get(by_tag) or _NO_ANSWER
+            entry = told.get(ImageId(digest=image_id.digest)) or told.get(ImageId(tag=image_id.tag)) or _NO_ANSWER
         failures.append(failure(image_id, entry))
     if doubt:
         failures = [_in_doubt(f) if f.code == "ImageNotFound" else f for f in failures]
