@@ -122,19 +122,22 @@ def verdicts_on_relatives(
     parents = {i: [ImageId(digest) for digest in relatives.parents[str(i.digest)]] for i in image_ids}
     found = look_up([*image_ids, *{parent for of in parents.values() for parent in of}])
 
-    def still_there(parent: ImageId) -> bool:
-        image = found.get(parent)
+    def tags_left(image: Image) -> set[str]:
+        return {tag for tag in image.tags if not (request.dry_run and ImageId(image.digest, tag) in gone)}
+
+    def still_there(image_id: ImageId) -> bool:
+        image = found.get(image_id)
         if not (request.dry_run and isinstance(image, Image)):
             return image is not None
-        return not {ImageId(image.digest, tag) for tag in image.tags or [None]} <= gone
+        return bool(tags_left(image)) if image.tags else ImageId(image.digest) not in gone
 
     kept: dict[ImageId, ImageFailure] = {}
     for image_id in image_ids:
-        image = found.get(image_id)
+        image = found.get(image_id) if still_there(image_id) else None
         failure = _unseen(image_id, image)
         if failure is None and isinstance(image, Image):
-            if image.tags:
-                failure = ImageFailure(image_id, "StillTagged", f"it has a tag of its own: {min(image.tags)}")
+            if tags := tags_left(image):
+                failure = ImageFailure(image_id, "StillTagged", f"it has a tag of its own: {min(tags)}")
             elif users := [str(parent.digest) for parent in parents[image_id] if still_there(parent)]:
                 failure = ImageFailure(image_id, "StillUsed", f"{users[0]} still needs it")
             elif not request.cascade:

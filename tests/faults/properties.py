@@ -12,6 +12,7 @@ from tests.faults.promise import Result
 ROOT = Path(__file__).parents[2]
 SEEDS = {
     "tests/faults/test_whims.py": 10,
+    "tests/unit/test_cascade_properties.py": 2,
     "tests/unit/test_deletion_properties.py": 10,
     "tests/unit/test_guard_properties.py": 2,
     "tests/unit/test_hostile_input.py": 10,

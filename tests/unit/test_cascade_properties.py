@@ -55,7 +55,9 @@ class Ecr(ModelEcr):
             if (digest := self.find(image_id)) in self.locked:
                 answer["failures"].append({"imageId": image_id, "failureCode": "KmsError"})
             elif digest:
-                manifest = {"manifests": [{"digest": child} for child in sorted(self.children.get(digest, ()))]}
+                manifest: Json = {"manifests": [{"digest": child} for child in sorted(self.children.get(digest, ()))]}
+                if subject := self.subjects.get(digest):
+                    manifest["subject"] = {"digest": subject}
                 found = {"imageId": image_id | {"imageDigest": digest}, "imageManifest": json.dumps(manifest)}
                 answer["images"].append(found)
             else:
@@ -177,7 +179,8 @@ def test_what_belongs_to_an_image_goes_unless_it_is_needed(before: Ecr, request:
     assert gone <= asked | (relatives if request.cascade else set())
     assert not [digest for digest in gone - asked if before.images[digest] or after.users(digest)]
     family = asked | relatives  # an index beside these is seen by ECR alone
-    left = {d for d in relatives & after.images.keys() if not (after.images[d] or after.users(d) & family)}
+    users = {d: after.users(d) & (family | {after.subjects.get(d, "")}) for d in relatives & after.images.keys()}
+    left = {d for d, of in users.items() if not (after.images[d] or of)}
     if request.cascade:
         assert not [digest for digest in left if not after.users(digest)]
     assert report.left_untagged == (0 if request.cascade else len(left))
@@ -220,6 +223,23 @@ def test_a_dry_run_of_a_cascade_foresees_all_that_goes(before: Ecr, request: Del
     assert set(real.image_ids) <= set(dry.image_ids)
     if not any(before.children.values()):
         assert replace(dry, request=request) == real
+
+
+def test_a_dry_run_tells_nothing_as_kept_whose_tag_is_named_too() -> None:
+    """A signature is named by its tag, beside its subject: it would be gone before its turn as a relative."""
+    subject, signature = DIGESTS[:2]
+    ecr = Ecr({subject: set(), signature: {"v2"}}, {}, {signature: subject})
+    report = carried_out(ecr, replace(asking(ImageId(tag="v2"), ImageId(subject)), dry_run=True))
+    assert (report.deleted, report.failures, report.kept) == (2, (), ())
+
+
+def test_a_signature_stays_with_an_image_that_stays() -> None:
+    """An index named it, and went; its subject is no relative of that index."""
+    subject, index, signature = DIGESTS[:3]
+    ecr = Ecr({subject: set(), index: {"v1"}, signature: set()}, {index: {signature}}, {signature: subject})
+    report = carried_out(ecr, asking(ImageId(tag="v1")))
+    assert ecr.images.keys() == {subject, signature}
+    assert [(kept.image_id, kept.code) for kept in report.kept] == [(ImageId(signature), "StillUsed")]
 
 
 def test_relatives_and_what_is_named_go_in_turn() -> None:

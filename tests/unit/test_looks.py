@@ -313,6 +313,20 @@ def test_a_relative_of_two_has_both_as_parents() -> None:
     assert asked.count({"imageDigest": C}) == 1
 
 
+def test_what_an_index_names_may_belong_to_another_image() -> None:
+    """A signature of an image that may stay has that as a parent, too; what is asked for has none."""
+    ecr = Ecr(repository(A, B, C), {A: [B], B: json.dumps({"subject": {"digest": C}})})
+    assert parents(ecr, ImageId(A)) == {B: [A, C]}
+    assert parents(ecr, ImageId(B)) == {}
+
+
+@pytest.mark.parametrize("subject", [None, {}, {"digest": None}, "image", []])
+def test_a_subject_that_is_none_is_no_parent(subject: Any) -> None:
+    """Whatever a client has pushed."""
+    ecr = Ecr(repository(A, B), {A: [B], B: json.dumps({"subject": subject})})
+    assert parents(ecr, ImageId(A)) == {B: [A]}
+
+
 def test_an_image_asked_for_twice_is_read_once() -> None:
     """By tag and by digest it has the same relatives, and they have it as a parent once."""
     assert parents(Ecr(repository(A, B), {A: [B]}), ImageId(tag="v1"), ImageId(A)) == {B: [A]}

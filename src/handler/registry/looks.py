@@ -120,6 +120,10 @@ def _find_relatives(ecr: "ECRClient", where: Any, image_ids: Sequence[ImageId]) 
                 if relative not in parents:
                     pending.append(ImageId(digest=relative))
                 parents.setdefault(relative, []).append(digest)
+            # What an index names may be the signature of another image, which may stay.
+            subject = _subject(manifest)
+            if subject and digest in parents and subject not in parents[digest]:
+                parents[digest].append(subject)
         if len(parents) > _RELATIVES:
             raise RejectedRequestError(
                 f"request.cascade: the images that {image_ids[0]} and the next name belong to more than {_RELATIVES:,} "
@@ -134,6 +138,14 @@ def named(manifest: str) -> list[str] | None:
         return [child["digest"] for child in json.loads(manifest).get("manifests", [])]
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _subject(manifest: str) -> str | None:
+    """The digest of what a signature or the like refers to."""
+    match json.loads(manifest):
+        case {"subject": {"digest": str(digest)}}:
+            return digest
+    return None
 
 
 def _referrers(ecr: "ECRClient", where: Any, digest: str) -> list[str]:
