@@ -27,13 +27,13 @@ class Plan:
     """Calls of the AWS CLI measured for each bulk run; the rest is extrapolated, for it starts anew for each call."""
     batch_pairs: int = 30
     warm_runs: int = 5
-    warm_pairs: int = 200
-    cold_pairs: int = 25
+    warm_pairs: int = 150
+    cold_pairs: int = 41
     emulator_pairs: int = 11
     memory_images: int = 30_000
     memory_runs: int = 3
     selection_images: int = 100_000
-    selection_loop_images: int = 5_000
+    selection_loop_images: int = 2_500
     """What the sequential loop is really run with; the rest is extrapolated."""
     sizes: tuple[int, ...] = (1, 10, 100, 1_000, 10_000, 100_000)
     loop_limit: int = 1_000

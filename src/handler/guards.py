@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from .models import (
     DeletionRequest,
@@ -17,8 +17,7 @@ from .models import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """What the stack protects, as glob patterns."""
 
     protected_tags: tuple[str, ...] = ()

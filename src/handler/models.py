@@ -98,8 +98,7 @@ def names(image_ids: Iterable[ImageId]) -> set[ImageId]:
     return ids | {ImageId(digest=i.digest) for i in ids} | {ImageId(tag=i.tag) for i in ids}
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFailure:
+class ImageFailure(NamedTuple):
     """An image that could not be deleted, as ECR's failures tell it."""
 
     image_id: ImageId
@@ -110,8 +109,7 @@ class ImageFailure:
         return {"imageId": self.image_id.to_json(), "failureCode": self.code, "failureReason": self.reason}
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """An image as a look-up found it."""
 
     digest: str
@@ -139,8 +137,7 @@ class ListedImage:
     """It is not archived."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """Which images of a repository are meant, in the words of ECR's lifecycle policies."""
 
     tag_status: str
@@ -163,8 +160,7 @@ type Guard = Callable[[Sequence[ImageId], LookUp], Mapping[ImageId, ImageFailure
 """The ids that must not be deleted, and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """How a request arrived: as a message on a queue, an event on a bus, or an invocation by hand."""
 
     kind: str
@@ -220,8 +216,7 @@ class DeletionRequest:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkOutcome:
+class ChunkOutcome(NamedTuple):
     """What became of one chunk: the stored result of a step."""
 
     image_ids: tuple[ImageId, ...]
@@ -251,11 +246,10 @@ class ChunkOutcome:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Relatives:
+class Relatives(NamedTuple):
     """What belongs to the images of a request: the manifests that an index names, and what has them as its subject."""
 
-    parents: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    parents: Mapping[str, Sequence[str]] = {}
     """For the digest of each relative, the digests of the indexes that name it, or of its subject."""
     failures: tuple[ImageFailure, ...] = ()
     """The ids whose relatives cannot be known."""
@@ -268,8 +262,7 @@ class Relatives:
         return {"parents": self.parents, **ChunkOutcome((), self.failures).to_json()}
 
 
-@dataclass(frozen=True, slots=True)
-class SelectionOutcome:
+class SelectionOutcome(NamedTuple):
     """What became of a selection: the stored result of its step."""
 
     selected: int
@@ -318,8 +311,7 @@ class SelectionOutcome:
         return largest(first, len(self.failures) + len(self.image_ids), lambda told: len(json.dumps(told)), limit)
 
 
-@dataclass(frozen=True, slots=True)
-class SpreadReport:
+class SpreadReport(NamedTuple):
     """A request for several repositories became one for each of these."""
 
     request: DeletionRequest

@@ -1,8 +1,7 @@
 """The only room that calls SNS; owns the shape of what people read."""
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .models import DeletionReport, Json, Origin, largest
 
@@ -18,8 +17,7 @@ _ENTRIES_IN_TEXT = 50
 _CODES_IN_ATTRIBUTE = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """What SNS carries: JSON for machines, text for e-mail, attributes for subscription filters."""
 
     subject: str
@@ -45,13 +43,14 @@ def report_notice(report: DeletionReport, registry_id: str, limit: int = MESSAGE
     if codes:
         attributes["failureCodes"] = _strings(codes[:_CODES_IN_ATTRIBUTE])
     failed, asked = report.failed, report.asked
-    subject = f"{failed} of {asked} failed in {request.repository_name}"
     if failed > asked:  # of a selection: the repository itself
         subject = f"nothing could be selected in {request.repository_name}"
-    if not failed:
-        subject = f"{report.deleted} of {asked} deleted in {request.repository_name}"
-    if request.dry_run:
+    elif request.dry_run:
         subject = f"dry run: {report.deleted} of {asked} would be deleted in {request.repository_name}"
+    elif failed:
+        subject = f"{failed} of {asked} failed in {request.repository_name}"
+    else:
+        subject = f"{report.deleted} of {asked} deleted in {request.repository_name}"
 
     def first(count: int) -> Notice:
         data = _report_data(report, registry_id, count)

@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from botocore.config import Config
 
@@ -12,8 +11,7 @@ class SettingsError(Exception):
     """The environment lacks a variable, or one has no usable value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What the template tells the function, by the names of its environment variables."""
 
     idempotency_table: str

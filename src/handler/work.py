@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from copy import replace
 from functools import cache, partial
 from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 from aws_lambda_powertools.utilities.idempotency import idempotent_function
@@ -174,8 +174,7 @@ def _delete_and_tell(request: DeletionRequest, steps: "RequestSteps", account_id
     return report
 
 
-@dataclass(frozen=True, slots=True)
-class RequestSteps:
+class RequestSteps(NamedTuple):
     """The steps of one request, each under a key of its own."""
 
     request: DeletionRequest

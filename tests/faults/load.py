@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.function import environment
+from benchmarks.function import POOL, environment
 from benchmarks.servers import Server
 from local.rie import PACKAGE, RuntimeEmulator
 from tests.faults.queue import RECEIVES, Queue
@@ -31,7 +31,7 @@ class Load:
 
     copies: int = 2
     """Copies of the function: MaximumConcurrency."""
-    pool: int = 13
+    pool: int = POOL
     """Calls that each may have in flight: MaxConcurrentCalls."""
     rate: float = 10.0
     """Calls a second in the long run."""
@@ -126,8 +126,8 @@ def run(load: Load, package: Path = PACKAGE) -> Figures:
 
 
 PROMISED = [Load(copies=2), Load(copies=5)]
-OTHERS = [Load(copies=copies, pool=pool) for pool in (4, 13) for copies in (1, 2, 5)] + [
-    Load(copies=copies, pool=pool, rate=2.0, burst=5.0) for pool in (1, 4, 13) for copies in (1, 2, 5)
+OTHERS = [Load(copies=copies, pool=pool) for pool in (4, POOL) for copies in (1, 2, 5)] + [
+    Load(copies=copies, pool=pool, rate=2.0, burst=5.0) for pool in (1, 4, POOL) for copies in (1, 2, 5)
 ]
 
 

@@ -1,7 +1,7 @@
 """The words: which ids can name an image, what an answer holds, and how things are cut to size."""
 
 import json
-from dataclasses import replace
+from copy import replace
 
 import pytest
 from hypothesis import given
@@ -214,6 +214,7 @@ FAILURES = st.builds(ImageFailure, IDS, st.text(max_size=3), st.text(max_size=3)
         st.lists(IDS, max_size=4).map(tuple),
         st.lists(FAILURES, max_size=4).map(tuple),
         omitted=st.integers(0),
+        replayed=st.just(False),  # noqa: FBT003  # a strategy
     )
 )
 def test_an_outcome_comes_back_from_the_store(outcome: ChunkOutcome) -> None:

@@ -1,7 +1,7 @@
 """A chunk asked again after its answer was lost: the truth about what is missing, and new images left alone."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any

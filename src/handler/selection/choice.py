@@ -2,8 +2,8 @@
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from handler.models import ListedImage, Selection
 
@@ -13,8 +13,7 @@ type Parents = Mapping[str, Sequence[str]]
 """For a digest, those of the indexes that name it and of its subject, as far as they are in the repository."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """What is to be deleted of a repository, and why all else is kept."""
 
     levels: list[list[ListedImage]]

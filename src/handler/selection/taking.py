@@ -5,10 +5,9 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler.models import (
     CHUNK_SIZE,
@@ -42,8 +41,7 @@ type SideBySide = Callable[[Sequence[Callable[[], Any]]], list[Any]]
 """Runs all of them, several at a time; raises OutOfTimeError where there is no time for all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What a selection may take at most."""
 
     images: int
@@ -51,8 +49,7 @@ class Limits:
     """Of its repository."""
 
 
-@dataclass(frozen=True, slots=True)
-class Repository:
+class Repository(NamedTuple):
     """What a selection asks of its repository."""
 
     list: Callable[[], Sequence[ListedImage]]
