@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -208,7 +207,6 @@ def _take_along(
     return failed_relatives
 
 
-@dataclass(slots=True)
 class _Swept:
     """What became of ids, pass by pass.
 
@@ -217,15 +215,16 @@ class _Swept:
     outcomes alone: a redelivered request walks the same way again over the steps that are done.
     """
 
-    pool: StepPool
-    log: "LoggerAdapter[Any]"
-    width: int | None
-    """Steps in flight; as many as the pool takes where it is None."""
-    failed: dict[ImageId, ImageFailure]
-    deleted: list[ImageId] = field(default_factory=list)
-    deleted_ids: set[ImageId] = field(default_factory=set)
-    omitted: int = 0
-    replayed: bool = True
+    def __init__(
+        self, pool: StepPool, log: "LoggerAdapter[Any]", width: int | None, failed: dict[ImageId, ImageFailure]
+    ) -> None:
+        """`width` steps are in flight at a time; as many as the pool takes where it is None."""
+        self.pool, self.log, self.width = pool, log, width
+        self.failed = failed
+        self.deleted: list[ImageId] = []
+        self.deleted_ids: set[ImageId] = set()
+        self.omitted = 0
+        self.replayed = True
 
     def sweep(self, pending: list[ImageId], prefix: str, delete_chunk: DeleteChunk) -> None:
         delay = 0.0

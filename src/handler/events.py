@@ -8,14 +8,16 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import fastjsonschema
-
 from .models import DeletionRequest, ImageId, Json, Origin, RejectedRequestError, Selection
 
-try:  # the package has it as Python: to compile it takes 6 % of a cold start
-    from .contract import validate as _validate  # type: ignore[import-not-found]
+try:  # the package has it as Python: to compile it takes 6 % of a cold start, and the compiler another
+    from .contract import JsonSchemaValueException  # type: ignore[import-not-found]
+    from .contract import validate as _validate
 except ModuleNotFoundError:
-    _validate = fastjsonschema.compile(json.loads(Path(__file__).with_name("deletion_request.schema.json").read_text()))
+    from fastjsonschema import JsonSchemaValueException
+    from fastjsonschema import compile as compiled
+
+    _validate = compiled(json.loads(Path(__file__).with_name("deletion_request.schema.json").read_text()))
 
 _SINCE = ("sinceImagePushed", "sinceImagePulled")
 _SHORTHAND_MEMBER = re.compile(r"""(imageTag|imageDigest)=("[^"]*"|'[^']*'|[^,"']*)""")
@@ -84,7 +86,7 @@ def parse_request(
                 raise RejectedRequestError(f"request must contain exactly one of {one} and {other}")
     try:
         _validate(payload, name_prefix="request")
-    except fastjsonschema.JsonSchemaValueException as error:
+    except JsonSchemaValueException as error:
         raise RejectedRequestError(_quoted(error.message)) from error
     if payload.get("registryId", next(iter(registry_ids))) not in registry_ids:
         raise RejectedRequestError(

@@ -4,7 +4,6 @@ import bisect
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -118,8 +117,7 @@ class Image(NamedTuple):
     """Seconds since the epoch, in whole seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListedImage:
+class ListedImage(NamedTuple):
     """An image as it stands in the list of its repository; times are in seconds since the epoch."""
 
     digest: str
@@ -129,7 +127,7 @@ class ListedImage:
     """The last pull that ECR recorded."""
     size: int
     """Bytes, layers that it shares with others included."""
-    index: bool
+    is_index: bool
     """It may name other manifests."""
     subject: str | None
     """The digest of the manifest that it refers to, as signatures do."""
@@ -177,8 +175,7 @@ class Origin(NamedTuple):
         return f"{self.kind} {self.id} from {self.source}"
 
 
-@dataclass(frozen=True, slots=True)
-class DeletionRequest:
+class DeletionRequest(NamedTuple):
     """One wish about one repository."""
 
     request_id: str
@@ -204,7 +201,7 @@ class DeletionRequest:
     """The share of its repository that a selection may take, where that is not the stack's."""
     repository_names: tuple[str, ...] = ()
     """Instead of repository_name, names and patterns of names: the request is meant for each of these repositories."""
-    payload: Json = field(default_factory=dict, compare=False)
+    payload: Mapping[str, Any] = {}
     """The request as it was sent."""
 
     @property
@@ -325,8 +322,7 @@ class SpreadReport(NamedTuple):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class DeletionReport:
+class DeletionReport(NamedTuple):
     """What became of a request: each id asked for is deleted or among the failures, once."""
 
     request: DeletionRequest
@@ -344,7 +340,7 @@ class DeletionReport:
     """Relatives without tags that nothing of the request needs any more, left because it said so."""
     selection: SelectionOutcome | None = None
     """More of it, where the request is a selection."""
-    replayed: bool = field(default=False, compare=False)
+    replayed: bool = False
     """Every step was remembered from an earlier delivery: nothing was done now."""
 
     @property

@@ -46,11 +46,11 @@ class StepStore(DynamoDBPersistenceLayer):
     the next try must know: to leave alone what has come into place since, and to tell the truth about what it misses.
     """
 
-    def __init__(self, table_name: str, dynamodb: "DynamoDBClient", config: IdempotencyConfig, key_prefix: str) -> None:
+    def __init__(self, table_name: str, dynamodb: "DynamoDBClient", config: IdempotencyConfig) -> None:
         super().__init__(table_name=table_name, boto3_client=dynamodb)
         # Powertools does this at the first step, and says that it is done before it is: another thread's first step
         # would go by half a configuration, and be stored under a key that nobody finds again.
-        self.configure(config, key_prefix=key_prefix)
+        self.configure(config)
 
     def _put_record(self, data_record: DataRecord) -> None:
         """Begins a step that nobody has done or is doing, under Powertools' own condition.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextvars import copy_context
-from copy import replace
+from copy import copy, replace
 from functools import cache, partial
 from time import sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,6 +48,7 @@ registry.never_ask_twice_unseen(ecr)
 registry.bound(ecr, settings.max_concurrent_calls)
 
 step_settings = step_config()
+_steps = StepStore(settings.idempotency_table, dynamodb, step_settings)
 _rules = guards.Rules(settings.protected_tags, settings.protected_repositories, settings.repository_pattern)
 
 
@@ -58,11 +59,14 @@ def sqs() -> "SQSClient":
 
 
 def _once(kind: str) -> Any:
-    """What makes a function a step; each has a store of its own, for shared ones would mix up their keys."""
+    """What makes a function a step; each has a store of its own, for shared ones would mix up their keys.
+
+    A copy: each that is made anew has Powertools write into the user agent of every call to the table once more.
+    """
     return partial(
         idempotent_function,
         data_keyword_argument="step",
-        persistence_store=StepStore(settings.idempotency_table, dynamodb, step_settings, kind),
+        persistence_store=copy(_steps),
         config=step_settings,
         key_prefix=kind,
     )

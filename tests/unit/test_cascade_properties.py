@@ -146,17 +146,13 @@ def families(draw: st.DrawFn) -> Ecr:
 
 
 REQUESTS = st.builds(
-    DeletionRequest,
-    request_id=st.just("r-1"),
-    repository_name=st.just("team/app"),
+    partial(DeletionRequest, "r-1", "team/app", origin=ORIGIN, content_hash="hash"),
     image_ids=st.lists(
         st.sampled_from([*map(ImageId, DIGESTS), *(ImageId(tag=tag) for tag in TAGS)]),
         min_size=1,
         max_size=4,
         unique=True,
     ).map(tuple),
-    origin=st.just(ORIGIN),
-    content_hash=st.just("hash"),
     cascade=st.booleans(),
 )
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import replace
 from typing import Any
 
 import pytest
@@ -88,14 +89,15 @@ def test_a_report_is_replayed_when_every_step_was(
     remembered: tuple[str, ...],
     replayed: bool,  # noqa: FBT001
 ) -> None:
-    """One step that was done now makes it news; a report is equal either way."""
+    """One step that was done now makes it news; the report is the same otherwise."""
 
     def delete(name: str, *_: Any) -> ChunkOutcome:
         return ChunkOutcome((), (), replayed=name in remembered)
 
     report = run(pool, by_tag(*(f"v{n}" for n in range(150))), delete)
     assert report.replayed is replayed
-    assert report == run(pool, report.request.image_ids, lambda *_: ChunkOutcome((), ()))
+    news = run(pool, report.request.image_ids, lambda *_: ChunkOutcome((), ()))
+    assert replace(report, replayed=False) == news
 
 
 def test_what_a_step_raises_is_raised(pool: StepPool) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
+from copy import replace
 
 import pytest
 from hypothesis import given
@@ -108,7 +109,7 @@ def test_a_redelivery_gives_the_same_report(count: int, data: st.DataObject) -> 
     report = carried_out(ids, ecr.delete)
     with ThreadPoolExecutor(4) as threads:
         again = carried_out(ids, Ecr(None, ecr.steps).delete, threads)
-    assert (again, again.replayed) == (report, True)
+    assert again == replace(report, replayed=True)
 
 
 class Crash(Exception):  # noqa: N818  # what happens, not what code reports
@@ -131,7 +132,7 @@ def test_a_crash_at_any_step_is_resumed_there(count: int, survived: int, data: s
     second = Ecr(data, dict(first.steps))
     report = carried_out(ids, second.delete)
     assert len(first.asked) + len(second.asked) == len(second.steps)
-    assert report == carried_out(ids, Ecr(None, second.steps).delete)
+    assert replace(report, replayed=True) == carried_out(ids, Ecr(None, second.steps).delete)
     assert report.deleted + len(report.failures) == count
 
 

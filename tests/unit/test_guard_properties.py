@@ -129,12 +129,8 @@ def requests(images: Images) -> st.SearchStrategy[DeletionRequest]:
     anything = st.builds(ImageId, st.none() | st.sampled_from(DIGESTS), st.none() | st.sampled_from(TAGS))
     ids = st.sampled_from(good) | anything if good else anything
     return st.builds(
-        DeletionRequest,
-        request_id=st.just("r-1"),
-        repository_name=st.just("team/app"),
+        partial(DeletionRequest, "r-1", "team/app", origin=Origin("message", "m-1", "queue"), content_hash="hash"),
         image_ids=st.lists(ids, min_size=1, max_size=10, unique=True).map(tuple),
-        origin=st.just(Origin("message", "m-1", "queue")),
-        content_hash=st.just("hash"),
         untag=st.booleans(),
     )
 

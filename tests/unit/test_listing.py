@@ -109,7 +109,7 @@ def test_all_that_is_told_of_an_image() -> None:
         pushed=pushed,
         pulled=pushed + 86_400,
         size=5,
-        index=True,
+        is_index=True,
         subject="b",
         active=False,
     )
@@ -119,7 +119,7 @@ def test_what_is_not_told_of_an_image() -> None:
     """Then it has no tags, was never pulled, refers to nothing, and is there."""
     [image], _ = listed(page(detail()))
     assert image == ListedImage(
-        digest="a", tags=(), pushed=PUSHED.timestamp(), pulled=None, size=0, index=False, subject=None, active=True
+        digest="a", tags=(), pushed=PUSHED.timestamp(), pulled=None, size=0, is_index=False, subject=None, active=True
     )
 
 
@@ -129,7 +129,7 @@ def test_what_is_not_told_of_an_image() -> None:
 def test_what_may_name_others_is_an_index(media_type: str, index: bool) -> None:  # noqa: FBT001
     """By its media type: Docker's and OCI's."""
     [image], _ = listed(page(detail(imageManifestMediaType=media_type)))
-    assert image.index is index
+    assert image.is_index is index
 
 
 @pytest.mark.parametrize(("status", "active"), [("ACTIVE", True), ("ARCHIVED", False), ("ACTIVATING", False)])

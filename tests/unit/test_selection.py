@@ -36,7 +36,7 @@ def image(digest: str, *tags: str, days: float = 30, **more: Any) -> ListedImage
         pushed=NOW - days * DAY,
         pulled=None,
         size=100,
-        index=False,
+        is_index=False,
         subject=None,
         active=True,
     )
@@ -206,7 +206,7 @@ def test_those_pushed_at_the_same_time_are_told_apart_by_digest() -> None:
 
 def test_platform_images_are_no_images_to_count() -> None:
     """What an index names, and has no tag, is part of it: the newest two are two indexes."""
-    images = [image(digest, f"v-{digest}", days=n, index=True) for n, digest in enumerate("xyz")]
+    images = [image(digest, f"v-{digest}", days=n, is_index=True) for n, digest in enumerate("xyz")]
     images += [image(digest) for digest in "abc"]
     meant = Selection("any", count_type="imageCountMoreThan", count_number=2)
     made = choice(meant, images, children={"x": ["a"], "y": ["b"], "z": ["c"]})
@@ -221,7 +221,7 @@ def test_an_index_goes_before_what_it_names() -> None:
     """Level by level, outside in, for ECR refuses what a present index names; referrers follow their subject."""
     images = [
         *(image("p"), image("q")),
-        *(image("i", index=True), image("o", "v1", index=True)),
+        *(image("i", is_index=True), image("o", "v1", is_index=True)),
         *(image("s", subject="o"), image("t", subject="s")),
     ]
     made = choice(tagged("v*"), images, children={"o": ["i", "p"], "i": ["q", "p"]})
@@ -232,7 +232,12 @@ def test_an_index_goes_before_what_it_names() -> None:
 @pytest.mark.parametrize("of_kept", ["x", "y"])
 def test_what_a_kept_index_names_stays(of_kept: str) -> None:
     """Also where another index that names it goes, and however many levels lie between."""
-    images = [image("x", "main", index=True), image("y", index=True), image("z", "pr-1", index=True), image("a")]
+    images = [
+        image("x", "main", is_index=True),
+        image("y", is_index=True),
+        image("z", "pr-1", is_index=True),
+        image("a"),
+    ]
     made = choice(tagged("pr-*"), images, children={"x": ["y"], "z": ["a"], of_kept: ["a"] + ["y"] * (of_kept == "x")})
     assert gone(made) == "z"
     assert made.kept == {"x": "NotMatched", "y": "StillUsed", "a": "StillUsed"}
@@ -240,13 +245,18 @@ def test_what_a_kept_index_names_stays(of_kept: str) -> None:
 
 def test_an_old_untagged_part_of_a_kept_image_is_no_stray() -> None:
     """A selection of untagged images takes what belongs to nothing alone: no platform image, and no signature."""
-    images = [image("x", "main", index=True), *(image(d) for d in "ab"), image("s", subject="x"), image("c")]
+    images = [image("x", "main", is_index=True), *(image(d) for d in "ab"), image("s", subject="x"), image("c")]
     assert gone(choice(Selection("untagged"), images, children={"x": ["a", "b"]})) == "c"
 
 
 def test_a_part_with_a_tag_of_its_own_is_judged_by_itself() -> None:
     """It stays where it is not meant though its index goes, and where its index stays though it is meant."""
-    images = [image("x", "pr-1", index=True), image("a", "amd64"), image("y", "main", index=True), image("b", "pr-2")]
+    images = [
+        image("x", "pr-1", is_index=True),
+        image("a", "amd64"),
+        image("y", "main", is_index=True),
+        image("b", "pr-2"),
+    ]
     made = choice(tagged("pr-*"), images, children={"x": ["a"], "y": ["b"]})
     assert (gone(made), made.kept) == ("x", {"a": "NotMatched", "y": "NotMatched", "b": "StillUsed"})
 
@@ -254,7 +264,7 @@ def test_a_part_with_a_tag_of_its_own_is_judged_by_itself() -> None:
 @pytest.mark.parametrize(("kept_tag", "reason"), [("keep", "Excluded"), ("prod", "ProtectedTag")])
 def test_a_part_that_must_stay_does(kept_tag: str, reason: str) -> None:
     """Its index goes, and what it names itself stays with it."""
-    images = [image("x", "pr-1", index=True), image("y", kept_tag, "pr-2", index=True), image("a")]
+    images = [image("x", "pr-1", is_index=True), image("y", kept_tag, "pr-2", is_index=True), image("a")]
     meant = tagged("pr-*", exclude_tag_patterns=("keep",))
     made = choice(meant, images, children={"x": ["y"], "y": ["a"]}, protected="prod")
     assert (gone(made), made.kept) == ("x", {"y": reason, "a": "StillUsed"})
@@ -262,7 +272,7 @@ def test_a_part_that_must_stay_does(kept_tag: str, reason: str) -> None:
 
 def test_what_an_index_names_may_be_missing() -> None:
     """It is not there, so it is neither selected nor kept; a signature of what is gone is an image like any other."""
-    images = [image("x", "pr-1", index=True), image("s", subject="gone")]
+    images = [image("x", "pr-1", is_index=True), image("s", subject="gone")]
     made = choice(tagged("pr-*"), images, children={"x": ["gone", "gone"]})
     assert (gone(made), made.kept) == ("x", {"s": "NotMatched"})
     assert gone(choice(Selection("untagged"), images, children={"x": ["gone"]})) == "s"
@@ -271,8 +281,8 @@ def test_what_an_index_names_may_be_missing() -> None:
 def test_where_an_index_cannot_be_read_no_untagged_image_goes() -> None:
     """Any of them may be part of it; with tags, all but the index itself go as meant."""
     images = [
-        image("x", "pr-1", index=True),
-        image("y", "pr-2", index=True),
+        image("x", "pr-1", is_index=True),
+        image("y", "pr-2", is_index=True),
         image("a"),
         image("b"),
         image("c", "pr-3"),
@@ -364,7 +374,7 @@ def test_what_was_taken_is_told() -> None:
 
 def test_images_go_a_hundred_to_a_call_and_level_by_level() -> None:
     """The calls of one level before those of the next; indexes are read a hundred to a call as well."""
-    indexes = [image(f"i{n}", "v1", index=True) for n in range(150)]
+    indexes = [image(f"i{n}", "v1", is_index=True) for n in range(150)]
     parts = [image(f"p{n}") for n in range(150)]
     shelf = Shelf([*parts, *indexes], {f"i{n}": [f"p{n}"] for n in range(150)})
     take(shelf, tagged("v1"))
@@ -413,7 +423,7 @@ def test_a_failure_is_told_under_ecrs_code() -> None:
 )
 def test_what_belongs_to_an_index_that_stays_is_not_asked_for(code: str, asked: list[list[str]]) -> None:
     """Whyever it stays: ECR would delete its signatures. If it is gone already, the rest goes as it was meant."""
-    images = [image("x", "v1", index=True), image("a"), image("s", subject="x"), image("t", subject="s")]
+    images = [image("x", "v1", is_index=True), image("a"), image("s", subject="x"), image("t", subject="s")]
     shelf = Shelf(images, {"x": ["a"]})
     shelf.codes = {"x": code}
     outcome, _ = take(shelf, tagged("v1"))
@@ -424,7 +434,7 @@ def test_what_belongs_to_an_index_that_stays_is_not_asked_for(code: str, asked: 
 
 def test_an_index_that_cannot_be_read_is_told() -> None:
     """Under the reason of all that stays for it."""
-    shelf = Shelf([image("x", "v1", index=True), image("y", "v2", index=True), image("a")], {"x": None})
+    shelf = Shelf([image("x", "v1", is_index=True), image("y", "v2", is_index=True), image("a")], {"x": None})
     outcome, _ = take(shelf)
     assert (shelf.asked, outcome.kept) == ([["y"]], {"UnreadableIndex": 2})
 
@@ -454,7 +464,7 @@ def test_where_nothing_was_done_it_raises_what_came_in_between(error: Exception)
 @pytest.mark.parametrize("stage", ["list", "read"])
 def test_what_cannot_be_seen_now_is_raised(stage: str) -> None:
     """Without the list, or without the indexes, nothing is deleted."""
-    shelf = Shelf([image("x", "v1", index=True)])
+    shelf = Shelf([image("x", "v1", is_index=True)])
 
     def fail(*_: object) -> Any:
         raise NotNowError("not now")
@@ -475,7 +485,7 @@ def test_what_cannot_be_seen_now_is_raised(stage: str) -> None:
 @pytest.mark.parametrize("error", STOPS, ids=repr)
 def test_what_a_try_left_behind_goes_with_the_next(error: Exception) -> None:
     """Though nothing names it any more, it matches nothing, and by its push it would be among the newest."""
-    images = [image("x", "v1", days=3, index=True), image("a", days=3), image("s", days=0, subject="x")]
+    images = [image("x", "v1", days=3, is_index=True), image("a", days=3), image("s", days=0, subject="x")]
     images += [image("y", "v2", days=2), image("z", "v3", days=1)]
     shelf = Shelf(images, {"x": ["a"]})
     shelf.errors = {1: error}
@@ -490,7 +500,7 @@ def test_what_a_try_left_behind_goes_with_the_next(error: Exception) -> None:
 def test_what_goes_along_is_remembered_before_anything_is_taken() -> None:
     """All of it, 4,000 to a part, and nothing else: what has tags, or goes by itself, is judged anew."""
     parts = [f"p{n:04}" for n in range(4_001)]
-    images = [image("x", "v1", index=True), image("stray"), image("tagged", "v2"), *map(image, parts)]
+    images = [image("x", "v1", is_index=True), image("stray"), image("tagged", "v2"), *map(image, parts)]
     shelf = Shelf(images, {"x": ["tagged", *parts]})
     shelf.errors = {0: Death()}
     with pytest.raises(Death):
@@ -503,12 +513,12 @@ def test_what_goes_along_is_remembered_before_anything_is_taken() -> None:
 
 def test_what_was_to_go_along_stays_where_something_needs_it_by_now() -> None:
     """It follows what names it, or is judged by its own tags."""
-    images = [image("x", "v1", index=True), image("a"), image("b"), image("c")]
+    images = [image("x", "v1", is_index=True), image("a"), image("b"), image("c")]
     shelf = Shelf(images, {"x": ["a", "b", "c"], "y": ["a"]})
     shelf.errors = {1: Death()}
     with pytest.raises(Death):
         take(shelf, tagged("v1"))
-    shelf.images = [image("a"), image("b", "rescued"), image("c"), image("y", "main", index=True)]
+    shelf.images = [image("a"), image("b", "rescued"), image("c"), image("y", "main", is_index=True)]
     take(shelf, tagged("v1"))
     assert shelf.asked[2:] == [["c"]]
 
@@ -548,7 +558,7 @@ def test_the_share_of_a_repository(selected: int, total: int, percent: int, fits
 @pytest.mark.parametrize(("images", "fits"), [(4, True), (5, False)])
 def test_the_cap(images: int, fits: bool) -> None:  # noqa: FBT001
     """What goes along counts; nothing is deleted where it is more."""
-    shelf = Shelf([image("x", "v1", index=True), *(image(f"p{n}") for n in range(images - 1))])
+    shelf = Shelf([image("x", "v1", is_index=True), *(image(f"p{n}") for n in range(images - 1))])
     shelf.children = {"x": [f"p{n}" for n in range(images - 1)]}
     if fits:
         assert take(shelf, tagged("v1"), limits=(4, 100))[0].deleted == images

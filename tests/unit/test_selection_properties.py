@@ -201,7 +201,7 @@ def models(draw: st.DrawFn, *, wholes: bool = True) -> Model:
             pushed=NOW - (draw(days) + 0.5) * DAY,
             pulled=draw(st.none() | days.map(lambda ago: NOW - (ago + 0.5) * DAY)),
             size=n,
-            index=index,
+            is_index=index,
             subject=draw(subjects),
             active=draw(st.integers(0, 9)) < 9,
         )

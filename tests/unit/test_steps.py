@@ -76,7 +76,7 @@ class Deletion:
         self.run = idempotent_function(
             self._run,
             data_keyword_argument="step",
-            persistence_store=StepStore(table, client, config, "delete"),
+            persistence_store=StepStore(table, client, config),
             config=config,
             key_prefix="delete",
         )

@@ -58,7 +58,7 @@ def test_first_steps_side_by_side(dynamodb: "DynamoDBClient") -> None:
         once = idempotent_function(
             run,
             data_keyword_argument="step",
-            persistence_store=StepStore("steps", dynamodb, config, "delete"),
+            persistence_store=StepStore("steps", dynamodb, config),
             config=config,
             key_prefix="delete",
         )

@@ -53,7 +53,7 @@ def list_images(ecr: "ECRClient", request: DeletionRequest, between_pages: Calla
                     pushed=detail["imagePushedAt"].timestamp(),
                     pulled=pulled.timestamp() if pulled else None,
                     size=detail.get("imageSizeInBytes", 0),
-                    index=detail.get("imageManifestMediaType") in _INDEXES,
+                    is_index=detail.get("imageManifestMediaType") in _INDEXES,
                     subject=detail.get("subjectManifestDigest"),
                     active=detail.get("imageStatus", "ACTIVE") == "ACTIVE",
                 )

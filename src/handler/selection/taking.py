@@ -75,7 +75,7 @@ def carry_out(
     what kept it from deleting anything: OutOfTimeError, NotNowError or LostAnswerError.
     """
     images = repository.list()
-    indexes = itertools.batched([image.digest for image in images if image.index], CHUNK_SIZE, strict=False)
+    indexes = itertools.batched([image.digest for image in images if image.is_index], CHUNK_SIZE, strict=False)
     named: dict[str, Sequence[str] | None] = {}
     for some in side_by_side([partial(repository.read, chunk) for chunk in indexes]):
         named |= some

@@ -1,0 +1,63 @@
+"""The package is slimmer than what pip installs, and does the same."""
+
+import botocore
+import botocore.session
+import pytest
+from botocore.loaders import Loader
+from botocore.model import ServiceModel, Shape
+
+from local.rie import PACKAGE
+from slim import SERVICES
+
+
+def session(*, package: bool) -> botocore.session.Session:
+    """One that reads the data in the package, or that of botocore as it comes."""
+    made = botocore.session.Session()
+    paths = [str(PACKAGE / "botocore" / "data")] if package else None
+    made.register_component("data_loader", Loader(paths, include_default_search_paths=not package))
+    return made
+
+
+def members(shape: Shape | None) -> dict[str, tuple[str, object]]:
+    """What a structure has: each member's shape, and where it goes."""
+    found = getattr(shape, "members", {})
+    return {name: (member.name, member.serialization) for name, member in found.items()}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_region_has_the_same_endpoint(service: str) -> None:
+    """In each partition, what botocore knows of it or not."""
+    slim, whole = session(package=True), session(package=False)
+    regions = [region for p in whole.get_available_partitions() for region in whole.get_available_regions("ec2", p)]
+    assert len(regions) > 30
+    for region in [*regions, "xx-nowhere-1"]:
+        ours, theirs = (made.create_client(service, region).meta for made in (slim, whole))
+        assert ours.endpoint_url == theirs.endpoint_url
+        assert ours.region_name == theirs.region_name
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_model_has_all_but_its_texts(service: str) -> None:
+    """Every operation with its members, errors, pages and retries."""
+    slim, whole = (
+        ServiceModel(made.get_component("data_loader").load_service_model(service, "service-2"))
+        for made in (session(package=True), session(package=False))
+    )
+    assert slim.metadata == whole.metadata
+    assert slim.shape_names == whole.shape_names
+    assert slim.operation_names == whole.operation_names
+    for name in whole.operation_names:
+        ours, theirs = slim.operation_model(name), whole.operation_model(name)
+        assert [shape.name for shape in ours.error_shapes] == [shape.name for shape in theirs.error_shapes]
+        assert members(ours.input_shape) == members(theirs.input_shape)
+        assert members(ours.output_shape) == members(theirs.output_shape)
+
+
+def test_nothing_of_it_waits_to_be_compiled() -> None:
+    """Lambda can keep nothing that Python compiles: each source has its compiled form beside it."""
+    missing = [
+        source
+        for source in PACKAGE.rglob("*.py")
+        if not (source.parent / "__pycache__" / f"{source.stem}.cpython-313.pyc").exists()
+    ]
+    assert missing == []
