@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from benchmarks.servers import Server
 from local.rie import RuntimeEmulator
 
 AWS = ROOT / ".venv-sam" / "bin" / "aws"
+PLAIN = Path(sysconfig.get_path("purelib"))
+"""boto3 of the same version as pip installs it, with the models of all services."""
 
 
 @dataclass
@@ -31,7 +34,9 @@ class Lab:
     def __enter__(self) -> Self:
         self.ecr.__enter__()
         self.others.__enter__()
-        self.cli(1)  # its first start on a machine compiles it, and is not what is measured
+        # The first start on a machine compiles what is started, and is not what is measured.
+        self.cli(1)
+        self.child("cold_boto3", home=PLAIN, clients=["ecr"])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -42,15 +47,18 @@ class Lab:
     def environment(self) -> Mapping[str, str]:
         return environment(self.ecr.url, self.others.url)
 
-    def child(self, measure: str, *, log: Any = subprocess.DEVNULL, **arguments: Any) -> Any:
-        """What a measure of benchmarks.child answers, in a process of its own; `log` takes what the function logs."""
+    def child(self, measure: str, *, home: Path | None = None, log: Any = subprocess.DEVNULL, **arguments: Any) -> Any:
+        """What a measure of benchmarks.child answers, in a process that finds `home` alone: by default, the package.
+
+        `log` takes what the function logs.
+        """
         child = subprocess.run(
             [sys.executable, "-S", "-m", "benchmarks.child", measure, json.dumps(arguments)],
             cwd=ROOT,
             env={
                 **self.environment,
-                "PYTHONPATH": os.pathsep.join([str(self.package), str(ROOT)]),
-                "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's /var/task cannot be written
+                "PYTHONPATH": os.pathsep.join([str(home or self.package), str(ROOT)]),
+                **({} if home else {"PYTHONDONTWRITEBYTECODE": "1"}),  # Lambda's /var/task cannot be written
             },
             stdout=subprocess.PIPE,
             stderr=log,

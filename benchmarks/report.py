@@ -107,10 +107,11 @@ was {load:.1f} over the minute before; the busier it is, the worse the ratios.
 
 ECR, DynamoDB and SNS are local, in processes of their own, and answer at once unless a latency is given; so what is
 compared is work, not network. Each ratio comes from two things that ran in turns; the median of the runs counts, and
-the spread is that from the least to the greatest. boto3's clients are as they come, without settings of ours. The AWS
-CLI starts anew for each call, so its time for one call is measured and multiplied. The function is the built package
-in Python alone, without site-packages, with the template's defaults; only `MaxImagesPerRequest` is raised, to let the
-large requests in.
+the spread is that from the least to the greatest. boto3 is of the same version and as pip installs it, and its clients
+as they come, without settings of ours; what runs beside the function in one process is the boto3 in its package, which
+starts faster. The AWS CLI starts anew for each call, so its time for one call is measured and multiplied. The function
+is the built package in Python alone, without site-packages, with the template's defaults; only `MaxImagesPerRequest` is
+raised, to let the large requests in.
 
 {table(rows)}
 

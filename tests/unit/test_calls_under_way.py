@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import boto3
 import pytest
@@ -88,3 +89,19 @@ def test_a_call_that_fails_makes_room_for_the_next() -> None:
             delete_images(ecr, REQUEST, REQUEST.image_ids, lambda *_: {}, begun=None)
     with pytest.raises(NotNowError):
         list_images(ecr, REQUEST, lambda: None)
+
+
+def test_who_has_an_answer_lets_those_who_wait_send_first() -> None:
+    """A moment passes before its thread goes on, while others wait for their turn; alone, it goes on at once."""
+    moments: list[float] = []
+
+    def ask(ecr: "ECRClient", times: int) -> None:
+        with ThreadPoolExecutor(times) as threads:
+            list(threads.map(lambda _: list_images(ecr, REQUEST, lambda: None), range(times)))
+
+    with mock.patch("handler.registry.calls.sleep", moments.append):
+        ask(client(Wire(), 2), 2)
+        assert moments == []
+        ask(client(Wire(partial(time.sleep, 0.1)), 2), 6)
+    assert 0 < len(moments) < 6
+    assert max(moments) < 0.01
