@@ -19,7 +19,8 @@ class Growth:
     loop: float
     loop_measured: bool
     cli: float
-    """Always extrapolated, from the time of one call."""
+    cli_measured: bool
+    """It takes one call; more are extrapolated from it."""
     ecr_calls: int
     dynamodb_calls: int
 
@@ -42,7 +43,7 @@ def growth(lab: Lab, plan: Plan) -> list[Growth]:
         cli = lab.cli(min(images, CHUNK_SIZE)) * calls
         lab.ecr.latency = 0
         loop = times["loop"] if measured else per_call * calls
-        found.append(Growth(images, times["function"], loop, measured, cli, ecr_calls, dynamodb_calls))
+        found.append(Growth(images, times["function"], loop, measured, cli, calls == 1, ecr_calls, dynamodb_calls))
     return found
 
 

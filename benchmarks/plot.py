@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 460, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 40, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 32, 40, 48  # "100,000" stands half beyond the right end of its axis
 _COLOURS = ("#0b6e4f", "#b5541c", "#35508c", "#7a3b69")
 
 
