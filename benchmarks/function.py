@@ -9,7 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / ".aws-sam" / "build" / "DeletionFunction"
-POOL = 11
+POOL = 12
 """MaxConcurrentCalls, by default."""
 MEMORY_MB = 1024
 """MemorySize."""

@@ -23,14 +23,14 @@ class Plan:
     bulk_runs: int = 5
     bulk_requests: int = 3
     """Requests in each bulk run; the middle one counts."""
-    cli_calls: int = 4
+    cli_calls: int = 3
     """Calls of the AWS CLI measured for each bulk run; the rest is extrapolated, for it starts anew for each call."""
     batch_pairs: int = 30
     warm_runs: int = 5
     warm_pairs: int = 150
-    cold_runs: int = 13
-    """Each with two starts of each, the second in the opposite order: what a machine slows down it does to all."""
-    emulator_pairs: int = 11
+    cold_runs: int = 36
+    """Every other one in the opposite order: a shared machine is slow for seconds at a time."""
+    emulator_pairs: int = 9
     memory_images: int = 30_000
     memory_runs: int = 2
     selection_images: int = 100_000
@@ -157,10 +157,9 @@ def cold(lab: Lab, plan: Plan) -> list[Row]:
         "the package's boto3": lambda: lab.child("cold_boto3", clients=clients),
     }
     runs = []
-    for _ in range(plan.cold_runs):
-        there = [start() for start in starts.values()]
-        back = [start() for start in reversed(starts.values())]
-        runs.append([(one + other) / 2 for one, other in zip(there, reversed(back), strict=True)])
+    for turn in range(plan.cold_runs):
+        seconds_of = {name: starts[name]() for name in (starts if turn % 2 else reversed(starts))}
+        runs.append([seconds_of[name] for name in starts])
     plain, own = ([(ours, boto3[i]) for ours, *boto3 in runs] for i in (0, 1))
     emulator = [(lab.cli(1), lab.emulator()) for _ in range(plan.emulator_pairs)]
     return [

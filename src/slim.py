@@ -30,16 +30,16 @@ def compile_contract(handler: Path) -> None:
 
 def slim_botocore(data: Path) -> None:
     """Removes from botocore's data what concerns other services, and what is for people to read."""
-    for folder in data.iterdir():
+    for folder in list(data.iterdir()):
         if folder.is_dir() and folder.name not in SERVICES:
             shutil.rmtree(folder)
     prefixes = set()
-    for packed in data.rglob("*.json.gz"):
+    for packed in list(data.rglob("*.json.gz")):
         model = undocumented(json.loads(gzip.decompress(packed.read_bytes())))
         prefixes.add(model.get("metadata", {}).get("endpointPrefix"))
         _write(packed.with_suffix(""), model)
         packed.unlink()
-    for examples in data.rglob("examples-*.json"):
+    for examples in list(data.rglob("examples-*.json")):
         examples.unlink()
     endpoints = json.loads((data / "endpoints.json").read_text())
     for partition in endpoints["partitions"]:

@@ -13,7 +13,7 @@ def test_settings_are_what_the_environment_says() -> None:
     assert Settings.from_env(ENV) == Settings(
         idempotency_table="steps",
         failure_topic_arn="arn:aws:sns:us-east-1:123456789012:failures",
-        max_concurrent_calls=11,
+        max_concurrent_calls=12,
         max_images_per_request=1_000,
         protected_tags=(),
         protected_repositories=(),
