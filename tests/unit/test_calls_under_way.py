@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Lock
+from threading import Barrier, Lock
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -96,12 +96,20 @@ def test_who_has_an_answer_lets_those_who_wait_send_first() -> None:
     moments: list[float] = []
 
     def ask(ecr: "ECRClient", times: int) -> None:
+        session, together = vars(ecr)["_endpoint"].http_session, Barrier(times)
+        in_turn = session.send
+
+        def send(request: Any) -> Any:
+            together.wait(30)
+            return in_turn(request)
+
+        session.send = send
         with ThreadPoolExecutor(times) as threads:
             list(threads.map(lambda _: list_images(ecr, REQUEST, lambda: None), range(times)))
 
     with mock.patch("handler.registry.calls.sleep", moments.append):
         ask(client(Wire(), 2), 2)
         assert moments == []
-        ask(client(Wire(partial(time.sleep, 0.1)), 2), 6)
+        ask(client(Wire(partial(time.sleep, 0.3)), 2), 6)
     assert 0 < len(moments) < 6
     assert max(moments) < 0.01
