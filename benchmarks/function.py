@@ -38,7 +38,7 @@ def environment(ecr_url: str, others_url: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL_SQS": others_url,
         "AWS_LAMBDA_FUNCTION_NAME": "DeletionFunction",
         "IDEMPOTENCY_TABLE": "steps",
-        "FAILURE_TOPIC_ARN": f"arn:aws:sns:us-east-1:{ACCOUNT}:failures",
+        "NOTIFICATION_TOPIC_ARN": f"arn:aws:sns:us-east-1:{ACCOUNT}:failures",
         "MAX_CONCURRENT_CALLS": str(POOL),
         "MAX_IMAGES_PER_REQUEST": "100000",
         "MAX_PERCENT_OF_REPOSITORY": "50",

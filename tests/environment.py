@@ -2,7 +2,7 @@
 
 VARIABLES = {
     "IDEMPOTENCY_TABLE": "steps",
-    "FAILURE_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:failures",
+    "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:failures",
     "MAX_CONCURRENT_CALLS": "12",
     "MAX_IMAGES_PER_REQUEST": "1000",
     "PROTECTED_TAGS": "",

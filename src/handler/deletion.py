@@ -1,263 +1,253 @@
-"""The engine: a request becomes passes of chunks, and their outcomes one report; it knows no AWS client."""
+"""Named images and what belongs to them, in chunks and passes; accounts for every id, and knows no AWS client."""
 
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from functools import partial
-from threading import Event
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from .models import (
-    CHUNK_SIZE,
-    ChunkOutcome,
-    DeletionReport,
-    DeletionRequest,
-    ImageFailure,
-    ImageId,
-    OutOfTimeError,
-    RejectedRequestError,
-    Relatives,
-    names,
-)
+from .concurrency import TaskPool
+from .models.images import ImageFailure, ImageId, names
+from .models.limits import CHUNK_SIZE
+from .models.outcomes import ChunkOutcome, Family, FoundFamilies
+from .models.report import DeletionReport
+from .models.request import DeletionRequest
+from .steps import Attempt, Done, StepRunner
 
 if TYPE_CHECKING:
     from logging import LoggerAdapter
 
 TRANSIENT_TRIES = 4
 """How often an image is asked for that ECR cannot delete at the moment."""
-
 _FAMILIES = 20
-"""Image ids whose relatives one step looks for: each may have many."""
+"""Images whose relatives one step looks for, each with a call of its own."""
 
-_BLOCKED = frozenset({"ImageReferencedByManifestList", "StillUsed"})
-_KEPT = _BLOCKED | {"StillTagged"}
 _TRANSIENT = frozenset({"UpstreamTooManyRequests", "UpstreamUnavailable", "KmsError"})
+_BLOCKED = frozenset({"ImageReferencedByManifestList", "StillUsed", "StillTagged"})
+"""What may change once something else is gone."""
+_KEPT = _BLOCKED | {"ProtectedTag"}
+"""What is no failure of a relative: it stays on purpose."""
+_UNKNOWN = frozenset({"UnreadableIndex", "TooManyRelatives"})
+_SETTLED = frozenset({"LeftUntagged", "ImageNotFound"})
+"""What is no failure of a relative either: it is counted, or went along with something."""
 
 
-type Taken = Callable[[], None]
-"""What a step calls before its work, once it is known to be neither done nor at work elsewhere."""
-type Step[T] = Callable[[Taken], T]
-type DeleteChunk = Callable[[str, Sequence[ImageId], float, Taken], ChunkOutcome]
-"""The step that deletes one chunk, once: replayed when it was done before.
+class Relatives(NamedTuple):
+    """What belongs to the images of a request, without those that it names itself."""
 
-Its name tells it from the request's other steps; the seconds are waited before ECR is asked.
-"""
-
-
-def _nobody_waits() -> None:
-    """A single step has no others that begin when it is taken."""
+    parents: Mapping[str, Sequence[str]] = {}
+    """For the digest of each, in the order found: the indexes that name it, and its subject."""
+    failures: Mapping[ImageId, ImageFailure] = {}
+    """Images that stay, because what belongs to them cannot be known: ids of the request, and relatives."""
 
 
-class StepPool:
-    """Runs the steps of several requests side by side."""
+class FindFamilies(Protocol):
+    """Looks for what belongs to some images, as a step."""
 
-    def __init__(self, executor: Executor, width: int, remaining_seconds: Callable[[], float]) -> None:
-        """`width` steps of one request are in flight at a time, so that a large request leaves room for the others."""
-        self._executor = executor
-        self._width = width
-        self._remaining_seconds = remaining_seconds
-        self._slowest = 0.5
-
-    def run[T](self, steps: Sequence[Step[T]], width: int | None = None) -> list[T]:
-        """What each step answered, in order; a single one runs in the thread that asks, several `width` at a time.
-
-        The others begin when the first is taken: it is the one that meets a reused key or a twin still at work. Raises
-        what a step raised, or OutOfTimeError; no further step is begun then, and those begun have ended.
-        """
-        if len(steps) == 1:
-            self.check_time()
-            return [self._timed(partial(steps[0], _nobody_waits))]
-        taken = Event()
-        begun: list[Future[T]] = []
-        running: set[Future[T]] = set()
-        try:
-            for step in steps:
-                self.check_time()
-                begun.append(self._executor.submit(self._timed, partial(step, taken.set)))
-                begun[-1].add_done_callback(lambda _: taken.set())  # replayed or failed: that is known, too
-                running.add(begun[-1])
-                taken.wait()
-                while len(running) >= (width or self._width) or (begun[0] in running and begun[0].done()):
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
-        except BaseException:
-            for future in running:
-                future.cancel()
-            raise
-        finally:
-            wait(running)
-        return [future.result() for future in begun]
-
-    def check_time(self) -> None:
-        """Twice the slowest step so far must fit: better to stop in good order than to be killed in the middle.
-
-        Raises OutOfTimeError.
-        """
-        if self._remaining_seconds() < 2 * self._slowest:
-            raise OutOfTimeError("too little time is left to finish another chunk; a redelivery goes on from here")
-
-    def _timed[T](self, step: Callable[[], T]) -> T:
-        start = time.monotonic()
-        outcome = step()
-        self._slowest = max(self._slowest, time.monotonic() - start)
-        return outcome
+    def __call__(self, attempt: Attempt, *, image_ids: Sequence[ImageId]) -> FoundFamilies: ...
 
 
-class Cascade(NamedTuple):
-    """The steps that take along what belongs to the images of a request."""
+class DeleteChunk(Protocol):
+    """Deletes one chunk of a pass, as a step."""
 
-    limit: int
-    """Images that a request may delete, relatives included."""
-    find: Callable[[str, Sequence[ImageId], Taken], Relatives]
-    """The step that looks for the relatives of a chunk, before anything is deleted."""
-    delete: Callable[[Relatives, AbstractSet[ImageId]], DeleteChunk]
-    """How to delete chunks of relatives; the ids are those deleted so far, and grow."""
+    def __call__(
+        self,
+        attempt: Attempt,
+        *,
+        label: str,
+        image_ids: Sequence[ImageId],
+        gone: AbstractSet[ImageId],
+        not_before: float,
+    ) -> ChunkOutcome:
+        """`gone` is what a dry run would have deleted before the pass; `not_before` is by time.monotonic()."""
 
 
-def carry_out(
-    request: DeletionRequest,
-    delete_chunk: DeleteChunk,
-    pool: StepPool,
-    log: "LoggerAdapter[Any]",
-    cascade: Cascade | None = None,
-) -> DeletionReport:
-    """Deletes what the request names and accounts for every id; then, with a cascade, what belongs to it.
+class RelativesFinder:
+    """Finds what belongs to images, and in turn what belongs to that, in rounds of small steps.
 
-    Raises RejectedRequestError where relatives make it too large, OutOfTimeError, or what a step raised, where a
-    redelivery must go on.
+    Before anything is deleted: after an index is gone nobody could tell what it named.
     """
-    failed = {image_id: failure for image_id in request.image_ids if (failure := image_id.malformed())}
-    relatives = Relatives()
-    if cascade:
-        relatives = _find_relatives([i for i in request.image_ids if i not in failed], cascade, pool)
-        failed |= {failure.image_id: failure for failure in relatives.failures}
-        if request.cascade and (count := len(request.image_ids) + len(relatives.parents)) > cascade.limit:
-            raise RejectedRequestError(
-                f"request.cascade: with what belongs to them these are {count:,} images, and a request may delete "
-                f"{cascade.limit:,}; send several requests, or set the stack's MaxImagesPerRequest"
+
+    def __init__(self, image_ids: Sequence[ImageId]) -> None:
+        self._asked = dict.fromkeys(image_ids)
+        self._digests: dict[ImageId, str] = {}
+        self._parents: dict[str, list[str]] = {}
+        self._failures: dict[ImageId, ImageFailure] = {}
+        self._unknown: dict[str, ImageFailure] = {}
+        self._expanded: set[str] = set()
+
+    def run(self, find_families: FindFamilies, steps: StepRunner, pool: TaskPool) -> Relatives:
+        """Returns the relatives of all the images. Raises what a step raised."""
+        pending: list[ImageId] = list(self._asked)
+        for number in itertools.count():
+            chunks = list(itertools.batched(pending, _FAMILIES, strict=False))
+            found = pool.run(
+                partial(steps.run, f"find/{number}/{n}", FoundFamilies, partial(find_families, image_ids=chunk))
+                for n, chunk in enumerate(chunks)
             )
-    # Tags of one image that go side by side would each see the other left.
-    swept = _Swept(pool, log, 1 if request.untag else None, failed)
-    swept.sweep([i for i in request.image_ids if i not in failed], "", delete_chunk)
-    failed_relatives: dict[ImageId, ImageFailure] = {}
-    if cascade and relatives.parents:
-        failed_relatives = _take_along(request, relatives, cascade, delete_chunk, swept)
-    named = names(swept.deleted) if failed else set()
-    failures = [
-        failed[image_id]
-        for image_id in request.image_ids
-        # Not found, because another id of this request took it along: by digest, with all its tags.
-        if image_id in failed and not (failed[image_id].code == "ImageNotFound" and image_id in named)
-    ]
-    asked = len(failures)
-    if cascade:
-        named_here = set(request.image_ids)
-        failures += {f.image_id: f for f in relatives.failures if f.image_id not in named_here}.values()
-    failures += [f for f in failed_relatives.values() if f.code not in {*_KEPT, "LeftUntagged", "ImageNotFound"}]
-    return DeletionReport(
-        request=request,
-        image_ids=tuple(swept.deleted),
-        failures=tuple(failures),
-        omitted=swept.omitted,
-        failed_relatives=len(failures) - asked,
-        kept=tuple(failure for failure in failed_relatives.values() if failure.code in _KEPT),
-        left_untagged=sum(failure.code == "LeftUntagged" for failure in failed_relatives.values()),
-        replayed=swept.replayed,
-    )
-
-
-def _find_relatives(image_ids: Sequence[ImageId], cascade: Cascade, pool: StepPool) -> Relatives:
-    """Those of all the ids, but for those that are among the ids themselves."""
-    chunks = enumerate(itertools.batched(image_ids, _FAMILIES, strict=False))
-    found = pool.run([partial(cascade.find, f"relatives/{i}", chunk) for i, chunk in chunks])
-    asked = {image_id.digest for image_id in image_ids}
-    parents: dict[str, list[str]] = {}
-    for relatives in found:
-        for digest, of in relatives.parents.items():
-            if digest not in asked:
-                parents.setdefault(digest, []).extend(of)
-    return Relatives(parents, tuple(failure for relatives in found for failure in relatives.failures))
-
-
-def _take_along(
-    request: DeletionRequest, relatives: Relatives, cascade: Cascade, delete_chunk: DeleteChunk, swept: "_Swept"
-) -> dict[ImageId, ImageFailure]:
-    """Deletes relatives whose own are known, and answers with those that stay.
-
-    What is asked for may be held by a relative, and a relative by what is asked for: they go in turn.
-    """
-    failed, failed_relatives = swept.failed, dict[ImageId, ImageFailure]()
-    delete_relatives = cascade.delete(relatives, swept.deleted_ids)
-    pending = [image_id for d in relatives.parents if (image_id := ImageId(digest=d)) not in failed]
-    for turn in itertools.count():
-        swept.failed = failed_relatives
-        swept.sweep(pending, f"relatives/{turn}/", delete_relatives)
-        swept.failed = failed
-        gone = len(swept.deleted_ids)
-        if request.cascade:
-            blocked = [i for i in request.image_ids if i in failed and failed[i].code in _BLOCKED]
-            swept.sweep(blocked, f"again/{turn}/", delete_chunk)
-        if len(swept.deleted_ids) == gone:
-            break
-        pending = [i for i, f in failed_relatives.items() if f.code in _KEPT]
-    return failed_relatives
-
-
-class _Swept:
-    """What became of ids, pass by pass.
-
-    ECR refuses an image that an index still names, whatever the order in a call, so what it refused for that reason is
-    asked again in a further pass once a pass has deleted something. What a pass leaves pending follows from its
-    outcomes alone: a redelivered request walks the same way again over the steps that are done.
-    """
-
-    def __init__(
-        self, pool: StepPool, log: "LoggerAdapter[Any]", width: int | None, failed: dict[ImageId, ImageFailure]
-    ) -> None:
-        """`width` steps are in flight at a time; as many as the pool takes where it is None."""
-        self.pool, self.log, self.width = pool, log, width
-        self.failed = failed
-        self.deleted: list[ImageId] = []
-        self.deleted_ids: set[ImageId] = set()
-        self.omitted = 0
-        self.replayed = True
-
-    def sweep(self, pending: list[ImageId], prefix: str, delete_chunk: DeleteChunk) -> None:
-        delay = 0.0
-        tries: Counter[ImageId] = Counter()
-        asked = set(pending)
-        for sweep in itertools.count():
+            pending = []
+            for chunk, (outcome, _) in zip(chunks, found, strict=True):
+                pending += chunk[len(outcome.families) :]  # what did not fit into what one step may store
+                for image_id, family in zip(chunk, outcome.families, strict=False):
+                    pending += self._add(image_id, family)
             if not pending:
-                return
-            for image_id in self.failed.keys() & pending:
-                del self.failed[image_id]
-            chunks = enumerate(itertools.batched(pending, CHUNK_SIZE, strict=False))
-            steps = [
-                partial(delete_chunk, f"{prefix}{sweep}/{i}", chunk, delay if i == 0 else 0.0) for i, chunk in chunks
-            ]
-            refused = 0
-            for outcome in self.pool.run(steps, self.width):
-                self._add(outcome)
-                refused += len(outcome.failures)
-            failed = self.failed
-            tries.update(i for i in pending if i in failed and failed[i].code in _TRANSIENT)
-            refusals = [(i, f.code) for i, f in failed.items() if i in asked]  # not what failed before it was asked
-            passing = [i for i, code in refusals if code in _TRANSIENT and tries[i] < TRANSIENT_TRIES]
-            blocked = [i for i, code in refusals if code in _BLOCKED and refused < len(pending)]
-            delay = max((2.0 ** (tries[image_id] - 1) for image_id in passing), default=0.0)
-            pending = passing + blocked
-            for image_id in pending:
-                self.log.info(
-                    "asking again", extra={"imageId": image_id.to_json(), "failureCode": failed[image_id].code}
-                )
+                break
+        for digest, failure in self._unknown.items():
+            above = self._ancestors(digest)
+            self._failures |= {i: failure._replace(image_id=i) for i, own in self._digests.items() if own in above}
+        others = {digest: of for digest, of in self._parents.items() if ImageId(digest=digest) not in self._asked}
+        return Relatives(others, self._failures)
 
-    def _add(self, outcome: ChunkOutcome) -> None:
-        self.deleted += outcome.image_ids
-        self.deleted_ids.update(outcome.image_ids)
-        self.failed |= {failure.image_id: failure for failure in outcome.failures}
-        self.omitted += outcome.omitted
-        self.replayed = self.replayed and outcome.replayed
+    def _add(self, image_id: ImageId, family: Family | ImageFailure | None) -> list[ImageId]:
+        """Adds what was found of an image; returns what is to be looked at in turn."""
+        if isinstance(family, ImageFailure):
+            if image_id.digest and _refuses_family(family):
+                self._unknown[image_id.digest] = family
+            if image_id in self._asked or not _refuses_family(family):
+                self._failures[image_id] = family
+        if not isinstance(family, Family):
+            return []
+        if image_id in self._asked:
+            self._digests[image_id] = family.digest
+        parents = self._parents.get(family.digest)
+        # What an index names may be the signature of another image, which may stay.
+        if parents and family.subject and family.subject not in parents:
+            parents.append(family.subject)
+        if family.digest in self._expanded:
+            return []
+        self._expanded.add(family.digest)
+        new = [i for digest in family.relatives if digest not in self._parents and (i := ImageId(digest=digest))]
+        for digest in family.relatives:
+            self._parents.setdefault(digest, []).append(family.digest)
+        return [image_id for image_id in new if image_id not in self._asked]
+
+    def _ancestors(self, digest: str) -> set[str]:
+        found: set[str] = set()
+        pending = [digest]
+        while pending:
+            above = [parent for parent in self._parents.get(pending.pop(), ()) if parent not in found]
+            found.update(above)
+            pending += above
+        return found
+
+
+def _refuses_family(failure: ImageFailure) -> bool:
+    """Returns whether a failure keeps also what an image belongs to: its part in that cannot be known.
+
+    Any other concerns the image alone, which stays; the code of a call that ECR refused ends in Exception.
+    """
+    return failure.code in _UNKNOWN or failure.code.endswith("Exception")
+
+
+class PassRunner:
+    """Deletes the images of a request, pass by pass.
+
+    ECR refuses an image that an index still names, whatever the order in a call, and relatives wait until what they
+    belong to is gone: so what was refused for such a reason is asked for again in a further pass, once a pass has
+    deleted something. What a pass leaves pending follows from stored outcomes alone: a redelivery walks the same way.
+    """
+
+    def __init__(self, request: DeletionRequest, steps: StepRunner, pool: TaskPool, log: "LoggerAdapter[Any]") -> None:
+        self._request, self._steps, self._pool, self._log = request, steps, pool, log
+        self._failed: dict[ImageId, ImageFailure] = {}
+        self._gone: set[ImageId] = set()
+        self._image_ids: list[ImageId] = []
+        self._unconfirmed: list[ImageId] = []
+        self._omitted = 0
+
+    def run(self, relatives: Relatives, delete_chunk: DeleteChunk) -> DeletionReport:
+        """Deletes what the request names, and then its relatives as well; returns what became of each.
+
+        Raises what a step raised, where a redelivery must go on.
+        """
+        named = self._request.image_ids
+        others = [ImageId(digest=digest) for digest in relatives.parents]
+        self._failed = {i: failure for i in named if (failure := i.malformed())} | dict(relatives.failures)
+        pending: Sequence[ImageId] = [i for i in named if i not in self._failed]
+        tries: Counter[ImageId] = Counter()
+        number = 0
+        while pending or number == 0:
+            not_before = time.monotonic() + max((2.0 ** (tries[i] - 1) for i in pending if tries[i]), default=0.0)
+            gone = frozenset(self._gone) if self._request.dry_run else frozenset()
+            chunks = list(itertools.batched(pending, CHUNK_SIZE, strict=False))
+            alone = len(chunks) == 1 and number == 0 and self._request.cascade is None
+            outcomes = self._pool.run(
+                [
+                    partial(
+                        self._steps.run,
+                        f"delete/{number}/{n}",
+                        ChunkOutcome,
+                        partial(delete_chunk, label=f"{number}/{n}", image_ids=chunk, gone=gone, not_before=not_before),
+                        alone=alone,
+                    )
+                    for n, chunk in enumerate(chunks)
+                ],
+                # Tags of one image that go side by side would each see the other left.
+                width=1 if self._request.untag else None,
+            )
+            progress = self._settle(number, pending, outcomes)
+            tries.update(i for i in pending if i in self._failed and self._failed[i].code in _TRANSIENT)
+            pending = self._next_pass(named, others, tries, progress=progress) + (
+                [i for i in others if i not in self._failed] if number == 0 else []
+            )
+            number += 1
+        return self._report(named, others)
+
+    def _settle(self, number: int, pending: Sequence[ImageId], outcomes: Iterable[Done[ChunkOutcome]]) -> bool:
+        """Adds what became of a pass; returns whether anything of it is gone."""
+        before = len(self._gone)
+        for image_id in self._failed.keys() & pending:
+            del self._failed[image_id]
+        for n, (outcome, replayed) in enumerate(outcomes):
+            if replayed:
+                extra = {"step": f"{number}/{n}", "failed": len(outcome.failures), "replayed": True}
+                self._log.info("chunk done", extra=extra)
+            self._image_ids += outcome.image_ids
+            self._unconfirmed += outcome.unconfirmed
+            self._gone.update(outcome.image_ids, outcome.unconfirmed)
+            self._failed |= {failure.image_id: failure for failure in outcome.failures}
+            self._omitted += outcome.omitted
+        return len(self._gone) > before
+
+    def _next_pass(
+        self, named: Sequence[ImageId], others: Sequence[ImageId], tries: Counter[ImageId], *, progress: bool
+    ) -> list[ImageId]:
+        """Returns what is asked for again, in an order that follows from the request."""
+        pending = [
+            image_id
+            for image_id in (*named, *others)
+            if (failure := self._failed.get(image_id))
+            and (
+                (failure.code in _TRANSIENT and 0 < tries[image_id] < TRANSIENT_TRIES)
+                or (failure.code in _BLOCKED and progress)
+            )
+        ]
+        for image_id in pending:
+            extra = {"imageId": image_id.to_json(), "failureCode": self._failed[image_id].code}
+            self._log.info("asking again", extra=extra)
+        return pending
+
+    def _report(self, named: Sequence[ImageId], others: Sequence[ImageId]) -> DeletionReport:
+        failed = self._failed
+        went_along = names(self._gone) if failed else set()
+        failures = [
+            failed[image_id]
+            for image_id in named
+            # Not found, because another id of this request took it along: by digest, with all its tags.
+            if image_id in failed and not (failed[image_id].code == "ImageNotFound" and image_id in went_along)
+        ]
+        of_relatives = [failed[image_id] for image_id in others if image_id in failed]
+        failed_relatives = [failure for failure in of_relatives if failure.code not in _KEPT | _SETTLED]
+        return DeletionReport(
+            request=self._request,
+            image_ids=tuple(self._image_ids),
+            failures=(*failures, *failed_relatives),
+            unconfirmed=tuple(self._unconfirmed),
+            omitted=self._omitted,
+            failed_relatives=len(failed_relatives),
+            kept=tuple(failure for failure in of_relatives if failure.code in _KEPT),
+            left_untagged=sum(failure.code == "LeftUntagged" for failure in of_relatives),
+            replayed=self._steps.replaying,
+        )

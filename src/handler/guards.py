@@ -1,20 +1,12 @@
-"""What may never be deleted, whoever asks: each verdict is a failure like ECR's own, with a code and a way out."""
+"""What must not be deleted, whoever asks: each verdict is a failure like ECR's own, with a code and a way out."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from .models import (
-    DeletionRequest,
-    Image,
-    ImageFailure,
-    ImageId,
-    ListedImage,
-    LookUp,
-    RejectedRequestError,
-    Relatives,
-)
+from .models.images import Image, ImageFailure, ImageId, ListedImage, LookUp, own_tags
+from .models.request import DeletionRequest
 
 
 class Rules(NamedTuple):
@@ -24,18 +16,30 @@ class Rules(NamedTuple):
     protected_repositories: tuple[str, ...] = ()
     repository_pattern: str = "*"
     """What a pattern of repository names can mean at all."""
+    dry_run: bool = False
+    """Nothing is deleted in this stack."""
 
 
-def verdicts(
+def on_repository(rules: Rules, request: DeletionRequest, image_ids: Sequence[ImageId]) -> dict[ImageId, ImageFailure]:
+    """Returns all of the ids where nothing of the request's repository may be deleted; makes no look-up."""
+    if pattern := _matching([request.repository_name], rules.protected_repositories):
+        code = "ProtectedRepository"
+        reason = f"the stack protects repositories named {pattern!r}; ProtectedRepositories lists them"
+    elif rules.dry_run and not request.dry_run:
+        code = "StoppedByDryRun"
+        reason = "the stack's DryRun was switched on while the request was being carried out; this image was left alone"
+    else:
+        return {}
+    return {image_id: ImageFailure(image_id, code, reason) for image_id in image_ids}
+
+
+def on_named(
     rules: Rules, request: DeletionRequest, image_ids: Sequence[ImageId], look_up: LookUp
 ) -> dict[ImageId, ImageFailure]:
-    """The ids of a request that must not be deleted, and why.
+    """Returns the ids that a request names and that must not be deleted.
 
     Looks up only what a rule in use must know; what it does not find, or cannot see, is not deleted either.
     """
-    if pattern := _matching([request.repository_name], rules.protected_repositories):
-        reason = f"the stack protects repositories named {pattern!r}; ProtectedRepositories lists them"
-        return {image_id: ImageFailure(image_id, "ProtectedRepository", reason) for image_id in image_ids}
     refused: dict[ImageId, ImageFailure] = {}
     for image_id in image_ids:
         if image_id.tag is None:
@@ -63,63 +67,21 @@ def verdicts(
     return refused
 
 
-def spread(rules: Rules, request: DeletionRequest, existing: Callable[[], Iterable[str]]) -> list[str]:
-    """The repositories that a request for several means; patterns leave out what the stack protects.
-
-    Raises RejectedRequestError when they are none.
-    """
-    patterns = [name for name in request.repository_names if "*" in name]
-    named = [name for name in request.repository_names if "*" not in name]
-    found = [
-        name
-        for name in (existing() if patterns else ())
-        if _matching([name], patterns)
-        and fnmatchcase(name, rules.repository_pattern)
-        and not _matching([name], rules.protected_repositories)
-    ]
-    if not (names := list(dict.fromkeys([*named, *found]))):
-        raise RejectedRequestError(
-            "request.repositoryNames means no repository; the stack's RepositoryPattern is "
-            f"{rules.repository_pattern!r}"
-        )
-    return names
-
-
-def protects(rules: Rules, tags: Sequence[str]) -> bool:
-    """Whether an image with these tags is never deleted."""
-    return _matching(tags, rules.protected_tags) is not None
-
-
-def verdicts_on_selected(
-    selected: Mapping[ImageId, ListedImage], image_ids: Sequence[ImageId], look_up: LookUp
-) -> dict[ImageId, ImageFailure]:
-    """The images of a selection that are not what was meant any more: they have gained a tag since, or are gone."""
-    found = look_up(image_ids)
-    refused: dict[ImageId, ImageFailure] = {}
-    for image_id in image_ids:
-        image = found.get(image_id)
-        failure = _unseen(image_id, image)
-        if isinstance(image, Image) and (gained := image.tags.difference(selected[image_id].tags)):
-            failure = ImageFailure(image_id, "TaggedSince", f"it has been tagged {min(gained)} since it was selected")
-        if failure:
-            refused[image_id] = failure
-    return refused
-
-
-def verdicts_on_relatives(
+def on_relatives(
+    rules: Rules,
     request: DeletionRequest,
-    relatives: Relatives,
+    parents: Mapping[str, Sequence[str]],
     gone: AbstractSet[ImageId],
     image_ids: Sequence[ImageId],
     look_up: LookUp,
 ) -> dict[ImageId, ImageFailure]:
-    """The relatives of a request's images that stay, and why.
+    """Returns the relatives of a request's images that stay: those with a tag of their own, and those still needed.
 
-    One stays that carries a tag of its own, or whose index or subject is still there; in a dry run, one whose index or
-    subject is not among the `gone`, those that would have been deleted.
+    `parents` are the indexes that name each, and its subject. In a dry run, `gone` are the images that would have been
+    deleted by then.
     """
-    parents = {i: [ImageId(digest) for digest in relatives.parents[str(i.digest)]] for i in image_ids}
-    found = look_up([*image_ids, *{parent for of in parents.values() for parent in of}])
+    of = {i: [ImageId(digest) for digest in parents[str(i.digest)]] for i in image_ids}
+    found = look_up([*image_ids, *{parent for some in of.values() for parent in some}]) if of else {}
 
     def tags_left(image: Image) -> set[str]:
         return {tag for tag in image.tags if not (request.dry_run and ImageId(image.digest, tag) in gone)}
@@ -134,16 +96,53 @@ def verdicts_on_relatives(
     for image_id in image_ids:
         image = found.get(image_id) if still_there(image_id) else None
         failure = _unseen(image_id, image)
-        if failure is None and isinstance(image, Image):
-            if tags := tags_left(image):
+        if isinstance(image, Image):
+            if tags := own_tags(tags_left(image), parents[image.digest]):
                 failure = ImageFailure(image_id, "StillTagged", f"it has a tag of its own: {min(tags)}")
-            elif users := [str(parent.digest) for parent in parents[image_id] if still_there(parent)]:
+            elif users := [str(parent.digest) for parent in of[image_id] if still_there(parent)]:
                 failure = ImageFailure(image_id, "StillUsed", f"{users[0]} still needs it")
             elif not request.cascade:
                 failure = ImageFailure(image_id, "LeftUntagged", "what it belonged to is gone")
+            else:
+                failure = _protected(image_id, sorted(image.tags), rules)
         if failure:
             kept[image_id] = failure
     return kept
+
+
+def on_selected(
+    selected: Mapping[ImageId, ListedImage], image_ids: Sequence[ImageId], look_up: LookUp
+) -> dict[ImageId, ImageFailure]:
+    """Returns the images of a selection that are not what was meant any more: tagged since it was made, or gone."""
+    found = look_up(image_ids)
+    refused: dict[ImageId, ImageFailure] = {}
+    for image_id in image_ids:
+        image = found.get(image_id)
+        failure = _unseen(image_id, image)
+        if isinstance(image, Image) and (gained := image.tags.difference(selected[image_id].tags)):
+            failure = ImageFailure(image_id, "TaggedSince", f"it has been tagged {min(gained)} since it was selected")
+        if failure:
+            refused[image_id] = failure
+    return refused
+
+
+def protects(rules: Rules, tags: Sequence[str]) -> bool:
+    """Returns whether an image with these tags is never deleted."""
+    return _matching(tags, rules.protected_tags) is not None
+
+
+def allowed_repositories(rules: Rules, request: DeletionRequest, existing: Callable[[], Iterable[str]]) -> list[str]:
+    """Returns the repositories that a request for several means; patterns leave out what the stack protects."""
+    patterns = [name for name in request.repository_names if "*" in name]
+    named = [name for name in request.repository_names if "*" not in name]
+    found = [
+        name
+        for name in (existing() if patterns else ())
+        if _matching([name], patterns)
+        and fnmatchcase(name, rules.repository_pattern)
+        and not _matching([name], rules.protected_repositories)
+    ]
+    return sorted({*named, *found})
 
 
 def _unseen(image_id: ImageId, image: Image | ImageFailure | None) -> ImageFailure | None:
@@ -177,5 +176,5 @@ def _protected(image_id: ImageId, tags: Iterable[str], rules: Rules) -> ImageFai
 
 
 def _matching(names: Iterable[str], patterns: Sequence[str]) -> str | None:
-    """The first pattern that one of the names matches."""
+    """Returns the first pattern that one of the names matches."""
     return next((pattern for name in names for pattern in patterns if fnmatchcase(name, pattern)), None)

@@ -6,34 +6,32 @@ from typing import NamedTuple, Self
 
 from botocore.config import Config
 
-
-class SettingsError(Exception):
-    """The environment lacks a variable, or one has no usable value."""
+from .models.errors import SettingsError
 
 
 class Settings(NamedTuple):
-    """What the template tells the function, by the names of its environment variables."""
+    """What the template sets for the function, by the names of its environment variables."""
 
     idempotency_table: str
-    """Name of the DynamoDB table that remembers finished steps."""
-    failure_topic_arn: str
+    """Name of the DynamoDB table that remembers requests and their steps."""
+    notification_topic_arn: str
     """The SNS topic that carries notices."""
-    max_concurrent_calls: int
-    """Calls to ECR made side by side by one invocation, over all the requests it carries out."""
-    max_images_per_request: int
-    """A request that names more images is refused whole."""
+    request_queue_url: str
+    """Where requests go that a request leads to."""
+    repository_pattern: str
+    """The repositories that a pattern of names can mean, as IAM matches them."""
     protected_tags: tuple[str, ...]
     """Glob patterns of tags whose images are never deleted."""
     protected_repositories: tuple[str, ...]
     """Glob patterns of repositories in which nothing is ever deleted."""
+    max_images_per_request: int
+    """A request for more images is rejected."""
+    max_percent_of_repository: int
+    """A selection that means a larger share of its repository is rejected."""
     dry_run: bool
     """Every request is a dry run."""
-    max_percent_of_repository: int
-    """A selection that means a larger share of its repository is refused whole."""
-    repository_pattern: str
-    """The repositories that a pattern of names can mean, as IAM matches them."""
-    request_queue_url: str
-    """Where requests go that a request leads to."""
+    max_concurrent_calls: int
+    """Calls to ECR that one invocation makes at a time, over all the requests it carries out."""
     foreign_registry_ids: tuple[str, ...] = ()
     """Accounts besides the function's own whose registries a request may name."""
 
@@ -44,27 +42,27 @@ class Settings(NamedTuple):
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
-        """Reads the variables the template sets; raises SettingsError naming the one to mend."""
+        """Reads the variables that the template sets; raises SettingsError naming the one to fix."""
         try:
             return cls(
                 idempotency_table=env["IDEMPOTENCY_TABLE"],
-                failure_topic_arn=env["FAILURE_TOPIC_ARN"],
-                max_concurrent_calls=_positive(env, "MAX_CONCURRENT_CALLS"),
-                # What guards must be said: a deleter never takes it that nothing is protected.
-                max_images_per_request=_positive(env, "MAX_IMAGES_PER_REQUEST"),
+                notification_topic_arn=env["NOTIFICATION_TOPIC_ARN"],
+                request_queue_url=env["REQUEST_QUEUE_URL"],
+                # What protects something has no default: a deleter never assumes that nothing is protected.
+                repository_pattern=env["REPOSITORY_PATTERN"],
                 protected_tags=_listed(env["PROTECTED_TAGS"]),
                 protected_repositories=_listed(env["PROTECTED_REPOSITORIES"]),
-                dry_run=_true(env, "DRY_RUN"),
+                max_images_per_request=_positive(env, "MAX_IMAGES_PER_REQUEST"),
                 max_percent_of_repository=_positive(env, "MAX_PERCENT_OF_REPOSITORY"),
-                repository_pattern=env["REPOSITORY_PATTERN"],
-                request_queue_url=env["REQUEST_QUEUE_URL"],
+                dry_run=_true(env, "DRY_RUN"),
+                max_concurrent_calls=_positive(env, "MAX_CONCURRENT_CALLS"),
                 foreign_registry_ids=_listed(env.get("FOREIGN_REGISTRY_IDS", "")),
             )
         except KeyError as error:
             raise SettingsError(f"environment variable {error.args[0]} is not set; template.yaml sets it") from error
 
     def client_config(self) -> Config:
-        """How every AWS client calls: botocore's defaults wait 60 s, longer than most functions live.
+        """Returns how every AWS client calls: botocore's defaults wait 60 s, longer than most functions live.
 
         A connection that is never made costs 5 x 2 s and some 15 s of backoff, inside the function's time-out. ECR
         publishes no rate limit: the adaptive mode slows down when it throttles, instead of asking in vain.
@@ -73,7 +71,7 @@ class Settings(NamedTuple):
             connect_timeout=2,
             read_timeout=10,
             retries={"mode": "adaptive", "total_max_attempts": 5},
-            # To build its own for each call is a tenth of botocore's work, and to check parameters that our contract
+            # To build its own for each call is a tenth of botocore's work, and to check parameters that the schema
             # has checked is another. CloudTrail shows this name.
             user_agent="ecr-image-deletion",
             parameter_validation=False,

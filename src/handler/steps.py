@@ -1,117 +1,172 @@
-"""What makes a side effect happen once: Powertools idempotency, on one table."""
+"""Side effects that happen once: the claim of a request, and the steps under it."""
 
-import time
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+import json
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import NamedTuple, Protocol
 
-from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig
-from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyItemAlreadyExistsError
-from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import DataRecord
+from aws_lambda_powertools.utilities.idempotency.base import IdempotencyHandler
+from aws_lambda_powertools.utilities.idempotency.exceptions import (
+    IdempotencyItemAlreadyExistsError,
+    IdempotencyValidationError,
+)
+from aws_lambda_powertools.utilities.idempotency.serialization.base import BaseIdempotencySerializer
 
-from .models import NotNowError
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-REMEMBERED_SECONDS = 14 * 24 * 60 * 60
-"""Steps are kept as long as dead letters, so that one sent back finds what was done."""
-
-begun: ContextVar[float | None] = ContextVar("begun", default=None)
-"""Inside a step: when the first try of it began, in seconds since the epoch, if that left no outcome behind."""
-
-_BEGUN = "begun"
-_nothing_done: ContextVar[bool] = ContextVar("nothing_done", default=False)
+from .models.errors import RejectedRequestError, StepLostError
+from .models.images import Json
+from .models.outcomes import Outcome
+from .models.request import DeletionRequest, Key
+from .step_table import StepRecord, StepTable
 
 
-def _mark_replayed(response: Any, idempotent_data: DataRecord) -> Any:  # noqa: ARG001  # Powertools names it
-    return {**response, "replayed": True}
+class Attempt(Protocol):
+    """One try of a step."""
+
+    first_attempt_at: float | None
+    """When the first try began that left no outcome, in seconds since the epoch; None if this is the first."""
 
 
-def step_config() -> IdempotencyConfig:
-    """A step is named by its `key`; the same key with another `content` is another request's, and refused."""
-    return IdempotencyConfig(
-        event_key_jmespath="key",
-        payload_validation_jmespath="content",
-        raise_on_no_idempotency_key=True,
-        expires_after_seconds=REMEMBERED_SECONDS,
-        hash_function="sha256",
-        response_hook=_mark_replayed,
-    )
+type Work[T] = Callable[[Attempt], T]
+"""The side effect of a step; its outcome is what it returns."""
 
 
-class StepStore(DynamoDBPersistenceLayer):
-    """Powertools' table of steps, which also remembers when a step was begun that did not end.
+class Done[T](NamedTuple):
+    """What became of a step."""
 
-    Powertools forgets a step that raised, and writes over one whose process died. Either may have had its effect, and
-    the next try must know: to leave alone what has come into place since, and to tell the truth about what it misses.
-    """
+    outcome: T
+    replayed: bool
+    """It was stored by an earlier try, and not done now."""
 
-    def __init__(self, table_name: str, dynamodb: "DynamoDBClient", config: IdempotencyConfig) -> None:
-        super().__init__(table_name=table_name, boto3_client=dynamodb)
-        # Powertools does this at the first step, and says that it is done before it is: another thread's first step
-        # would go by half a configuration, and be stored under a key that nobody finds again.
-        self.configure(config)
 
-    def _put_record(self, data_record: DataRecord) -> None:
-        """Begins a step that nobody has done or is doing, under Powertools' own condition.
+class StepRunner:
+    """The claim of a request and its steps, as one arrival in one invocation meets them."""
 
-        Unlike Powertools' put, it keeps the time of the first try, and gives an unfinished step to no other request.
+    def __init__(self, table: StepTable, key: Key, turn: int = 0) -> None:
+        """`turn` is how many messages continued the request before: each has a claim and steps of its own."""
+        self._table, self._key = table, key
+        self._prefix = f"turn/{turn}/" if turn else ""
+        self._stored: dict[str, Json] = {}
+        self._first: tuple[str, Outcome] | None = None
+        self._saved = False
+        self._lock = Lock()
+        self._claim = StepRecord(table, key, f"{self._prefix}claim", "")
+        self.replaying = False
+        """The request is done: its steps are read, and none is begun."""
+
+    @property
+    def generation(self) -> str:
+        """What tells this claim from an expired one under the same key."""
+        return self._claim.generation
+
+    @contextmanager
+    def claim(self, request: DeletionRequest, refusal: str | None) -> Iterator[bool]:
+        """Admits a request, or goes on with it as it was admitted; yields whether that was as a dry run.
+
+        `refusal` is why the limits of now would not admit it: what was admitted stays so. Raises RejectedRequestError,
+        StepLostError while another invocation is at work on it, and what the block raises; a redelivery can go on at
+        once then. A request that is rejected inside leaves no claim behind.
         """
-        now = time.time()
+        stored = self._claim.stored() if refusal else None
+        if refusal and (stored is None or stored["state"]["S"] == "withdrawn"):
+            raise RejectedRequestError(refusal)
+        self._claim = record = StepRecord(self._table, self._key, self._claim.step, request.content_hash, claim=True)
+        record.dry = request.dry_run
+        record.generation = request.generation or record.generation
+        record.configure(self._table.config, record.step)
         try:
-            answer = self.client.update_item(
-                TableName=self.table_name,
-                Key=self._get_key(data_record.idempotency_key),
-                UpdateExpression="SET #status = :inprogress, #expiry = :expiry, #until = :until, "
-                "#validation = :validation, #begun = if_not_exists(#begun, :now)",
-                ConditionExpression="attribute_not_exists(#id) OR #expiry < :now OR "
-                "(#status = :inprogress AND #until < :now_in_millis AND #validation = :validation)",
-                ExpressionAttributeNames={
-                    "#id": self.key_attr,
-                    "#status": self.status_attr,
-                    "#expiry": self.expiry_attr,
-                    "#until": self.in_progress_expiry_attr,
-                    "#validation": self.validation_key_attr,
-                    "#begun": _BEGUN,
-                },
-                ExpressionAttributeValues={
-                    ":inprogress": {"S": data_record.status},
-                    ":expiry": {"N": str(data_record.expiry_timestamp)},
-                    ":until": {"N": str(data_record.in_progress_expiry_timestamp)},
-                    ":validation": {"S": data_record.payload_hash},
-                    ":now": {"N": str(now)},
-                    ":now_in_millis": {"N": str(int(now * 1000))},
-                },
-                ReturnValues="ALL_OLD",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except self.client.exceptions.ConditionalCheckFailedException as error:
-            existing = self._item_to_data_record(error.response["Item"])  # type: ignore[typeddict-item]  # not in the stubs
-            self._validate_payload(data_payload=data_record, stored_data_record=existing)
-            raise IdempotencyItemAlreadyExistsError(old_data_record=existing) from error
-        begun.set(self._first_try(answer.get("Attributes", {}), now))
+            record.save_inprogress({"step": record.step}, self._remaining_milliseconds())
+        except IdempotencyValidationError as error:
+            raise RejectedRequestError(
+                f"requestId {request.request_id!r} was used before by a request that asked for something else; "
+                "a separate request needs a requestId of its own"
+            ) from error
+        except IdempotencyItemAlreadyExistsError as error:
+            if not record.done:
+                raise StepLostError("another invocation is at work on this request") from error
+        self.replaying = record.done
+        claimed = json.loads(record.data or "{}")
+        self._stored = claimed.get("steps", {})
+        if claimed.get("saved") or record.met_unfinished or request.turn:
+            self._stored |= self._table.stored_steps(self._key, record.generation)
+        try:
+            yield record.dry
+        except Exception as error:
+            if not record.done:
+                record.delete_record(record.step, error)
+            raise
+        if not record.done:
+            inline = {name: outcome.to_json() for name, outcome in [self._first]} if self._first else {}
+            record.save_success({"step": record.step}, {"steps": inline, "saved": self._saved})
+        self._first, self.replaying = None, False
 
-    def _first_try(self, old: dict[str, Any], now: float) -> float | None:
-        """When an unfinished step that is still remembered was first begun."""
-        if old.get(self.status_attr) != {"S": "INPROGRESS"} or float(old[self.expiry_attr]["N"]) < now:
-            return None
-        first, last = float(old[_BEGUN]["N"]), float(old[self.expiry_attr]["N"]) - REMEMBERED_SECONDS
-        # A time from before all that is remembered was left behind by an earlier request under the same key.
-        return first if first > now - REMEMBERED_SECONDS else last
+    def run[T: Outcome](
+        self, step: str, kind: type[T], work: Work[T], *, alone: bool = False, of_all_turns: bool = False
+    ) -> Done[T]:
+        """Does a step once: returns the outcome that is stored, or that of the work, which is stored then.
 
-    def delete_record(self, data: Any, exception: Exception) -> None:
-        _nothing_done.set(isinstance(exception, NotNowError) and begun.get() is None)
-        super().delete_record(data, exception)
+        A step that is `alone`, the first of its claim and maybe the only one, is stored with the claim unless another
+        follows: the claim itself knows whether it was begun. One `of_all_turns` is shared by the turns of a request.
+        """
+        name = step if of_all_turns else self._prefix + step
+        if name in self._stored:
+            return Done(kind.from_json(self._stored[name]), replayed=True)
+        if self.replaying:
+            raise StepLostError(f"the request is done, and yet there is no outcome of {name}")
+        with self._lock:
+            if self._first:
+                (first, outcome), self._first = self._first, None
+                self._handle(
+                    StepRecord(self._table, self._key, first, self.generation), type(outcome), lambda _: outcome
+                )
+        if alone:
+            result = work(self._claim)
+            self._first = name, result
+            return Done(result, replayed=False)
+        record = StepRecord(self._table, self._key, name, self.generation)
+        return Done(self._handle(record, kind, work), replayed=record.done)
 
-    def _delete_record(self, data_record: DataRecord) -> None:
-        """Forgets a step that did nothing; any other may be tried again at once too, but is known to have begun."""
-        if _nothing_done.get():
-            super()._delete_record(data_record)
-            return
-        self.client.update_item(
-            TableName=self.table_name,
-            Key=self._get_key(data_record.idempotency_key),
-            UpdateExpression="SET #until = :long_ago",
-            ExpressionAttributeNames={"#until": self.in_progress_expiry_attr},
-            ExpressionAttributeValues={":long_ago": {"N": "0"}},
-        )
+    def remembered(self, prefix: str) -> list[Json]:
+        """Returns the stored outcomes of the steps whose names begin so."""
+        return [outcome for name, outcome in self._stored.items() if name.startswith(prefix)]
+
+    def raise_if_rejected(self) -> None:
+        """Raises RejectedRequestError where this arrival was rejected, for the reason that was given then."""
+        if item := StepRecord(self._table, self._key, "rejected", "").stored():
+            raise RejectedRequestError(item["content"]["S"])
+
+    def reject[T: Outcome](self, reason: str, kind: type[T], publish: Work[T]) -> Done[T]:
+        """Rejects this arrival for good; its reason is stored before it is published, so that no receive forgets it."""
+        record = StepRecord(self._table, self._key, "rejected", reason)
+        return Done(self._handle(record, kind, publish), replayed=record.done)
+
+    def _handle[T: Outcome](self, record: StepRecord, kind: type[T], work: Work[T]) -> T:
+        self._saved = True
+        outcome: T = IdempotencyHandler(
+            function=operator.call,
+            function_payload=record.step,
+            function_args=(work, record),
+            function_kwargs={},
+            config=self._table.config,
+            persistence_store=record,
+            output_serializer=_Serializer(kind),
+        ).handle()
+        return outcome
+
+    def _remaining_milliseconds(self) -> int | None:
+        context = self._table.config.lambda_context
+        return context.get_remaining_time_in_millis() if context else None
+
+
+class _Serializer(BaseIdempotencySerializer):
+    """Outcomes as Powertools stores them."""
+
+    def __init__(self, kind: type[Outcome]) -> None:
+        self._kind = kind
+
+    def to_dict(self, data: Outcome) -> Json:
+        return data.to_json()
+
+    def from_dict(self, data: Json) -> Outcome:
+        return self._kind.from_json(data)

@@ -30,7 +30,7 @@ class Load:
     """Requests that wait, the function that takes them, and what ECR lets through."""
 
     copies: int = 2
-    """Copies of the function: MaximumConcurrency."""
+    """Copies of the function: MaxConcurrency."""
     pool: int = POOL
     """Calls that each may have in flight: MaxConcurrentCalls."""
     rate: float = 10.0

@@ -57,7 +57,7 @@ def test_the_function_is_measured_as_it_is_deployed() -> None:
     assert deployed["MemorySize"] == function.MEMORY_MB
     assert deployed["Timeout"] == function.TIMEOUT_SECONDS
     assert {name for name, value in variables.items() if told.get(name) != value} == {
-        *("AWS_ENDPOINT_URL", "IDEMPOTENCY_TABLE", "FAILURE_TOPIC_ARN", "REQUEST_QUEUE_URL"),  # local
+        *("AWS_ENDPOINT_URL", "IDEMPOTENCY_TABLE", "NOTIFICATION_TOPIC_ARN", "REQUEST_QUEUE_URL"),  # local
         "REPOSITORY_PATTERN",  # has no default
         "MAX_IMAGES_PER_REQUEST",
     }

@@ -109,7 +109,7 @@ def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS) -> None:
 
 def assert_took_effect(aws: EmbeddedAWS, *, schedule: bool) -> None:
     """The key, the boundary, the address and the accounts are where they belong, and nowhere when not given."""
-    parameters, topic_arn = aws.parameters, aws.outputs["FailureTopicArn"]
+    parameters, topic_arn = aws.parameters, aws.outputs["NotificationTopicArn"]
     for name in ("RequestQueue", "DeadLetterQueue"):
         queue = aws.client("sqs").get_queue_attributes(QueueUrl=aws.resources[name], AttributeNames=["All"])
         assert queue["Attributes"].get("KmsMasterKeyId", "") == parameters["KmsKeyArn"]

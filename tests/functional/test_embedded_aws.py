@@ -97,7 +97,7 @@ def test_the_functions_environment_comes_from_the_template(aws: EmbeddedAWS) -> 
 
     assert set(declared["Environment"]["Variables"]) <= set(aws.environment)
     assert aws.environment["IDEMPOTENCY_TABLE"] in aws.client("dynamodb").list_tables()["TableNames"]
-    assert aws.environment["FAILURE_TOPIC_ARN"] == aws.outputs["FailureTopicArn"]
+    assert aws.environment["NOTIFICATION_TOPIC_ARN"] == aws.outputs["NotificationTopicArn"]
     assert aws.environment["AWS_ENDPOINT_URL"] == aws.endpoint_url
     assert aws.function.timeout == declared["Timeout"] == FakeLambdaContext().timeout
     assert aws.function.memory == declared["MemorySize"]
@@ -113,7 +113,7 @@ def test_parameters_reach_the_stack() -> None:
 def test_reset_forgets_everything(aws: EmbeddedAWS) -> None:
     """Messages, images, notices; and the stack is there again."""
     aws.client("ecr").create_repository(repositoryName="team/app")
-    aws.client("sns").publish(TopicArn=aws.outputs["FailureTopicArn"], Message="told")
+    aws.client("sns").publish(TopicArn=aws.outputs["NotificationTopicArn"], Message="told")
     send(aws, "sent")
 
     aws.reset()
@@ -296,7 +296,7 @@ def test_draining_is_bounded(aws: EmbeddedAWS, poller: Poller, recorder: Recorde
 def test_notices_are_what_subscribers_read(aws: EmbeddedAWS) -> None:
     """Text for e-mail, JSON for the others, attributes by name."""
     aws.client("sns").publish(
-        TopicArn=aws.outputs["FailureTopicArn"],
+        TopicArn=aws.outputs["NotificationTopicArn"],
         Subject="told",
         Message=json.dumps({"default": json.dumps({"failed": 1}), "email": "one failed"}),
         MessageStructure="json",
@@ -326,7 +326,7 @@ def test_notices_are_what_subscribers_read(aws: EmbeddedAWS) -> None:
 def test_sns_refuses_what_the_real_one_refuses(aws: EmbeddedAWS, notice: Json) -> None:
     """Bytes count, not characters, attributes included; and subjects are printable ASCII."""
     with pytest.raises(aws.client("sns").exceptions.InvalidParameterException):
-        aws.client("sns").publish(TopicArn=aws.outputs["FailureTopicArn"], **notice)
+        aws.client("sns").publish(TopicArn=aws.outputs["NotificationTopicArn"], **notice)
 
     assert aws.notices() == []
 
@@ -372,7 +372,7 @@ def test_the_function_sees_its_own_environment_only(aws: EmbeddedAWS) -> None:
         first, second = load_function(aws.environment), load_function(aws.environment)
 
         assert not set(person) & set(os.environ)
-        assert os.environ["FAILURE_TOPIC_ARN"] == aws.outputs["FailureTopicArn"]
+        assert os.environ["NOTIFICATION_TOPIC_ARN"] == aws.outputs["NotificationTopicArn"]
         assert first is not second
 
 

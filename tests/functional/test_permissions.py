@@ -321,7 +321,7 @@ def test_another_table_topic_queue_or_log_group_is_refused(stack: Stack) -> None
         ("dynamodb", "get_item", {"TableName": table, **key}),
         ("dynamodb", "scan", {"TableName": table}),
         ("sns", "publish", {"TopicArn": topic, "Message": "text"}),
-        ("sns", "subscribe", {"TopicArn": aws.outputs["FailureTopicArn"], "Protocol": "sqs", "Endpoint": "arn"}),
+        ("sns", "subscribe", {"TopicArn": aws.outputs["NotificationTopicArn"], "Protocol": "sqs", "Endpoint": "arn"}),
         ("sqs", "send_message", {"QueueUrl": other_url, "MessageBody": "{}"}),
         ("sqs", "receive_message", {"QueueUrl": other_url}),
         ("sqs", "purge_queue", {"QueueUrl": url}),
@@ -389,7 +389,7 @@ def test_nobody_but_the_rule_and_the_accounts_own_may_send(
 
 def test_the_topic_takes_alarms_of_this_stack_and_only_over_tls(aws: EmbeddedAWS) -> None:
     """Each of its alarms may publish, and has this topic for its action; no other alarm may, nor another account's."""
-    topic = aws.outputs["FailureTopicArn"]
+    topic = aws.outputs["NotificationTopicArn"]
     policy = json.loads(aws.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"])["Statement"]
     alarms = aws.client("cloudwatch").describe_alarms()["MetricAlarms"]
 

@@ -12,7 +12,7 @@ def test_settings_are_what_the_environment_says() -> None:
     """Each under its own name, numbers as numbers; no other registry unless one is named."""
     assert Settings.from_env(ENV) == Settings(
         idempotency_table="steps",
-        failure_topic_arn="arn:aws:sns:us-east-1:123456789012:failures",
+        notification_topic_arn="arn:aws:sns:us-east-1:123456789012:failures",
         max_concurrent_calls=12,
         max_images_per_request=1_000,
         protected_tags=(),

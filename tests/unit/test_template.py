@@ -298,7 +298,7 @@ def every_alarm_reaches_the_topic(template: Template) -> Iterator[str]:
         if statement["Effect"] == "Allow" and statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
     }
     for name, properties in alarms(template).items():
-        if properties.get("AlarmActions") != [{"Ref": "FailureTopic"}]:
+        if properties.get("AlarmActions") != [{"Ref": "NotificationTopic"}]:
             yield f"{name} tells nobody"
         if name not in admitted:
             yield f"{name} may not publish to the topic"
@@ -382,7 +382,7 @@ def resource(name: str) -> Callable[[Template], Any]:
 
 
 QUEUE, DEAD_LETTERS, TOPIC, ALARM = map(
-    resource, ("RequestQueue", "DeadLetterQueue", "FailureTopic", "DeadLetterAlarm")
+    resource, ("RequestQueue", "DeadLetterQueue", "NotificationTopic", "DeadLetterAlarm")
 )
 FUNCTION, ROLE, RULE, SCHEDULE = map(resource, ("DeletionFunction", "FunctionRole", "RequestRule", "RequestSchedule"))
 POLICY = resource("ForeignRegistriesPolicy")
@@ -443,7 +443,7 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     (queues_take_messages_from_nobody_else, lambda t: statement("RequestQueuePolicy", 1)(t).update(Effect="Allow")),
     (queues_take_messages_from_nobody_else, lambda t: statement("DeadLetterQueuePolicy", 2)(t).update(Condition={})),
     (queues_take_messages_from_nobody_else, lambda t: t["Resources"].pop("RequestQueuePolicy")),
-    (topics_refuse_calls_without_tls, lambda t: statement("FailureTopicPolicy", 1)(t).update(Effect="Allow")),
+    (topics_refuse_calls_without_tls, lambda t: statement("NotificationTopicPolicy", 1)(t).update(Effect="Allow")),
     (all_that_is_kept_is_encrypted_by_the_given_key, lambda t: QUEUE(t).pop("KmsMasterKeyId")),
     (all_that_is_kept_is_encrypted_by_the_given_key, lambda t: QUEUE(t).pop("SqsManagedSseEnabled")),
     (all_that_is_kept_is_encrypted_by_the_given_key, lambda t: TOPIC(t).update(KmsMasterKeyId="alias/aws/sns")),
@@ -461,7 +461,7 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     (every_alarm_reaches_the_topic, lambda t: ALARM(t).pop("TreatMissingData")),
     (
         every_alarm_reaches_the_topic,
-        lambda t: statement("FailureTopicPolicy", 0)(t)["Condition"]["ArnEquals"]["aws:SourceArn"].pop(),
+        lambda t: statement("NotificationTopicPolicy", 0)(t)["Condition"]["ArnEquals"]["aws:SourceArn"].pop(),
     ),
     (what_must_wake_somebody_has_an_alarm, lambda t: t["Resources"].pop("FunctionThrottleAlarm")),
     (the_metrics_that_are_watched_are_counted, lambda t: variables(t).update(POWERTOOLS_SERVICE_NAME="another")),

@@ -1,10 +1,11 @@
-"""The only room that calls ECR."""
+"""The only package that calls ECR."""
 
-from .calls import bound as bound
-from .calls import never_ask_twice_unseen as never_ask_twice_unseen
-from .deletions import delete_images as delete_images
-from .listing import RepositoryError as RepositoryError
+from .batch_delete import delete_images as delete_images
+from .client import Repository as Repository
+from .client import disable_unsafe_retries as disable_unsafe_retries
+from .client import limit_concurrency as limit_concurrency
 from .listing import list_images as list_images
 from .listing import read_indexes as read_indexes
 from .listing import repository_names as repository_names
-from .looks import find_relatives as find_relatives
+from .lookup import look_up as look_up
+from .relatives import find_families as find_families

@@ -1,17 +1,20 @@
 """What a whole repository holds, and which repositories there are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.models import DeletionRequest, ImageId, ListedImage
+from handler.models.errors import RefusedLookUpError
+from handler.models.images import ImageId, ListedImage
 
-from .calls import lasting, scope
-from .looks import get_images, named
+from .client import Repository
+from .errors import member, refusal
+from .lookup import get_manifests
+from .relatives import named_digests
 
 if TYPE_CHECKING:
-    from mypy_boto3_ecr import ECRClient
+    from datetime import datetime
 
 _PAGE = 1_000
 _INDEXES = frozenset({
@@ -20,67 +23,74 @@ _INDEXES = frozenset({
 })  # fmt: skip
 
 
-class RepositoryError(Exception):
-    """ECR refuses to tell what is there, and a redelivery would be refused again."""
+def list_images(repository: Repository) -> list[ListedImage]:
+    """Returns every image of a repository once, archived ones too.
 
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(f"{code}: {reason}")
-        self.code = code
-        self.reason = reason
-
-
-def list_images(ecr: "ECRClient", request: DeletionRequest, between_pages: Callable[[], None]) -> list[ListedImage]:
-    """Every image of the request's repository, archived ones too.
-
-    `between_pages` may raise, to stop in time. Raises NotNowError, and RepositoryError for what lasts.
+    Raises RetryableError, OutOfTimeError, and RefusedLookUpError.
     """
-    found: list[ListedImage] = []
+    found: dict[str, ListedImage] = {}
     page: Any = {}
     while True:
-        between_pages()
         try:
-            answer = ecr.describe_images(
-                **scope(request), maxResults=_PAGE, filter={"tagStatus": "ANY", "imageStatus": "ANY"}, **page
-            )
-        except (ClientError, BotoCoreError) as error:
-            raise RepositoryError(*lasting(error, lost=False)) from error
-        for detail in answer["imageDetails"]:
-            pulled = detail.get("lastRecordedPullTime")
-            found.append(
-                ListedImage(
-                    digest=detail["imageDigest"],
-                    tags=tuple(detail.get("imageTags", ())),
-                    pushed=detail["imagePushedAt"].timestamp(),
-                    pulled=pulled.timestamp() if pulled else None,
-                    size=detail.get("imageSizeInBytes", 0),
-                    is_index=detail.get("imageManifestMediaType") in _INDEXES,
-                    subject=detail.get("subjectManifestDigest"),
-                    active=detail.get("imageStatus", "ACTIVE") == "ACTIVE",
+            with repository.calling():
+                response = repository.ecr.describe_images(
+                    **repository.scope, maxResults=_PAGE, filter={"tagStatus": "ANY", "imageStatus": "ANY"}, **page
                 )
-            )
-        if not (token := answer.get("nextToken")):
-            return found
+        except (ClientError, BotoCoreError) as error:
+            raise RefusedLookUpError(*refusal(error, deleting=False)) from error
+        # An image that changes while it is listed may stand on two pages; the later one has what is so by then.
+        found |= {detail["imageDigest"]: _listed(detail) for detail in member(response, "imageDetails")}
+        if not (token := response.get("nextToken")):
+            return list(found.values())
         page = {"nextToken": token}
 
 
-def read_indexes(ecr: "ECRClient", request: DeletionRequest, digests: Sequence[str]) -> dict[str, list[str] | None]:
-    """The digests that each of up to 100 indexes names; None for one that cannot be read."""
+def _listed(detail: Any) -> ListedImage:
+    return ListedImage(
+        digest=detail["imageDigest"],
+        tags=tuple(detail.get("imageTags", ())),
+        pushed=detail["imagePushedAt"].timestamp(),
+        pulled=_seconds(detail.get("lastRecordedPullTime")),
+        size=detail.get("imageSizeInBytes", 0),
+        is_index=detail.get("imageManifestMediaType") in _INDEXES,
+        subject=detail.get("subjectManifestDigest"),
+        active=detail.get("imageStatus", "ACTIVE") == "ACTIVE",
+        activated=_seconds(detail.get("lastActivatedAt")),
+    )
+
+
+def _seconds(time: "datetime | None") -> float | None:
+    return time.timestamp() if time else None
+
+
+def read_indexes(repository: Repository, digests: Sequence[str]) -> dict[str, list[str] | None]:
+    """Returns the digests that each of up to 100 indexes names; None for one that cannot be read.
+
+    Raises RetryableError and OutOfTimeError.
+    """
     unread: dict[str, list[str] | None] = dict.fromkeys(digests)
     try:
-        manifests, _ = get_images(ecr, scope(request), [ImageId(digest=digest) for digest in digests])
+        manifests, _ = get_manifests(repository, [ImageId(digest=digest) for digest in digests])
     except (ClientError, BotoCoreError) as error:
-        lasting(error, lost=False)
+        refusal(error, deleting=False)
         return unread
-    return unread | {digest: named(manifest) for digest, manifest in manifests.items()}
+    return unread | {digest: named_digests(manifest) for digest, manifest in manifests.values()}
 
 
-def repository_names(ecr: "ECRClient", registry_id: str | None) -> list[str]:
-    """Every repository of a registry. Raises NotNowError, and RepositoryError for what lasts."""
-    arguments: Any = {"registryId": registry_id} if registry_id else {}
+def repository_names(registry: Repository) -> list[str]:
+    """Returns every repository of a registry, whichever is named.
+
+    Raises RetryableError, OutOfTimeError, and RefusedLookUpError.
+    """
+    arguments: Any = {"registryId": registry.registry_id} if registry.registry_id else {}
     found: list[str] = []
-    try:
-        for page in ecr.get_paginator("describe_repositories").paginate(**arguments):
-            found += [repository["repositoryName"] for repository in page["repositories"]]
-    except (ClientError, BotoCoreError) as error:
-        raise RepositoryError(*lasting(error, lost=False)) from error
-    return found
+    while True:
+        try:
+            with registry.calling():
+                response = registry.ecr.describe_repositories(maxResults=_PAGE, **arguments)
+        except (ClientError, BotoCoreError) as error:
+            raise RefusedLookUpError(*refusal(error, deleting=False)) from error
+        found += [repository["repositoryName"] for repository in member(response, "repositories")]
+        if not (token := response.get("nextToken")):
+            return found
+        arguments["nextToken"] = token

@@ -1,6 +1,5 @@
-"""Which images of a repository a selection means, and taking them."""
+"""Which images of a repository a selection means, and how they are deleted."""
 
-from .choice import choose as choose
-from .taking import Limits as Limits
-from .taking import Repository as Repository
-from .taking import carry_out as carry_out
+from .engine import delete_planned as delete_planned
+from .plan import Plan as Plan
+from .plan import make_plan as make_plan

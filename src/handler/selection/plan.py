@@ -5,15 +5,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from handler.models import ListedImage, Selection
+from handler.models.images import ListedImage, own_tags, signature_subject
+from handler.models.outcomes import Admission
+from handler.models.request import Selection
 
 _DAY = 24 * 60 * 60
 
 type Parents = Mapping[str, Sequence[str]]
-"""For a digest, those of the indexes that name it and of its subject, as far as they are in the repository."""
+"""For a digest, those of the indexes that name it and of its subjects, as far as they are in the repository."""
 
 
-class Choice(NamedTuple):
+class Plan(NamedTuple):
     """What is to be deleted of a repository, and why all else is kept."""
 
     levels: list[list[ListedImage]]
@@ -21,6 +23,8 @@ class Choice(NamedTuple):
     kept: dict[str, str]
     """For each digest that stays, why."""
     parents: Parents
+    followers: frozenset[str]
+    """The digests of what goes along with something, having no tag of its own."""
 
     @property
     def selected(self) -> int:
@@ -31,34 +35,57 @@ class Choice(NamedTuple):
         """How many are kept, by reason."""
         return dict(Counter(self.kept.values()))
 
+    def over_limits(self, limits: Admission) -> str | None:
+        """Returns why the limits do not admit it; None if they do."""
+        if self.selected > limits.max_images:
+            return (
+                f"request.selection means {self.selected:,} images, and a request may delete {limits.max_images:,}; "
+                "narrow it, or set the stack's MaxImagesPerRequest"
+            )
+        if self.selected * 100 > limits.max_percent * limits.repository_images:
+            return (
+                f"request.selection means {self.selected:,} of the repository's {limits.repository_images:,} images, "
+                f'more than the {limits.max_percent} % that it may take; narrow it, or say "allowPercent": 100'
+            )
+        return None
 
-def choose(
+
+def make_plan(
     selection: Selection,
     images: Sequence[ListedImage],
     named: Mapping[str, Sequence[str] | None],
     protected: Callable[[Sequence[str]], bool],
     now: float,
-    relatives: Collection[str] = (),
-) -> Choice:
-    """What a selection means of these images, `named` being what each index names; None for one that cannot be read.
+    remembered: Collection[str] = (),
+) -> Plan:
+    """Plans what a selection means of these images, `named` being what each index names; None for one not readable.
 
-    Images are wholes: what a kept index names stays, however old it is, and what a selected one alone names goes with
-    it, as do the signatures of what goes. Where an index cannot be read, no image without tags can be known to be
-    unused. `relatives` go with what an earlier try has deleted.
+    A multi-architecture image counts as one image: what a kept index names stays, however old it is, and what a
+    selected one alone names goes with it, as do the signatures of what goes. Where an index cannot be read, no image
+    without tags can be known to be unused. The `remembered` go along with what an earlier try has deleted.
     """
+    there = {image.digest for image in images}
     unread = {index for index, digests in named.items() if digests is None}
-    parents = _parents(images, named)
-    follow = {
-        image.digest for image in images if not image.tags and (image.digest in parents or image.digest in relatives)
+    parents = _parents(images, named, there)
+    untagged = {image.digest for image in images if not image.tags or not own_tags(image.tags, there)}
+    remembered = {
+        image.digest
+        for image in images
+        if image.digest in remembered and all(signature_subject(tag) for tag in image.tags)
     }
-    alone = [image for image in images if image.digest not in follow]
+    followers = remembered.union(digest for digest in untagged if digest in parents)
+    alone = [image for image in images if image.digest not in followers]
     kept = {image.digest: reason for image, reason in _verdicts(selection, alone, protected, now) if reason}
     levels: list[list[ListedImage]] = []
     level_of: dict[str, int] = {}
     for image in _parents_first(images, parents):
         above = parents.get(image.digest, ())
-        if image.digest in unread or (unread and not image.tags):
+        if image.digest in unread or (unread and image.digest in untagged):
             kept[image.digest] = "UnreadableIndex"
+        elif not image.active:
+            kept.setdefault(image.digest, "Archived")
+        elif image.digest in followers and protected(image.tags):
+            kept[image.digest] = "ProtectedTag"
         elif not all(parent in level_of for parent in above):
             kept[image.digest] = "StillUsed"
         elif image.digest not in kept:
@@ -68,18 +95,18 @@ def choose(
     for image in images:  # in a circle, if there could be one
         if image.digest not in level_of:
             kept.setdefault(image.digest, "StillUsed")
-    return Choice(levels, kept, parents)
+    return Plan(levels, kept, parents, frozenset(followers))
 
 
-def _parents(images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None]) -> Parents:
-    there = {image.digest for image in images}
+def _parents(images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None], there: set[str]) -> Parents:
     parents: defaultdict[str, list[str]] = defaultdict(list)
     for index, digests in named.items():
-        for digest in digests or ():
+        for digest in dict.fromkeys(digests or ()):
             parents[digest].append(index)
     for image in images:
-        if image.subject in there:
-            parents[image.digest].append(image.subject)
+        subjects = there.intersection({image.subject, *map(signature_subject, image.tags)}) - {image.digest}
+        for subject in subjects.difference(parents.get(image.digest, ())):
+            parents[image.digest].append(subject)
     return parents
 
 
@@ -107,23 +134,24 @@ def _verdicts(
     protected: Callable[[Sequence[str]], bool],
     now: float,
 ) -> Iterator[tuple[ListedImage, str | None]]:
-    """Why each image by itself is kept, or None."""
+    """Yields why each image by itself is kept, or None."""
     matching: list[ListedImage] = []
     for image in images:
         if not image.active:
             yield image, "Archived"
         elif _matched_by_one(image, selection.exclude_tag_patterns):
             yield image, "Excluded"
-        elif not _meant(image, selection):
+        elif not _matches(image, selection):
             yield image, "NotMatched"
         else:
             matching.append(image)
-    matching.sort(key=lambda image: (-image.pushed, image.digest))
+    by_pull = selection.count_type == "sinceImagePulled"
+    matching.sort(key=lambda image: (-_age_from(image, by_pull=by_pull), image.digest))
     for rank, image in enumerate(matching):
         yield image, "ProtectedTag" if protected(image.tags) else _too_recent(selection, image, rank, now)
 
 
-def _meant(image: ListedImage, selection: Selection) -> bool:
+def _matches(image: ListedImage, selection: Selection) -> bool:
     if selection.tag_status == "any":
         return True
     if selection.tag_status == "untagged":
@@ -135,16 +163,18 @@ def _matched_by_one(image: ListedImage, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(tag, pattern) for tag in image.tags for pattern in patterns)
 
 
+def _age_from(image: ListedImage, *, by_pull: bool) -> float:
+    """Returns what an image's age counts from: its push; by pull, also when it was restored from the archive."""
+    return max(image.pushed, image.activated or 0.0) if by_pull else image.pushed
+
+
 def _too_recent(selection: Selection, image: ListedImage, rank: int, now: float) -> str | None:
     if rank < selection.keep_most_recent:
         return "MostRecent"
-    match selection.count_type:
-        case "imageCountMoreThan":
-            return "MostRecent" if rank < selection.count_number else None
-        case "sinceImagePushed":
-            last = image.pushed
-        case "sinceImagePulled":
-            last = image.pushed if image.pulled is None else max(image.pulled, image.pushed)
-        case _:
-            return None
+    if selection.count_type is None:
+        return None
+    if selection.count_type == "imageCountMoreThan":
+        return "MostRecent" if rank < selection.count_number else None
+    by_pull = selection.count_type == "sinceImagePulled"
+    last = max(_age_from(image, by_pull=by_pull), image.pulled or 0.0 if by_pull else 0.0)
     return "TooRecent" if now - last <= selection.count_number * _DAY else None

@@ -1,0 +1,71 @@
+"""The composition root: settings and AWS clients become one value, which is passed on as an argument."""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import boto3
+
+from .concurrency import Deadline, TaskPool
+from .guards import Rules
+from .models.request import DeletionRequest, Key
+from .registry import Repository, disable_unsafe_retries, limit_concurrency
+from .settings import Settings
+from .step_table import StepTable
+from .steps import StepRunner
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mypy_boto3_sqs import SQSClient
+
+
+class Services:
+    """The settings, and a client for each AWS service that is called."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Makes the clients, which is most of a cold start."""
+        config = settings.client_config()
+        self.settings = settings
+        self.ecr = boto3.client("ecr", config=config)
+        self.sns = boto3.client("sns", config=config)
+        self.dynamodb = boto3.client("dynamodb", config=config)
+        disable_unsafe_retries(self.ecr)
+        limit_concurrency(self.ecr, settings.max_concurrent_calls)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> "Services":
+        """Reads the settings from the environment; raises SettingsError."""
+        return cls(Settings.from_env(env))
+
+    @cached_property
+    def sqs(self) -> "SQSClient":
+        """Made when it is first needed, for few requests lead to others."""
+        return boto3.client("sqs", config=self.settings.client_config())
+
+    @property
+    def rules(self) -> Rules:
+        """What the stack protects."""
+        settings = self.settings
+        return Rules(
+            settings.protected_tags, settings.protected_repositories, settings.repository_pattern, settings.dry_run
+        )
+
+
+class Invocation(NamedTuple):
+    """What one invocation of the function has: its context, its threads and its time."""
+
+    context: "LambdaContext"
+    pool: TaskPool
+    deadline: Deadline
+    account_id: str
+    """The function's own account."""
+
+    def repository(self, services: Services, request: DeletionRequest) -> Repository:
+        """Returns the request's repository."""
+        return Repository(services.ecr, request.repository_name, request.registry_id, self.deadline.calling)
+
+    def steps(self, services: Services, key: Key, turn: int = 0) -> StepRunner:
+        """Returns the steps under a key, for one arrival."""
+        table = StepTable.of(services.dynamodb, services.settings.idempotency_table, self.context)
+        return StepRunner(table, key, turn)

@@ -1,0 +1,66 @@
+"""Bounded threads, stopping before the invocation's time is up."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import contextmanager
+from time import monotonic
+
+from .models.errors import OutOfTimeError
+
+
+class Deadline:
+    """The time that is left to an invocation, measured in the slowest call so far."""
+
+    def __init__(self, remaining_seconds: Callable[[], float]) -> None:
+        self._remaining_seconds = remaining_seconds
+        self._slowest = 0.5
+
+    def check(self) -> None:
+        """Raises OutOfTimeError unless twice the slowest call fits into what is left.
+
+        A fixed reserve would be too long for the usual call and too short for a slow one.
+        """
+        if self._remaining_seconds() < 2 * self._slowest:
+            raise OutOfTimeError("too little time is left for another call; a redelivery goes on from here")
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Checks the time before a call, and remembers how long it takes. Raises OutOfTimeError."""
+        self.check()
+        start = monotonic()
+        try:
+            yield
+        finally:
+            self._slowest = max(self._slowest, monotonic() - start)
+
+
+class TaskPool:
+    """Runs tasks side by side, so many of one request at a time that a large request leaves room for the others."""
+
+    def __init__(self, executor: Executor, width: int) -> None:
+        self._executor = executor
+        self._width = width
+
+    def run[T](self, tasks: Iterable[Callable[[], T]], width: int | None = None) -> list[T]:
+        """Returns what each task returned, in order; a single one runs in the thread that asks.
+
+        Raises what a task raised; no further task is begun then, and those that were have ended.
+        """
+        tasks = list(tasks)
+        if len(tasks) == 1:
+            return [tasks[0]()]
+        started: list[Future[T]] = []
+        running: set[Future[T]] = set()
+        try:
+            for task in tasks:
+                if len(running) >= (width or self._width):
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                started.append(self._executor.submit(task))
+                running.add(started[-1])
+            return [future.result() for future in started]
+        finally:
+            for future in running:
+                future.cancel()
+            wait(running)

@@ -1,0 +1,67 @@
+"""The errors that decide what becomes of a request.
+
+HandlerError
+├── RejectedRequestError     the request can never work: its arrival is rejected, with one notice
+├── RefusedLookUpError       ECR refuses a look-up for good: data, the failure of whatever it was about
+├── SettingsError            the environment is not what the template sets
+└── UnfinishedRequestError   a redelivery goes on from here; the record fails
+    ├── RetryableError           a service cannot answer now, and nothing was done
+    ├── OutOfTimeError           too little time is left, and nothing was begun
+    ├── UnknownOutcomeError      ECR was asked and its answer was lost: it may have done what it was asked
+    └── StepLostError            another invocation has taken a step over
+"""
+
+
+class HandlerError(Exception):
+    """Base of all errors of this function."""
+
+
+class RejectedRequestError(HandlerError):
+    """The request can never work, and nothing of this arrival was carried out."""
+
+    replayed = False
+    """It was rejected, and reported, on an earlier receive."""
+    request_id: str | None = None
+    """The requestId, where one could be read."""
+    repository_name: str | None = None
+    """The repository, where one could be read."""
+
+
+class RefusedLookUpError(HandlerError):
+    """ECR refuses a look-up, and would refuse it again."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
+
+
+class SettingsError(HandlerError):
+    """The environment lacks a variable, or one has no usable value."""
+
+
+class UnfinishedRequestError(HandlerError):
+    """The request stays on the queue, and a redelivery goes on where it stopped."""
+
+    nothing_done = False
+    """The call that raised this has had no effect."""
+
+
+class RetryableError(UnfinishedRequestError):
+    """A service refused for now, or was not reached: nothing was done, and a later try may succeed."""
+
+    nothing_done = True
+
+
+class OutOfTimeError(UnfinishedRequestError):
+    """Too little of the invocation's time is left for another call; nothing was begun."""
+
+    nothing_done = True
+
+
+class UnknownOutcomeError(UnfinishedRequestError):
+    """ECR was asked and its answer was lost: it may have done what it was asked."""
+
+
+class StepLostError(UnfinishedRequestError):
+    """Another invocation has taken over a step that this one was at, and stores its outcome."""

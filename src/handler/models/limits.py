@@ -1,0 +1,23 @@
+"""What AWS's services take at most, and how to stay within it."""
+
+import bisect
+from collections.abc import Callable
+
+CHUNK_SIZE = 100
+"""Image ids that ECR takes in one call."""
+STORED_BYTES = 350_000
+"""What the outcome of one step may take: DynamoDB's limit is 400 KB an item."""
+ANSWER_BYTES = 6_000_000
+"""What the function may answer: Lambda's limit is 6,291,556 bytes for a synchronous response."""
+MESSAGE_BYTES = 262_144
+"""What SNS takes in one message, its attributes included."""
+KEY_CHARACTERS = 256
+"""The longest requestId."""
+
+
+def truncate_to_fit[T](build: Callable[[int], T], count: int, size: Callable[[T], int], limit: int) -> T:
+    """Returns build(n) for the largest n up to `count` whose size is within `limit`; build(0) if none is."""
+    whole = build(count)
+    if size(whole) <= limit:
+        return whole
+    return build(bisect.bisect_right(range(1, count), limit, key=lambda n: size(build(n))))

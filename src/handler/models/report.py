@@ -1,0 +1,131 @@
+"""What became of a request: the report that an answer, a notice and the metrics are made of."""
+
+import json
+from typing import NamedTuple
+
+from .images import ImageFailure, ImageId, Json
+from .limits import ANSWER_BYTES, truncate_to_fit
+from .outcomes import SelectionOutcome
+from .request import DeletionRequest
+
+UNCONFIRMED_REASON = (
+    "these images are gone, and an earlier try of this request, whose outcome was lost, may have deleted them; whether "
+    "each of them existed then cannot be told"
+)
+
+
+class FanOutReport(NamedTuple):
+    """A request for several repositories became a separate one for each of these."""
+
+    request: DeletionRequest
+    repository_names: tuple[str, ...]
+    replayed: bool = False
+    """They were sent on an earlier receive: nothing was done now."""
+
+    def to_answer(self, registry_id: str) -> Json:
+        return {
+            "requestId": self.request.request_id,
+            "registryId": self.request.registry_id or registry_id,
+            "repositoryNames": list(self.repository_names),
+        }
+
+
+class DeletionReport(NamedTuple):
+    """What became of a request: each id asked for is deleted or among the failures, once."""
+
+    request: DeletionRequest
+    image_ids: tuple[ImageId, ...] = ()
+    """What was deleted, relatives included; in ECR's words, an entry per tag."""
+    failures: tuple[ImageFailure, ...] = ()
+    """What was not, relatives last."""
+    unconfirmed: tuple[ImageId, ...] = ()
+    """Those of the deleted that an earlier try may have deleted, whose answer was lost."""
+    omitted: int = 0
+    """Entries of image_ids that were left out to fit the store."""
+    failed_relatives: int = 0
+    """Failures of images that were not asked for by name."""
+    kept: tuple[ImageFailure, ...] = ()
+    """Relatives that stay on purpose, and why."""
+    left_untagged: int = 0
+    """Relatives without tags that nothing of the request needs any more, left because it said so."""
+    selection: SelectionOutcome | None = None
+    """More of it, where the request is a selection."""
+    replayed: bool = False
+    """It is that of an earlier receive: nothing was done now."""
+
+    @property
+    def asked(self) -> int:
+        """How many images the request is about, with the relatives that failed."""
+        return self.selection.selected if self.selection else len(self.request.image_ids) + self.failed_relatives
+
+    @property
+    def deleted(self) -> int:
+        """How many of the ids asked for, or selected, are deleted."""
+        return self.selection.deleted if self.selection else self.asked - len(self.failures)
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures) + self.failures_omitted
+
+    @property
+    def failures_omitted(self) -> int:
+        """How many failures were left out to fit the store."""
+        return self.selection.failures_omitted if self.selection else 0
+
+    @property
+    def unconfirmed_count(self) -> int:
+        """How many of the deleted are unconfirmed."""
+        return len(self.unconfirmed) + (self.selection.unconfirmed_omitted if self.selection else 0)
+
+    @property
+    def entries(self) -> int:
+        """How many images there is something to report of."""
+        return len(self.failures) + len(self.kept) + len(self.image_ids)
+
+    def to_answer(self, registry_id: str, limit: int = ANSWER_BYTES) -> Json:
+        """Returns the CLI's output and whose it is; cut to `limit` bytes, failures last, with counts of the rest."""
+
+        def first(count: int) -> Json:
+            return self.first(count) | {
+                "requestId": self.request.request_id,
+                "registryId": self.request.registry_id or registry_id,
+                "repositoryName": self.request.repository_name,
+            }
+
+        return truncate_to_fit(first, self.entries, lambda answer: len(json.dumps(answer)), limit)
+
+    def first(self, count: int) -> Json:
+        """Returns the first entries: failures, then what was kept, then what was deleted; the others are counted."""
+        failures = self.failures[:count]
+        kept = self.kept[: count - len(failures)]
+        image_ids = self.image_ids[: count - len(failures) - len(kept)]
+        value: Json = {
+            "imageIds": [image_id.to_json() for image_id in image_ids],
+            "failures": [failure.to_json() for failure in failures],
+        }
+        if self.request.dry_run:
+            value["dryRun"] = True
+        if self.unconfirmed_count:
+            value |= {"unconfirmed": self.unconfirmed_count, "unconfirmedReason": UNCONFIRMED_REASON}
+        if self.kept:
+            value["kept"] = [{"imageId": k.image_id.to_json(), "code": k.code, "reason": k.reason} for k in kept]
+        if self.request.cascade is False:
+            value["leftUntagged"] = self.left_untagged
+        if self.selection:
+            value |= {
+                "selected": self.selection.selected,
+                "deleted": self.selection.deleted,
+                "bytesReclaimed": self.selection.bytes,
+                "keptByReason": dict(self.selection.kept),
+            }
+            if self.selection.continued_as:
+                value["continuedAs"] = self.selection.continued_as
+        omitted = {
+            "imageIdsOmitted": self.omitted + len(self.image_ids) - len(image_ids),
+            "keptOmitted": len(self.kept) - len(kept),
+            "failuresOmitted": self.failures_omitted + len(self.failures) - len(failures),
+        }
+        return value | {key: count for key, count in omitted.items() if count}
+
+
+type Report = DeletionReport | FanOutReport

@@ -1,0 +1,139 @@
+"""A request to delete images: what was asked for, how it arrived, and the key under which it happens once."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from .images import ImageId, Json
+
+_QUOTED_CHARACTERS = 500
+
+type Key = tuple[Any, ...]
+"""A kind and what tells one of that kind from others, such as ("request", "close-pr-417"). Never a joined string."""
+
+
+type Action = Literal["delete", "untag", "foresee"]
+"""What is done with images: they are deleted, or only lose tags; a dry run foresees what deleting them would answer."""
+
+
+def quoted(text: str) -> str:
+    """Returns a sender's words as they may stand in messages, logs and notices: never a megabyte of them.
+
+    JSON can spell half a surrogate pair, which UTF-8 cannot hold.
+    """
+    return text[:_QUOTED_CHARACTERS].encode(errors="backslashreplace").decode()
+
+
+class Origin(NamedTuple):
+    """How a request arrived: as a message on a queue, an event on a bus, or an invocation by hand."""
+
+    kind: str
+    """"message", "event" or "invocation"."""
+    id: str
+    """Its messageId, event id or Lambda request id: the key of a request that brings none of its own."""
+    source: str
+    """The queue's ARN, the event's source, or the function's ARN."""
+
+    def to_json(self) -> dict[str, str]:
+        return {"kind": self.kind, "id": self.id, "source": self.source}
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id} from {self.source}"
+
+
+class Arrival(NamedTuple):
+    """One record of a batch, or the event of a direct invocation, before it is read."""
+
+    origin: Origin
+    received_before: bool
+    """It may have been received before: a record on a later receive, or an invocation that Lambda may repeat."""
+    read: "Callable[[], Payload]"
+
+    @property
+    def key(self) -> Key:
+        return (self.origin.kind, self.origin.id)
+
+
+class Payload(NamedTuple):
+    """A request as it was sent, out of its envelope."""
+
+    content: Any
+    origin: Origin
+    key: Key
+    """Of the envelope; a requestId in the content comes first, unless the function itself has sent the message."""
+    request_id: str | None = None
+    """Of a message that the function itself has sent, for people to read."""
+    turn: int = 0
+    generation: str | None = None
+
+
+class Selection(NamedTuple):
+    """Which images of a repository are meant, in the words of ECR's lifecycle policies."""
+
+    tag_status: str
+    """"tagged", "untagged" or "any"."""
+    tag_patterns: tuple[str, ...] = ()
+    """Each is matched by a tag of the image."""
+    exclude_tag_patterns: tuple[str, ...] = ()
+    """None is matched by a tag of the image."""
+    count_type: str | None = None
+    """"imageCountMoreThan", "sinceImagePushed" or "sinceImagePulled"."""
+    count_number: int = 0
+    """Images, or days."""
+    keep_most_recent: int = 0
+    """Images that are left of those that match, the last pushed first."""
+
+
+class DeletionRequest(NamedTuple):
+    """A request about one repository; with repository_names, about each of several."""
+
+    key: Key
+    request_id: str
+    """The key as people read it."""
+    repository_name: str
+    image_ids: tuple[ImageId, ...]
+    """Each once, in the order asked."""
+    origin: Origin
+    content_hash: str
+    """SHA-256 over all that was sent: the same key with another hash is another request."""
+    registry_id: str | None = None
+    reason: str | None = None
+    dry_run: bool = False
+    """Nothing is deleted; the report says what would have been."""
+    notify: bool = False
+    """Its report is published also when nothing failed."""
+    untag: bool = False
+    """Tags are removed, and no image with them."""
+    cascade: bool | None = None
+    """True: relatives are deleted too; False: they stay, and are counted; None: they stay, and no look-up is made."""
+    selection: Selection | None = None
+    """Instead of image_ids, which images are meant."""
+    allow_percent: int | None = None
+    """The share of its repository that a selection may take, where that is not the stack's."""
+    repository_names: tuple[str, ...] = ()
+    """Instead of repository_name, names and patterns of names: each of these repositories gets a separate request."""
+    turn: int = 0
+    """How many messages the selection was continued by before this one."""
+    generation: str | None = None
+    """The claim that a later turn goes on with."""
+    payload: Mapping[str, Any] = {}
+    """The request as it was sent."""
+
+    @property
+    def action(self) -> Action:
+        if self.dry_run:
+            return "foresee"
+        return "untag" if self.untag else "delete"
+
+    @property
+    def switches(self) -> Json:
+        """Returns those that are set, as a request says them."""
+        switches: Json = {}
+        if self.dry_run:
+            switches["dryRun"] = True
+        if self.notify:
+            switches["notify"] = "always"
+        if self.untag:
+            switches["untag"] = True
+        if self.cascade is not None:
+            switches["cascade"] = self.cascade
+        return switches

@@ -1,0 +1,150 @@
+"""What a notice says: JSON for machines, text for e-mail, attributes for subscription filters."""
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from handler.models.images import Json
+from handler.models.limits import MESSAGE_BYTES, truncate_to_fit
+from handler.models.report import DeletionReport
+from handler.models.request import DeletionRequest, Origin
+
+from .text import report_text
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
+
+_SUBJECT_CHARACTERS = 99
+_CODES_IN_ATTRIBUTE = 10
+_NOT_RETRIED = frozenset({
+    "ImageNotFound",
+    "ImageTagDoesNotMatchDigest",
+    "ImageTagPushedAgain",
+    "InvalidImageDigest",
+    "InvalidImageTag",
+    "LastTag",
+    "MissingDigestAndTag",
+    "ProtectedRepository",
+    "ProtectedTag",
+    "TagRequired",
+    "TooManyRelatives",
+})  # fmt: skip
+"""Failures that the same request would meet again, or that spared an image on purpose."""
+
+
+class Notice(NamedTuple):
+    """What SNS carries."""
+
+    subject: str
+    message: str
+    """A JSON object of one text for each protocol (MessageStructure: json)."""
+    attributes: "dict[str, MessageAttributeValueTypeDef]"
+
+    @property
+    def size(self) -> int:
+        """Bytes, as SNS counts them: the message and each attribute's name, type and value; and the subject."""
+        attributes = (name + a["DataType"] + a["StringValue"] for name, a in self.attributes.items())
+        return sum(len(text.encode()) for text in (self.subject, self.message, *attributes))
+
+
+def report_notice(report: DeletionReport, registry_id: str, limit: int = MESSAGE_BYTES) -> Notice:
+    """Reports every image of a request that could not be deleted; what `limit` bytes cannot hold is counted.
+
+    Where nothing failed, or nothing was done, what was deleted or would have been.
+    """
+    request = report.request
+    codes = sorted({failure.code for failure in report.failures})
+    attributes = {"type": _string(_type(report)), "repositoryName": _string(request.repository_name)}
+    if codes:
+        attributes["failureCodes"] = _strings(codes[:_CODES_IN_ATTRIBUTE])
+    failed, asked = report.failed, report.asked
+    if failed > asked:  # of a selection: the repository itself
+        subject = f"nothing could be selected in {request.repository_name}"
+    elif request.dry_run:
+        subject = f"dry run: {report.deleted} of {asked} would be deleted in {request.repository_name}"
+    elif failed:
+        subject = f"{failed} of {asked} failed in {request.repository_name}"
+    else:
+        subject = f"{report.deleted} of {asked} deleted in {request.repository_name}"
+
+    def first(count: int) -> Notice:
+        data = _report_data(report, registry_id, count)
+        return _notice(subject, data, report_text(data), attributes)
+
+    return truncate_to_fit(first, report.entries, lambda notice: notice.size, limit)
+
+
+def rejection_notice(error: str, origin: Origin) -> Notice:
+    """Reports a request that can never work: why, and where it lies."""
+    data = {"type": "rejection", "error": error, "origin": origin.to_json()}
+    text = f"""\
+A request was rejected. Nothing of it was carried out.
+
+Why:       {error}
+Arrived:   {origin}
+
+A message stays on the queue until its last receive, then in the dead-letter queue, as it was sent.
+Correct what is wrong with it and send it again.
+"""
+    return _notice("request rejected", data, text, {"type": _string("rejection")})
+
+
+def _type(report: DeletionReport) -> str:
+    if report.request.dry_run:
+        return "dryRun"
+    return "failure" if report.failures else "report"
+
+
+def _report_data(report: DeletionReport, registry_id: str, count: int) -> Json:
+    """Returns the first `count` entries for machines, with the request that tries the failures again."""
+    request = report.request
+    value = report.first(count)
+    if not request.notify:
+        del value["imageIds"]  # their count says enough
+        value.pop("imageIdsOmitted", None)
+    retry = _retry_request(request, value["failures"])
+    return {
+        "type": _type(report),
+        "requestId": request.request_id,
+        "origin": request.origin.to_json(),
+        "reason": request.reason,
+        "registryId": request.registry_id or registry_id,
+        "repositoryName": request.repository_name,
+        "requested": report.asked,
+        "deleted": report.deleted,
+        "failed": report.failed,
+        "failuresOmitted": 0,
+        **value,
+        **({"retryRequest": retry} if retry else {}),
+    }
+
+
+def _retry_request(request: DeletionRequest, failures: list[Json]) -> Json | None:
+    """Returns a request that tries again what trying again can help; None where there is nothing of the kind.
+
+    Without the requestId: it is another request. None from a dry run: it would be a real one.
+    """
+    image_ids = [f["imageId"] for f in failures if f["imageId"] and f["failureCode"] not in _NOT_RETRIED]
+    if request.dry_run or not image_ids:
+        return None
+    retry: Json = {"repositoryName": request.repository_name}
+    if request.registry_id:
+        retry["registryId"] = request.registry_id
+    if request.reason:
+        retry["reason"] = request.reason
+    return {**retry, **request.switches, "imageIds": image_ids}
+
+
+def _notice(subject: str, data: Json, text: str, attributes: "dict[str, MessageAttributeValueTypeDef]") -> Notice:
+    subject = f"ECR image deletion: {subject}"
+    if len(subject) > _SUBJECT_CHARACTERS:
+        subject = subject[: _SUBJECT_CHARACTERS - 3] + "..."
+    message = json.dumps({"default": json.dumps(data, ensure_ascii=False), "email": text}, ensure_ascii=False)
+    return Notice(subject, message, attributes)
+
+
+def _string(value: str) -> "MessageAttributeValueTypeDef":
+    return {"DataType": "String", "StringValue": value}
+
+
+def _strings(values: list[str]) -> "MessageAttributeValueTypeDef":
+    return {"DataType": "String.Array", "StringValue": json.dumps(values)}

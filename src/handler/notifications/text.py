@@ -1,0 +1,68 @@
+"""What a person reads of a report, by e-mail."""
+
+import json
+
+from handler.models.images import Json
+
+_ENTRIES = 50
+"""Images that each list shows."""
+
+
+def report_text(data: Json) -> str:
+    """Returns the data of a report's notice as text."""
+    origin, dry = data["origin"], "dryRun" in data
+    lines = [
+        _headline(data),
+        "",
+        f"Repository:  {data['repositoryName']} in registry {data['registryId']}",
+        f"Request:     {data['requestId']}",
+        f"Arrived:     {origin['kind']} {origin['id']} from {origin['source']}",
+        f"Reason:      {data['reason'] or '(none given)'}",
+        f"Deleted:     {0 if dry else data['deleted']}",
+    ]
+    if "unconfirmed" in data:
+        lines += [f"Unconfirmed: {data['unconfirmed']} of these; {data['unconfirmedReason']}"]
+    if "keptByReason" in data:
+        kept = ", ".join(f"{count} {reason}" for reason, count in sorted(data["keptByReason"].items()))
+        lines += [f"Kept:        {kept or 'none'}", f"Reclaimed:   {data['bytesReclaimed']:,} bytes at most"]
+    if "continuedAs" in data:
+        lines += [f"Continues:   as {data['continuedAs']}, with a report of its own"]
+    if "leftUntagged" in data:
+        lines += [f"Left:        {data['leftUntagged']} images without tags, of those that belonged to the deleted"]
+    if data["failed"]:
+        lines += ["", "Would be refused:" if dry else "Not deleted:"]
+        shown = data["failures"][:_ENTRIES]
+        for failure in shown:
+            lines += [f"  {_name(failure)}", f"      {failure['failureCode']}: {failure['failureReason']}"]
+        if more := data["failed"] - len(shown):
+            lines += [f"  and {more} more; the JSON form of this notice has up to {len(data['failures'])} of all."]
+        elif "retryRequest" in data:
+            lines += ["", "To try these again, send this request:", json.dumps(data["retryRequest"])]
+    lines += _listed("Kept, for they are still needed:", data.get("kept", []), data.get("keptOmitted", 0))
+    deleted = [{"imageId": image_id} for image_id in data.get("imageIds", [])]
+    lines += _listed("Would be deleted:" if dry else "Deleted:", deleted, data.get("imageIdsOmitted", 0))
+    return "\n".join(lines) + "\n"
+
+
+def _headline(data: Json) -> str:
+    deleted, failed, requested = data["deleted"], data["failed"], data["requested"]
+    if failed > requested:
+        return "Nothing could be selected, and nothing was deleted."
+    if "dryRun" in data:
+        return f"A dry run: nothing was deleted. {deleted} of {requested} images would have been."
+    if failed:
+        return f"{failed} of {requested} images could not be deleted."
+    return f"{deleted} of {requested} images were deleted."
+
+
+def _listed(title: str, entries: list[Json], omitted: int) -> list[str]:
+    if not entries:
+        return []
+    shown = entries[:_ENTRIES]
+    lines = ["", title]
+    lines += [f"  {_name(entry)}" + (f": {entry['reason']}" if "reason" in entry else "") for entry in shown]
+    return [*lines, f"  and {more} more"] if (more := len(entries) - len(shown) + omitted) else lines
+
+
+def _name(entry: Json) -> str:
+    return ",".join(f"{key}={value}" for key, value in entry["imageId"].items()) or "(no tag, no digest)"

@@ -1,0 +1,227 @@
+"""One chunk, one call, and what became of each id in it."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.models.errors import RefusedLookUpError, UnfinishedRequestError, UnknownOutcomeError
+from handler.models.images import Guard, Image, ImageFailure, ImageId, LookUp, names
+from handler.models.limits import STORED_BYTES, truncate_to_fit
+from handler.models.outcomes import ChunkOutcome
+from handler.models.request import Action
+
+from .client import Repository
+from .errors import failure, refusal
+from .lookup import look_up
+
+if TYPE_CHECKING:
+    from logging import LoggerAdapter
+
+_RETRY_SECONDS = (1.0, 2.0)
+"""The waits before a chunk is asked for again whose answer was lost."""
+_CLOCK_SECONDS = 2
+"""ECR tells the time of a push in whole seconds, which may cut off one, and its clock may be another behind ours."""
+_NOT_FOUND = "Requested image not found"
+_DOUBT = "; an earlier try, whose answer was lost, may have deleted it"
+_UNANSWERED = "ECR's answers name this image neither as deleted nor as failed, and it is still there"
+_PUSHED_AGAIN = (
+    "The tag was pushed again after an earlier try of this request, which may have deleted the image it named then; "
+    "the image it names now was left alone. To delete that one too, send a new request"
+)
+
+
+def delete_images(
+    repository: Repository,
+    image_ids: Sequence[ImageId],
+    guard: Guard,
+    log: "LoggerAdapter[Any]",
+    *,
+    action: Action,
+    first_attempt_at: float | None,
+) -> ChunkOutcome:
+    """Asks ECR once to delete those of up to 100 images that the guard lets go, or their tags; or foresees its answer.
+
+    `first_attempt_at` is when an earlier try began that left no outcome, in seconds since the epoch. What is gone then
+    was deleted as asked, though unconfirmed, and tags that were pushed since are left alone. The same holds where an
+    answer is lost now, or leaves out an id: it is looked for and asked for twice again. A refusal that no redelivery
+    cures is the failure of each id, under ECR's code.
+
+    Raises RetryableError and OutOfTimeError when ECR did nothing, and UnknownOutcomeError when it may have done what it
+    was asked.
+    """
+    chunk = _Chunk(image_ids)
+    for number, wait in enumerate((*_RETRY_SECONDS, None)):
+        started = time.time()
+        try:
+            _ask(repository, chunk, guard, action, first_attempt_at)
+            why = "ECR's answer leaves out some images"
+        except UnknownOutcomeError as error:
+            if wait is None:
+                raise
+            why = str(error)
+        except UnfinishedRequestError as error:
+            raise (UnknownOutcomeError(str(error)) if number else error) from error
+        if not chunk.pending:
+            break
+        first_attempt_at = first_attempt_at or started
+        if wait is None:
+            chunk.settle_doubt(partial(look_up, repository), first_attempt_at)
+            chunk.fail({i: ImageFailure(i, "Unanswered", _UNANSWERED) for i in chunk.pending})
+        else:
+            log.info("asking again", extra={"why": why})
+            time.sleep(wait)
+    outcome = chunk.outcome()
+    if outcome.unconfirmed:
+        log.info("images unconfirmed", extra={"imageIds": [image_id.to_json() for image_id in outcome.unconfirmed]})
+    return outcome
+
+
+def _ask(
+    repository: Repository,
+    chunk: "_Chunk",
+    guard: Guard,
+    action: Action,
+    first_attempt_at: float | None,
+) -> None:
+    """Asks for what is pending of a chunk, once; what ECR's answer leaves out stays so."""
+    look = partial(look_up, repository)
+    deleting = False
+    try:
+        if first_attempt_at is not None and action != "foresee":  # which has no effect that could be in doubt
+            chunk.settle_doubt(look, first_attempt_at)
+        chunk.fail(guard(chunk.pending, look))
+        if action == "foresee":
+            chunk.foresee(look)
+        if not chunk.pending:
+            return
+        # With a digest beside the tag, ECR might take the whole image; the guard has compared them.
+        sent = dict.fromkeys(ImageId(tag=i.tag) for i in chunk.pending) if action == "untag" else chunk.pending
+        with repository.calling():
+            deleting = True
+            response = repository.ecr.batch_delete_image(**repository.scope, imageIds=[i.to_json() for i in sent])
+    except RefusedLookUpError as error:
+        chunk.fail_all(error.code, error.reason)
+    except (ClientError, BotoCoreError) as error:
+        chunk.fail_all(*refusal(error, deleting=deleting))
+    else:
+        chunk.settle(response)
+
+
+class _Chunk:
+    """The ids of a chunk, and what has become of them so far: each is pending, gone or failed."""
+
+    def __init__(self, image_ids: Sequence[ImageId]) -> None:
+        self.pending: Sequence[ImageId] = image_ids
+        self._asked = image_ids
+        self._gone: list[ImageId] = []
+        self._unconfirmed: list[ImageId] = []
+        self._failures: dict[ImageId, ImageFailure] = {}
+        self._in_doubt = False
+
+    def settle_doubt(self, look_up: LookUp, first_attempt_at: float) -> None:
+        """Looks at what an earlier try may have deleted: what is gone, what was pushed again, what is to be asked."""
+        self._in_doubt = True
+        found = look_up(self.pending) if self.pending else {}
+        refused = {i: ImageFailure(i, "ImageNotFound", _NOT_FOUND) for i in self.pending if i not in found}
+        for image_id, image in found.items():
+            if isinstance(image, ImageFailure):
+                refused[image_id] = image
+            elif image_id.tag is not None and image.pushed >= first_attempt_at - _CLOCK_SECONDS:
+                refused[image_id] = ImageFailure(image_id, "ImageTagPushedAgain", _PUSHED_AGAIN)
+        self.fail(refused)
+
+    def fail(self, failures: Mapping[ImageId, ImageFailure]) -> None:
+        """Fails some of the pending. In doubt, what is not found is gone as asked."""
+        for image_id, failed in failures.items():
+            if self._in_doubt and failed.code == "ImageNotFound":
+                self._unconfirmed.append(image_id)
+            else:
+                self._failures[image_id] = failed
+        self.pending = [image_id for image_id in self.pending if image_id not in failures]
+
+    def fail_all(self, code: str, reason: str) -> None:
+        """Fails all that is pending, for ECR has refused the whole call."""
+        reason += _DOUBT * self._in_doubt
+        self.fail({image_id: ImageFailure(image_id, code, reason) for image_id in self.pending})
+
+    def foresee(self, look_up: LookUp) -> None:
+        """Settles what is pending by what BatchDeleteImage would answer, as far as a look-up can tell.
+
+        It does not see which indexes name an image.
+        """
+        found = look_up(self.pending) if self.pending else {}
+        gone: dict[ImageId, None] = {}  # each once, in order
+        failures: dict[ImageId, ImageFailure] = {}
+        for image_id in self.pending:
+            match found.get(image_id):
+                case None:
+                    failures[image_id] = ImageFailure(image_id, "ImageNotFound", _NOT_FOUND)
+                case ImageFailure() as unseen:
+                    failures[image_id] = unseen
+                case Image() as image:
+                    tags = sorted(image.tags) if image_id.tag is None else [image_id.tag]
+                    gone |= dict.fromkeys([ImageId(image.digest, tag) for tag in tags] or [image_id])
+        self._gone += gone
+        self.fail(failures)
+        self.pending = ()
+
+    def settle(self, response: Mapping[str, Any]) -> None:
+        """Settles the ids that ECR's answer names. Raises UnknownOutcomeError where it did not arrive whole.
+
+        A failure outweighs an entry among the deleted: an id asked by digest also answers to the tags of its image that
+        went, and those may go while the image stays.
+        """
+        if not all(isinstance(response.get(name), list) for name in ("imageIds", "failures")):
+            raise UnknownOutcomeError("ECR's answer did not arrive whole")
+        gone = [ImageId.from_json(entry) for entry in response["imageIds"]]
+        named = {ImageId.from_json(entry["imageId"]): entry for entry in response["failures"] if entry.get("imageId")}
+        entries = set(gone)
+        tags = {image_id.tag for image_id in gone}
+        # That a tag went which was asked for by itself says nothing of its image's digest.
+        tags_asked = {image_id.tag for image_id in self.pending if ImageId(tag=image_id.tag) not in named}
+        digests = {image_id.digest for image_id in gone if image_id.tag is None or image_id.tag not in tags_asked}
+
+        def answered(image_id: ImageId) -> bool:
+            if image_id.digest is None:
+                return image_id.tag in tags
+            if image_id.tag is None:
+                return image_id.digest in digests
+            return image_id in entries or ImageId(digest=image_id.digest) in entries
+
+        failures: dict[ImageId, ImageFailure] = {}
+        silent: list[ImageId] = []
+        for image_id in self.pending:
+            entry = named.get(image_id)
+            if entry is None and not answered(image_id):
+                # ECR may name an id that was asked by digest and tag by one of them alone.
+                entry = named.get(ImageId(digest=image_id.digest)) or named.get(ImageId(tag=image_id.tag))
+                if entry is None:
+                    silent.append(image_id)
+            if entry:
+                failures[image_id] = failure(image_id, entry)
+        self._gone += gone
+        self.fail(failures)
+        self.pending = silent
+
+    def outcome(self) -> ChunkOutcome:
+        """Returns what became of all ids: as many entries of the deleted as one step may store."""
+        failures, unconfirmed = tuple(self._failures.values()), tuple(self._unconfirmed)
+        gone = [*self._gone, *unconfirmed]
+
+        def first(count: int) -> ChunkOutcome:
+            return ChunkOutcome(tuple(gone[:count]), failures, unconfirmed, len(gone) - count)
+
+        # An entry for each of 100 ids is far below the limit; to measure them would cost a tenth of our own work.
+        if len(gone) > len(self._asked):
+            unanswered = set(self._asked)
+            answers: dict[ImageId, bool] = {}
+            for image_id in gone:  # first an entry for each id that was asked for, then those that went along
+                answers[image_id] = bool(unanswered & names([image_id]))
+                unanswered -= names([image_id])
+            gone = sorted(answers, key=lambda image_id: not answers[image_id])
+            return truncate_to_fit(first, len(gone), lambda outcome: len(json.dumps(outcome.to_json())), STORED_BYTES)
+        return first(len(gone))

@@ -1,0 +1,107 @@
+"""What is there at the moment: images by the ids that name them, and their manifests."""
+
+import itertools
+from collections.abc import Sequence
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.models.errors import RefusedLookUpError, RetryableError
+from handler.models.images import Image, ImageFailure, ImageId, names
+from handler.models.limits import CHUNK_SIZE
+
+from .client import Repository
+from .errors import failure, member, refusal
+
+_MEDIA_TYPES = [
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+]
+
+
+def look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageId, Image | ImageFailure]:
+    """Returns what each id names at the moment, in one call for each 100 as long as all are there.
+
+    DescribeImages tells all about an image but fails whole when one is missing; then BatchGetImage, which answers for
+    each, says which. Raises RetryableError, OutOfTimeError and RefusedLookUpError.
+    """
+    found: dict[ImageId, Image | ImageFailure] = {}
+    try:
+        for some in itertools.batched(image_ids, CHUNK_SIZE, strict=False):
+            found |= _look_up(repository, some)
+    except (ClientError, BotoCoreError) as error:
+        raise RefusedLookUpError(*refusal(error, deleting=False)) from error
+    return found
+
+
+def _look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageId, Image | ImageFailure]:
+    wanted = list({_name(image_id) for image_id in image_ids})
+    unseen: dict[ImageId, ImageFailure] = {}
+    try:
+        images = _describe(repository, wanted)
+    except repository.ecr.exceptions.ImageNotFoundException:
+        there, unseen = get_manifests(repository, wanted)
+        images = _describe(
+            repository, [ImageId(digest=digest) for digest in dict.fromkeys(d for d, _ in there.values())]
+        )
+    by_name = {name: image for image in images for name in names(ImageId(image.digest, tag) for tag in image.tags)}
+    by_name |= {ImageId(digest=image.digest): image for image in images}
+    found: dict[ImageId, Image | ImageFailure] = {}
+    for image_id in image_ids:
+        name = _name(image_id)
+        if name in by_name:
+            found[image_id] = by_name[name]
+        elif name not in unseen:
+            raise RetryableError(f"ECR's response leaves out {name}")
+        elif unseen[name].code != "ImageNotFound":
+            found[image_id] = unseen[name]._replace(image_id=image_id)
+    return found
+
+
+def _name(image_id: ImageId) -> ImageId:
+    """Returns what an id is looked up by: its tag, where it has one."""
+    return image_id if image_id.tag is None else ImageId(tag=image_id.tag)
+
+
+def _describe(repository: Repository, image_ids: Sequence[ImageId]) -> list[Image]:
+    if not image_ids:
+        return []
+    with repository.calling():
+        response = repository.ecr.describe_images(
+            **repository.scope, imageIds=[image_id.to_json() for image_id in image_ids], filter={"imageStatus": "ANY"}
+        )
+    return [
+        Image(detail["imageDigest"], frozenset(detail.get("imageTags", [])), detail["imagePushedAt"].timestamp())
+        for detail in member(response, "imageDetails")
+    ]
+
+
+def get_manifests(
+    repository: Repository, image_ids: Sequence[ImageId]
+) -> tuple[dict[ImageId, tuple[str, str]], dict[ImageId, ImageFailure]]:
+    """Returns digest and manifest of each id whose image is there, and what ECR says of each other.
+
+    Raises botocore's errors, and RetryableError where the response leaves one out.
+    """
+    with repository.calling():
+        response = repository.ecr.batch_get_image(
+            **repository.scope, imageIds=[image_id.to_json() for image_id in image_ids], acceptedMediaTypes=_MEDIA_TYPES
+        )
+    by_name: dict[ImageId, tuple[str, str]] = {}
+    for image in member(response, "images"):
+        if "imageManifest" not in image:
+            raise RetryableError("ECR's response has an image without its manifest: it did not arrive whole")
+        found = ImageId.from_json(image["imageId"])
+        by_name |= dict.fromkeys(names([found]), (str(found.digest), image["imageManifest"]))
+    failures = {
+        image_id: failure(image_id, value)
+        for value in member(response, "failures")
+        for image_id in [ImageId.from_json(value.get("imageId", {}))]
+    }
+    images = {image_id: by_name[image_id] for image_id in image_ids if image_id in by_name}
+    for image_id in image_ids:
+        if image_id not in images and image_id not in failures:
+            raise RetryableError(f"ECR's response leaves out {image_id}")
+    return images, failures

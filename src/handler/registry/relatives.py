@@ -1,0 +1,100 @@
+"""What belongs to an image: the manifests that an index names, and what has an image as its subject."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.models.images import ImageFailure, ImageId, signature_tags
+from handler.models.limits import STORED_BYTES, truncate_to_fit
+from handler.models.outcomes import Family, FoundFamilies
+
+from .client import Repository
+from .errors import member, refusal
+from .lookup import get_manifests
+
+
+def find_families(repository: Repository, image_ids: Sequence[ImageId]) -> FoundFamilies:
+    """Returns what belongs to each of these images: to as many of the first as one step may store, at least one.
+
+    One level only: what an index names may be an index again. Raises RetryableError and OutOfTimeError.
+    """
+    families: list[Family | ImageFailure | None] = []
+    try:
+        manifests, unseen = get_manifests(repository, image_ids)
+        signatures = _signatures(repository, sorted({digest for digest, _ in manifests.values()}))
+        for image_id in image_ids:
+            if image_id in manifests:
+                digest, manifest = manifests[image_id]
+                families.append(_family(repository, image_id, digest, manifest, signatures.get(digest, [])))
+            else:  # what is not there belongs to nobody
+                families.append(None if unseen[image_id].code == "ImageNotFound" else unseen[image_id])
+    except (ClientError, BotoCoreError) as error:
+        code, reason = refusal(error, deleting=False)
+        return FoundFamilies(tuple(ImageFailure(image_id, code, reason) for image_id in image_ids))
+    found = truncate_to_fit(
+        lambda count: FoundFamilies(tuple(families[:count])),
+        len(families),
+        lambda found: len(json.dumps(found.to_json())),
+        STORED_BYTES,
+    )
+    if found.families:
+        return found
+    reason = "more images belong to it than one step can store; name them in requests of their own, without cascade"
+    return FoundFamilies((ImageFailure(image_ids[0], "TooManyRelatives", reason),))
+
+
+def _family(
+    repository: Repository, image_id: ImageId, digest: str, manifest: str, signatures: Sequence[str]
+) -> Family | ImageFailure:
+    named = named_digests(manifest)
+    if named is None:
+        reason = f"what belongs to it cannot be known: ECR's manifest of {digest} is of no kind we know"
+        return ImageFailure(image_id, "UnreadableIndex", reason)
+    relatives = dict.fromkeys([*named, *_referrers(repository, digest), *signatures])
+    relatives.pop(digest, None)
+    return Family(digest, _subject(manifest), tuple(relatives))
+
+
+def named_digests(manifest: str) -> list[str] | None:
+    """Returns the digests that an index or manifest list names, none for an image; None for no manifest we know."""
+    try:
+        value = json.loads(manifest)
+        return [str(child["digest"]) for child in value.get("manifests", [])]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _subject(manifest: str) -> str | None:
+    """Returns the digest of what a signature or the like refers to."""
+    match json.loads(manifest):
+        case {"subject": {"digest": str(digest)}}:
+            return digest
+    return None
+
+
+def _referrers(repository: Repository, digest: str) -> list[str]:
+    """Returns the signatures, attestations and the like that have a manifest as their subject."""
+    found: list[str] = []
+    page: Any = {}
+    while True:
+        with repository.calling():
+            response = repository.ecr.list_image_referrers(
+                **repository.scope, subjectId={"imageDigest": digest}, filter={"artifactStatus": "ANY"}, **page
+            )
+        found += [referrer["digest"] for referrer in member(response, "referrers")]
+        if not (token := response.get("nextToken")):
+            return found
+        page = {"nextToken": token}
+
+
+def _signatures(repository: Repository, digests: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the signatures and the like that say by their tag alone which of these images they belong to."""
+    subjects = {ImageId(tag=tag): digest for digest in digests for tag in signature_tags(digest)}
+    found: dict[str, list[str]] = {}
+    if subjects:
+        manifests, _ = get_manifests(repository, list(subjects))
+        for image_id, (signature, _) in manifests.items():
+            found.setdefault(subjects[image_id], []).append(signature)
+    return found

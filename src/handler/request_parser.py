@@ -1,0 +1,156 @@
+"""A payload becomes a DeletionRequest: what may be asked for, what may not be asked for together, and what it means."""
+
+import hashlib
+import itertools
+import json
+import re
+import string
+from collections.abc import Collection
+from pathlib import Path
+
+from .models.errors import RejectedRequestError
+from .models.images import ImageId, Json
+from .models.request import DeletionRequest, Payload, Selection, quoted
+
+try:  # the package has it as Python: to compile it takes 6 % of a cold start, to import the compiler 1 %
+    from .contract import JsonSchemaValueException  # type: ignore[import-not-found]
+    from .contract import validate as _validate
+except ModuleNotFoundError:
+    from fastjsonschema import JsonSchemaValueException
+    from fastjsonschema import compile as compiled
+
+    _validate = compiled(json.loads(Path(__file__).with_name("deletion_request.schema.json").read_text()))
+
+_SINCE = ("sinceImagePushed", "sinceImagePulled")
+_SHORTHAND_MEMBER = re.compile(r"""(imageTag|imageDigest)=("[^"]*"|'[^']*'|[^,"']*)""")
+_PLACEHOLDER = "<aws.scheduler."
+
+
+def parse_request(payload: Payload) -> DeletionRequest:
+    """Returns the request in a payload. Raises RejectedRequestError naming the path and what was expected.
+
+    What it refuses, it refuses at every receive: the limits of the stack are not asked.
+    """
+    content = payload.content
+    if isinstance(content, dict):
+        for one, other in (("repositoryName", "repositoryNames"), ("imageIds", "selection")):
+            if (one in content) == (other in content):
+                raise RejectedRequestError(f"request must contain exactly one of {one} and {other}")
+    try:
+        _validate(content, name_prefix="request")
+    except JsonSchemaValueException as error:
+        raise RejectedRequestError(quoted(error.message)) from error
+    _check_switches(content)
+    request_id = content.get("requestId")
+    if request_id and _PLACEHOLDER in request_id:
+        raise RejectedRequestError(
+            f"request.requestId holds {_PLACEHOLDER!r}...>, which EventBridge Scheduler has not filled in: every run "
+            "would be taken for the first; put it into the input of a schedule, spelt as Scheduler spells it"
+        )
+    named = [
+        _shorthand(value) if isinstance(value, str) else ImageId.from_json(value)
+        for value in content.get("imageIds", [])
+    ]
+    image_ids = tuple(dict.fromkeys(named))
+    own_key = payload.request_id is None and request_id is not None
+    return DeletionRequest(
+        key=("request", request_id) if own_key else payload.key,
+        request_id=payload.request_id or request_id or payload.origin.id,
+        repository_name=content.get("repositoryName", ""),
+        image_ids=image_ids,
+        origin=payload.origin,
+        content_hash=_content_hash(content, image_ids),
+        registry_id=content.get("registryId"),
+        reason=content.get("reason"),
+        dry_run=content.get("dryRun", False),
+        notify="notify" in content,
+        untag=content.get("untag", False),
+        cascade=content.get("cascade"),
+        selection=_selection(content["selection"]) if "selection" in content else None,
+        allow_percent=content.get("allowPercent"),
+        repository_names=tuple(dict.fromkeys(content.get("repositoryNames", []))),
+        turn=payload.turn,
+        generation=payload.generation,
+        payload=content,
+    )
+
+
+def over_limits(request: DeletionRequest, registry_ids: Collection[str], max_images: int) -> str | None:
+    """Returns why the limits of the stack do not admit a request; None if they do."""
+    if request.registry_id is not None and request.registry_id not in registry_ids:
+        return (
+            f"request.registryId must be one of {', '.join(registry_ids)}; the stack's ForeignRegistryIds allows others"
+        )
+    if len(request.image_ids) > max_images:
+        return (
+            f"request.imageIds must name at most {max_images:,} images, not {len(request.image_ids):,}; send several "
+            "requests, or set the stack's MaxImagesPerRequest"
+        )
+    return None
+
+
+def _content_hash(content: Json, image_ids: Collection[ImageId]) -> str:
+    """Returns a hash of everything that was asked; the order too, for it decides which ids share a chunk."""
+    # Digests and tags stand in turn, for thousands of small lists would take three times as long.
+    hashed = {**content, "imageIds": list(itertools.chain.from_iterable(image_ids))}
+    try:
+        return hashlib.sha256(json.dumps(hashed, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+    except UnicodeEncodeError as error:
+        raise RejectedRequestError("request holds half a surrogate pair, which is no character; send UTF-8") from error
+
+
+def _check_switches(content: Json) -> None:
+    """Refuses what cannot be meant together."""
+    if content.get("untag") and content.get("cascade"):
+        raise RejectedRequestError("request.untag keeps every image, so request.cascade cannot be true beside it")
+    for key in ("untag", "cascade"):
+        if key in content and "selection" in content:
+            raise RejectedRequestError(f"request.{key} is for imageIds; a selection always takes whole images")
+    if "allowPercent" in content and "selection" not in content:
+        raise RejectedRequestError("request.allowPercent is for a selection; imageIds take what they name")
+
+
+def _selection(value: Json) -> Selection:
+    """Returns what a selection means; refuses one that means everything by omission, or nothing at all."""
+    tag_status, count_type = value["tagStatus"], value.get("countType")
+    patterns = (*value.get("tagPatternList", []), *(f"{prefix}*" for prefix in value.get("tagPrefixList", [])))
+    if "tagPatternList" in value and "tagPrefixList" in value:
+        raise RejectedRequestError("request.selection must not contain both tagPatternList and tagPrefixList")
+    if tag_status == "tagged" and not patterns:
+        raise RejectedRequestError(
+            'request.selection with tagStatus "tagged" must contain tagPatternList or tagPrefixList; '
+            'for every tag, say "tagPatternList": ["*"]'
+        )
+    if tag_status != "tagged" and patterns:
+        raise RejectedRequestError(
+            f'request.selection with tagStatus "{tag_status}" must not contain tag patterns; say "tagged"'
+        )
+    if tag_status != "tagged" and count_type is None and "keepMostRecent" not in value:
+        raise RejectedRequestError(
+            f'request.selection with tagStatus "{tag_status}" must contain countType or keepMostRecent; '
+            "without, it would take all"
+        )
+    if (count_type is None) != ("countNumber" not in value):
+        raise RejectedRequestError("request.selection must contain countType and countNumber together, or neither")
+    if (count_type in _SINCE) != ("countUnit" in value):
+        raise RejectedRequestError(
+            f'request.selection must contain "countUnit": "days" with {" and ".join(_SINCE)}, and only with them'
+        )
+    return Selection(
+        tag_status=tag_status,
+        tag_patterns=patterns,
+        exclude_tag_patterns=tuple(value.get("excludeTagPatternList", [])),
+        count_type=count_type,
+        count_number=value.get("countNumber", 0),
+        keep_most_recent=value.get("keepMostRecent", 0),
+    )
+
+
+def _shorthand(text: str) -> ImageId:
+    members = {key: _unquoted(member) for key, member in _SHORTHAND_MEMBER.findall(text)}
+    return ImageId(members.get("imageDigest"), members.get("imageTag"))
+
+
+def _unquoted(member: str) -> str:
+    """Returns a value as the CLI's own parser reads it."""
+    return member[1:-1] if member[:1] in ("'", '"') else member.lstrip(string.whitespace).rstrip()

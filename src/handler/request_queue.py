@@ -1,0 +1,71 @@
+"""The only module that calls SQS: requests that a request leads to."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .models.errors import RetryableError
+from .models.images import Json
+from .models.request import DeletionRequest, Key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from mypy_boto3_sqs import SQSClient
+
+_ENTRIES = 10
+_BATCH_BYTES = 200_000
+"""Well under what SQS takes in one call."""
+
+
+def child(request: DeletionRequest, repository_name: str) -> Json:
+    """Returns the message of a fan-out's request for one repository."""
+    payload = {**request.payload, "repositoryName": repository_name}
+    del payload["repositoryNames"]
+    key = ("child", request.key, repository_name)
+    return _message(request, key, f"{request.request_id}/{repository_name}", payload)
+
+
+def next_turn(request: DeletionRequest, generation: str) -> Json:
+    """Returns the message with which a selection goes on, under the claim that it began with."""
+    name = request.request_id.removesuffix(f"#{request.turn}") if request.turn else request.request_id
+    turn = request.turn + 1
+    return _message(request, request.key, f"{name}#{turn}", {**request.payload}, turn, generation)
+
+
+def _message(
+    request: DeletionRequest, key: Key, request_id: str, payload: Json, turn: int = 0, generation: str | None = None
+) -> Json:
+    """Returns a request in an envelope that says its key, so that no requestId of others can be taken for it."""
+    payload.pop("requestId", None)
+    if request.dry_run:  # though the stack may have made it one: it must not become real on the way
+        payload["dryRun"] = True
+    follow_up = {
+        "key": key,
+        "requestId": request_id,
+        "turn": turn,
+        "generation": generation,
+        "origin": request.origin.to_json(),
+    }
+    return {"followUp": follow_up, "request": payload}
+
+
+def send(
+    sqs: "SQSClient", queue_url: str, messages: Sequence[Json], calling: "Callable[[], AbstractContextManager[None]]"
+) -> None:
+    """Puts messages on the queue; their keys make it repeatable. `calling` surrounds each call.
+
+    Raises RetryableError where SQS does not take all, and what `calling` raises.
+    """
+    bodies = [json.dumps(message) for message in messages]
+    longest = max(map(len, bodies), default=0)
+    for some in itertools.batched(bodies, max(1, min(_ENTRIES, _BATCH_BYTES // (longest + 1))), strict=False):
+        with calling():
+            response = sqs.send_message_batch(
+                QueueUrl=queue_url, Entries=[{"Id": str(i), "MessageBody": body} for i, body in enumerate(some)]
+            )
+        if (refused := len(some) - len(response.get("Successful", []))) > 0:
+            codes = {failed.get("Code") for failed in response.get("Failed", [])}
+            raise RetryableError(f"SQS did not take {refused} requests: {codes or 'its response did not arrive whole'}")

@@ -1,0 +1,102 @@
+"""Deletes what a plan selects, level by level, whatever comes in between."""
+
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from handler.concurrency import TaskPool
+from handler.models.errors import UnfinishedRequestError
+from handler.models.images import ListedImage
+from handler.models.limits import CHUNK_SIZE
+from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from logging import LoggerAdapter
+
+# What a selected image may meet that is no failure: the plan was made a moment ago.
+_KEPT = {"ImageNotFound": "AlreadyGone", "ImageReferencedByManifestList": "StillUsed", "TaggedSince": "TaggedSince"}
+
+type DeleteImages = Callable[[Sequence[ListedImage]], ChunkOutcome]
+"""Deletes up to 100 images, but those that have changed since they were listed."""
+
+
+def delete_planned(
+    plan: Plan, delete_images: DeleteImages, pool: TaskPool, log: "LoggerAdapter[Any]"
+) -> tuple[SelectionOutcome, bool]:
+    """Deletes what a plan selects; returns what became of it, and whether that is all, or something came in between.
+
+    Raises UnfinishedRequestError if something did before anything was deleted.
+    """
+    progress = _Progress(plan, log)
+
+    def delete(chunk: Sequence[ListedImage]) -> None:
+        progress.add(chunk, delete_images(chunk))
+
+    try:
+        for level in plan.levels:
+            free = progress.free(level)
+            pool.run(partial(delete, chunk) for chunk in itertools.batched(free, CHUNK_SIZE, strict=False))
+    except UnfinishedRequestError as error:
+        # Begun anew, it would not know what it has deleted; what has got somewhere reports that, and is continued.
+        if not progress.deleted:
+            raise
+        log.info("selection stopped", extra={"why": str(error)})
+        return progress.outcome(), False
+    return progress.outcome(), True
+
+
+class _Progress:
+    """What became of the selected so far; chunks that run side by side add to it."""
+
+    def __init__(self, plan: Plan, log: "LoggerAdapter[Any]") -> None:
+        self.deleted = 0
+        self._plan, self._log = plan, log
+        self._bytes = 0
+        self._kept = Counter(plan.reasons)
+        self._chunks: list[ChunkOutcome] = []
+        self._stayed: set[str | None] = set()
+        self._lock = Lock()
+
+    def free(self, level: Sequence[ListedImage]) -> list[ListedImage]:
+        """Returns those of a level whose indexes and subjects are gone: of referrers, ECR itself would not see that."""
+        stay = {i.digest for i in level if not self._stayed.isdisjoint(self._plan.parents.get(i.digest, ()))}
+        self._stayed |= stay
+        self._kept["StillUsed"] += len(stay)
+        return [image for image in level if image.digest not in stay]
+
+    def add(self, chunk: Sequence[ListedImage], outcome: ChunkOutcome) -> None:
+        """Adds what became of a chunk."""
+        failed = {failure.image_id.digest: failure for failure in outcome.failures}
+        gone = [image for image in chunk if image.digest not in failed]
+        failures = tuple(failure for failure in outcome.failures if failure.code not in _KEPT)
+        with self._lock:
+            self.deleted += len(gone)
+            self._bytes += sum(image.size for image in gone)
+            self._stayed.update(digest for digest, failure in failed.items() if failure.code != "ImageNotFound")
+            self._kept.update(_KEPT[failure.code] for failure in outcome.failures if failure.code in _KEPT)
+            self._chunks.append(outcome._replace(failures=failures))
+        self._log.info("chunk done", extra={"deleted": len(gone), "failed": len(failed)})
+        if self._log.isEnabledFor(logging.DEBUG):
+            self._log.debug("images selected", extra={"imageDigests": [image.digest for image in gone]})
+
+    def outcome(self) -> SelectionOutcome:
+        """Returns what became of all of them."""
+        merge = itertools.chain.from_iterable
+        return SelectionOutcome(
+            selected=self._plan.selected,
+            deleted=self.deleted,
+            bytes=self._bytes,
+            kept=dict(+self._kept),
+            chunk=ChunkOutcome(
+                image_ids=tuple(merge(chunk.image_ids for chunk in self._chunks)),
+                failures=tuple(merge(chunk.failures for chunk in self._chunks)),
+                unconfirmed=tuple(merge(chunk.unconfirmed for chunk in self._chunks)),
+                omitted=sum(chunk.omitted for chunk in self._chunks),
+            ),
+        )

@@ -1,0 +1,32 @@
+"""What the workflows have in common: what one request is carried out with."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from handler.bootstrap import Invocation, Services
+from handler.guards import Rules
+from handler.models.request import DeletionRequest
+from handler.registry import Repository
+from handler.steps import StepRunner
+
+if TYPE_CHECKING:
+    from logging import LoggerAdapter
+
+
+class Execution(NamedTuple):
+    """One request under its claim, and what it is carried out with."""
+
+    request: DeletionRequest
+    steps: StepRunner
+    services: Services
+    invocation: Invocation
+    log: "LoggerAdapter[Any]"
+
+    @property
+    def rules(self) -> Rules:
+        """What the stack protects."""
+        return self.services.rules
+
+    @property
+    def repository(self) -> Repository:
+        """The request's repository."""
+        return self.invocation.repository(self.services, self.request)

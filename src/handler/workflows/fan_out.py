@@ -1,0 +1,61 @@
+"""A request for several repositories: each gets a separate request, on the queue."""
+
+import itertools
+from functools import cached_property, partial
+
+from handler import guards, registry, request_queue
+from handler.models.errors import RefusedLookUpError, RejectedRequestError, RetryableError
+from handler.models.outcomes import SentRequests
+from handler.models.report import FanOutReport
+from handler.steps import Attempt
+
+from .execution import Execution
+
+_REPOSITORIES = 200
+"""Requests that one step sends: what it stores of them fits an item, and it takes some seconds at most."""
+
+
+class FanOut:
+    """The steps of a request for several repositories."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._request, self._steps, self._services, self._invocation, self._log = execution
+        self._rules, self._repository = execution.rules, execution.repository
+
+    def carry_out(self) -> FanOutReport:
+        """Sends one request for each repository, in the order of their names; a redelivery goes on behind those sent.
+
+        Raises RejectedRequestError where it means no repository, and what a redelivery may cure.
+        """
+        sent: list[str] = []
+        for number in itertools.count():
+            send = partial(self._send, last=sent[-1] if sent else "")
+            outcome, _ = self._steps.run(f"send/{number}", SentRequests, send, alone=number == 0)
+            sent += outcome.repository_names
+            if len(outcome.repository_names) < _REPOSITORIES:
+                break
+        self._log.info("request spread", extra={"repositories": len(sent)})
+        return FanOutReport(self._request, tuple(sent), self._steps.replaying)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        existing = partial(registry.repository_names, self._repository)
+        return guards.allowed_repositories(self._rules, self._request, existing)
+
+    def _send(self, attempt: Attempt, *, last: str) -> SentRequests:
+        """Sends the requests for the repositories behind the last."""
+        nothing_sent = not last and attempt.first_attempt_at is None  # only then can it still be rejected
+        try:
+            names = [name for name in self._names if name > last][:_REPOSITORIES]
+        except RefusedLookUpError as error:
+            kind = RejectedRequestError if nothing_sent else RetryableError
+            raise kind(f"request.repositoryNames: the repositories cannot be listed: {error}") from error
+        if not names and nothing_sent:
+            raise RejectedRequestError(
+                "request.repositoryNames means no repository; the stack's RepositoryPattern is "
+                f"{self._rules.repository_pattern!r}"
+            )
+        messages = [request_queue.child(self._request, name) for name in names]
+        url, calling = self._services.settings.request_queue_url, self._invocation.deadline.calling
+        request_queue.send(self._services.sqs, url, messages, calling)
+        return SentRequests(tuple(names))

@@ -1,0 +1,90 @@
+"""A request that names its images: what belongs to them is found, then all are deleted in passes of chunks."""
+
+import time
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
+
+from handler import deletion, guards, registry
+from handler.models.errors import RejectedRequestError
+from handler.models.images import ImageFailure, ImageId, LookUp
+from handler.models.outcomes import Admission, ChunkOutcome, FoundFamilies
+from handler.models.report import DeletionReport
+from handler.steps import Attempt
+
+from .execution import Execution
+
+
+class NamedImages:
+    """The steps of a request that names its images."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._request, self._steps, self._services, self._invocation, self._log = execution
+        self._rules, self._repository = execution.rules, execution.repository
+        self._relatives = deletion.Relatives()
+
+    def carry_out(self) -> DeletionReport:
+        """Deletes the images that the request names, and what belongs to them where it says so.
+
+        Raises RejectedRequestError where its relatives make it too large, and what a redelivery may cure.
+        """
+        request, pool = self._request, self._invocation.pool
+        if request.cascade is not None:
+            well_formed = [image_id for image_id in request.image_ids if not image_id.malformed()]
+            self._relatives = deletion.RelativesFinder(well_formed).run(self._find_families, self._steps, pool)
+        if request.cascade:
+            self._steps.run("admission", Admission, self._admit)
+        passes = deletion.PassRunner(request, self._steps, pool, self._log)
+        return passes.run(self._relatives, self._delete_chunk)
+
+    def _find_families(self, attempt: Attempt, *, image_ids: Sequence[ImageId]) -> FoundFamilies:
+        del attempt  # looking twice does no harm
+        if refused := guards.on_repository(self._rules, self._request, image_ids):
+            return FoundFamilies(tuple(refused.values()))
+        return registry.find_families(self._repository, image_ids)
+
+    def _admit(self, attempt: Attempt) -> Admission:
+        """Admits the request with its relatives; a lower limit does not reject it later."""
+        del attempt
+        limit = self._services.settings.max_images_per_request
+        if (count := len(self._request.image_ids) + len(self._relatives.parents)) > limit:
+            raise RejectedRequestError(
+                f"request.cascade: with what belongs to them these are {count:,} images, and a request may delete "
+                f"{limit:,}; send several requests, or set the stack's MaxImagesPerRequest"
+            )
+        return Admission(limit, 0, 0)
+
+    def _delete_chunk(
+        self,
+        attempt: Attempt,
+        *,
+        label: str,
+        image_ids: Sequence[ImageId],
+        gone: AbstractSet[ImageId],
+        not_before: float,
+    ) -> ChunkOutcome:
+        time.sleep(max(0.0, not_before - time.monotonic()))
+        outcome = registry.delete_images(
+            self._repository,
+            image_ids,
+            partial(self._guard, gone=gone),
+            self._log,
+            action=self._request.action,
+            first_attempt_at=attempt.first_attempt_at,
+        )
+        # Logged at once: what is killed in the middle has logged what was done.
+        self._log.info("chunk done", extra={"step": label, "failed": len(outcome.failures), "replayed": False})
+        return outcome
+
+    def _guard(
+        self, image_ids: Sequence[ImageId], look_up: LookUp, gone: AbstractSet[ImageId]
+    ) -> dict[ImageId, ImageFailure]:
+        """Asks the guards of each kind of id about a chunk."""
+        if refused := guards.on_repository(self._rules, self._request, image_ids):
+            return refused
+        parents = self._relatives.parents
+        relatives = {i: None for i in image_ids if i.tag is None and i.digest in parents}
+        named = [image_id for image_id in image_ids if image_id not in relatives]
+        return guards.on_named(self._rules, self._request, named, look_up) | guards.on_relatives(
+            self._rules, self._request, parents, gone, list(relatives), look_up
+        )

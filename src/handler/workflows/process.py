@@ -1,0 +1,115 @@
+"""What every request goes through, from its arrival to its notice: claim, work, report, notice."""
+
+from logging import LoggerAdapter
+from typing import TYPE_CHECKING, Any
+
+from handler import notifications, request_parser
+from handler.bootstrap import Invocation, Services
+from handler.models.errors import RejectedRequestError
+from handler.models.images import Json
+from handler.models.outcomes import Published
+from handler.models.report import DeletionReport, Report
+from handler.models.request import Arrival, DeletionRequest, Origin
+from handler.steps import StepRunner
+
+from .execution import Execution
+from .fan_out import FanOut
+from .image_ids import NamedImages
+from .selection import SelectedImages
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger
+
+
+def process(arrival: Arrival, services: Services, invocation: Invocation, logger: "Logger") -> Report | Exception:
+    """Carries out what has arrived, and reports what people must know of it.
+
+    Returns the error where the request stays unfinished: RejectedRequestError, once that is reported, for one that can
+    never work; any other is for a redelivery to cure.
+    """
+    settings, origin = services.settings, arrival.origin
+    fields: Json = {"request_id": origin.id}
+    # Given to each entry: keys appended to the logger would be those of whichever request ran last.
+    log = LoggerAdapter[Any](logger, fields, merge_extra=True)
+    rejections = invocation.steps(services, arrival.key)
+    try:
+        try:
+            if arrival.received_before:
+                rejections.raise_if_rejected()
+            payload = arrival.read()
+            origin = payload.origin
+            fields["request_id"] = origin.id
+            request = request_parser.parse_request(payload)
+            fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
+            registry_ids = (invocation.account_id, *settings.foreign_registry_ids)
+            refusal = request_parser.over_limits(request, registry_ids, settings.max_images_per_request)
+            request = request._replace(dry_run=request.dry_run or settings.dry_run)
+            steps = invocation.steps(services, request.key, request.turn)
+            with steps.claim(request, refusal) as dry_run:
+                request = request._replace(dry_run=dry_run)
+                fields |= {"dry_run": True} if dry_run else {}
+                log.info("request taken", extra=_taken(request))
+                report = _workflow(Execution(request, steps, services, invocation, log)).carry_out()
+        except RejectedRequestError as error:
+            return _reject(error, origin, rejections, services, log)
+        if isinstance(report, DeletionReport):
+            report = _notify(report, steps, services, invocation)
+            _log_report(report, log)
+    except Exception as error:  # whatever it is, the others of its batch go on
+        log.warning("request not finished; a redelivery goes on from here", exc_info=True)
+        return error
+    return report
+
+
+def _workflow(execution: Execution) -> FanOut | SelectedImages | NamedImages:
+    if execution.request.repository_names:
+        return FanOut(execution)
+    return SelectedImages(execution) if execution.request.selection else NamedImages(execution)
+
+
+def _notify(report: DeletionReport, steps: StepRunner, services: Services, invocation: Invocation) -> DeletionReport:
+    """Publishes a notice of what failed, or where the request asks for one; it is new then, if the report is not."""
+    request = report.request
+    if not (request.notify or (report.failures and not request.dry_run)):
+        return report
+    notice = notifications.report_notice(report, invocation.account_id)
+    topic_arn = services.settings.notification_topic_arn
+    _, replayed = steps.run("notice", Published, lambda _: notifications.publish(services.sns, topic_arn, notice))
+    return report._replace(replayed=report.replayed and replayed)
+
+
+def _reject(
+    error: RejectedRequestError,
+    origin: Origin,
+    rejections: StepRunner,
+    services: Services,
+    log: "LoggerAdapter[Any]",
+) -> RejectedRequestError:
+    """Rejects an arrival for good, and publishes a notice of it once."""
+    notice = notifications.rejection_notice(str(error), origin)
+    topic_arn = services.settings.notification_topic_arn
+    _, error.replayed = rejections.reject(
+        str(error), Published, lambda _: notifications.publish(services.sns, topic_arn, notice)
+    )
+    log.warning("request rejected", extra={"why": str(error), "replayed": error.replayed})
+    return error
+
+
+def _taken(request: DeletionRequest) -> Json:
+    about = request.payload.get("selection") or {"images": len(request.image_ids)}
+    return {"origin": request.origin.to_json(), "reason": request.reason, **about, **request.switches}
+
+
+def _log_report(report: DeletionReport, log: "LoggerAdapter[Any]") -> None:
+    if not report.replayed:
+        for failure in report.failures:
+            message = "image would be refused" if report.request.dry_run else "image not deleted"
+            log.warning(message, extra=failure.to_json())
+        for kept in report.kept:
+            log.info("relative kept", extra=kept.to_json())
+    outcome = report.selection
+    selected = {"selected": outcome.selected, "continued_as": outcome.continued_as} if outcome else {}
+    log.info(
+        "request done",
+        extra={"deleted": report.deleted, "failed": report.failed, "replayed": report.replayed, **selected},
+    )

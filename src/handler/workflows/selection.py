@@ -1,0 +1,149 @@
+"""A request that says which images it means: the repository is listed, a plan made, and what it selects deleted.
+
+All of it is one step: made again, it is made of what is left. Where time runs short, another message continues it.
+"""
+
+import hashlib
+import itertools
+import json
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from functools import partial
+
+from handler import guards, registry, request_queue, selection
+from handler.models.errors import OutOfTimeError, RefusedLookUpError, RejectedRequestError
+from handler.models.images import ImageFailure, ImageId, ListedImage
+from handler.models.limits import CHUNK_SIZE, STORED_BYTES
+from handler.models.outcomes import Admission, ChunkOutcome, Digests, SelectionOutcome
+from handler.models.report import DeletionReport
+from handler.models.request import Selection
+from handler.steps import Attempt
+
+from .execution import Execution
+
+MAX_TURNS = 100
+"""How many messages may continue a selection. Each has deleted something, and the largest repository has 100,000 images
+and takes 1,000 calls: what gets this far is not short of time, but meets something that no further turn will cure."""
+_DIGESTS = 4_000
+"""Digests that one step remembers."""
+
+
+class SelectedImages:
+    """The steps of a request that says which images it means."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._request, self._steps, self._services, self._invocation, self._log = execution
+        self._rules, self._repository = execution.rules, execution.repository
+
+    def carry_out(self) -> DeletionReport:
+        """Deletes what the selection means, as far as time allows.
+
+        Raises RejectedRequestError where it means too much, and what kept it from deleting anything.
+        """
+        outcome, _ = self._steps.run("selection", SelectionOutcome, self._select, alone=True)
+        return DeletionReport(
+            self._request,
+            outcome.chunk.image_ids,
+            outcome.chunk.failures,
+            outcome.chunk.unconfirmed,
+            omitted=outcome.chunk.omitted,
+            selection=outcome,
+            replayed=self._steps.replaying,
+        )
+
+    def _select(self, attempt: Attempt) -> SelectionOutcome:
+        del attempt  # images go by digest: what an earlier try has deleted is not there any more
+        if refused := guards.on_repository(self._rules, self._request, [ImageId()]):
+            return _failed(refused.values())
+        try:
+            images = registry.list_images(self._repository)
+        except RefusedLookUpError as error:
+            return _failed([ImageFailure(ImageId(), error.code, error.reason)])
+        remembered = {digest for stored in self._steps.remembered("along/") for digest in stored["digests"]}
+        plan = selection.make_plan(
+            self._request.selection or Selection("any"),
+            images,
+            self._read_indexes(images),
+            partial(guards.protects, self._rules),
+            time.time(),
+            remembered,
+        )
+        extra = {"images": len(images), "selected": plan.selected, "kept": plan.reasons}
+        self._log.info("selection made", extra=extra)
+        if self._log.isEnabledFor(logging.DEBUG):
+            for digest, reason in plan.kept.items():
+                self._log.debug("image kept", extra={"imageDigest": digest, "why": reason})
+        if grown := self._admit(plan, len(images)):
+            return _failed([ImageFailure(ImageId(), "SelectionGrew", grown)])
+        self._remember(plan, remembered)
+        outcome, whole = selection.delete_planned(plan, self._delete, self._invocation.pool, self._log)
+        return (outcome if whole else self._continued(outcome)).truncated(STORED_BYTES)
+
+    def _read_indexes(self, images: Sequence[ListedImage]) -> dict[str, list[str] | None]:
+        indexes = itertools.batched([image.digest for image in images if image.is_index], CHUNK_SIZE, strict=False)
+        read = self._invocation.pool.run(
+            partial(registry.read_indexes, self._repository, digests) for digests in indexes
+        )
+        return {index: named for some in read for index, named in some.items()}
+
+    def _admit(self, plan: selection.Plan, total: int) -> str | None:
+        """Admits the plan, or rejects it; returns why the plan of an admitted request is beyond what was admitted."""
+        percent = self._request.allow_percent or self._services.settings.max_percent_of_repository
+        limits = Admission(self._services.settings.max_images_per_request, percent, total)
+
+        def check(_: Attempt) -> Admission:
+            if refusal := plan.over_limits(limits):
+                raise RejectedRequestError(refusal)
+            return limits
+
+        admitted, replayed = self._steps.run("admission", Admission, check, of_all_turns=True)
+        if not replayed:
+            return None
+        return plan.over_limits(admitted._replace(repository_images=max(total, admitted.repository_images)))
+
+    def _remember(self, plan: selection.Plan, remembered: set[str]) -> None:
+        """Stores what goes along with something: once an index is gone, nothing tells what it named."""
+        if self._request.dry_run:
+            return
+        new = plan.followers - remembered
+        along = [image.digest for level in plan.levels for image in level if image.digest in new]
+        for digests in itertools.batched(along, _DIGESTS, strict=False):
+            name = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+            self._steps.run(f"along/{name}", Digests, partial(_remembered, digests=digests), of_all_turns=True)
+
+    def _delete(self, images: Sequence[ListedImage]) -> ChunkOutcome:
+        selected = {ImageId(digest=image.digest): image for image in images}
+        return registry.delete_images(
+            self._repository,
+            list(selected),
+            partial(guards.on_selected, selected),
+            self._log,
+            action=self._request.action,
+            first_attempt_at=None,
+        )
+
+    def _continued(self, outcome: SelectionOutcome) -> SelectionOutcome:
+        """Sends the message with which the selection goes on."""
+        if self._request.dry_run:  # what is still there would be foreseen again, without end
+            raise OutOfTimeError("the dry run did not come to its end; a redelivery makes it again")
+        if self._request.turn >= MAX_TURNS:
+            reason = f"it was continued {MAX_TURNS} times and is not done; find out what holds it up, and send it again"
+            failures = (*outcome.chunk.failures, ImageFailure(ImageId(), "TooManyTurns", reason))
+            return outcome._replace(chunk=outcome.chunk._replace(failures=failures))
+        message = request_queue.next_turn(self._request, self._steps.generation)
+        # Whatever time is left: that it is short is why the selection stopped.
+        request_queue.send(self._services.sqs, self._services.settings.request_queue_url, [message], nullcontext)
+        return outcome._replace(continued_as=message["followUp"]["requestId"])
+
+
+def _failed(failures: Iterable[ImageFailure]) -> SelectionOutcome:
+    """Returns the outcome where nothing could be selected."""
+    return SelectionOutcome(chunk=ChunkOutcome(failures=tuple(failures)))
+
+
+def _remembered(attempt: Attempt, *, digests: tuple[str, ...]) -> Digests:
+    """Returns what is to be stored: storing it is all that this step does."""
+    del attempt
+    return Digests(digests)

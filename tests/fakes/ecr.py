@@ -1,0 +1,248 @@
+"""ECR in memory, by operation: what the real one is known to do with images, and no more.
+
+`tests/functional/test_fakes.py` holds it to the embedded ECR, which is moto's, corrected.
+"""
+
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.fakes.errors import ServiceError
+
+type Json = dict[str, Any]
+
+CALL_LIMIT = 100
+"""Image ids that a call takes."""
+DAY = 86_400.0
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+_DIGEST = re.compile(r"[a-zA-Z0-9-_+.]+:[a-fA-F0-9]{64}")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]*")
+_TAG_CHARACTERS = 300
+
+
+@dataclass
+class FakeImage:
+    """An image; times are in seconds since the epoch."""
+
+    tags: set[str]
+    pushed: float
+    children: tuple[str, ...] = ()
+    """What it names, if it is an index."""
+    subject: str | None = None
+    """What it refers to, if it is a signature."""
+    manifest: str | None = None
+    """Its text, where it is not one that follows from the rest."""
+    pulled: float | None = None
+    activated: float | None = None
+    status: str = "ACTIVE"
+    size: int = 1
+
+    def text(self) -> str:
+        """Its manifest."""
+        if self.manifest is not None:
+            return self.manifest
+        value: Json = {"mediaType": INDEX if self.children else MANIFEST}
+        if self.children:
+            value["manifests"] = [{"digest": child} for child in self.children]
+        if self.subject:
+            value["subject"] = {"digest": self.subject}
+        return json.dumps(value)
+
+
+@dataclass
+class FakeECR:
+    """The repositories of one registry."""
+
+    repositories: dict[str, dict[str, FakeImage]] = field(default_factory=lambda: defaultdict(dict))
+    page: int = 100
+    """Images or repositories in one page; ECR may give fewer than it is asked for."""
+    pushes: int = 0
+    """How many images were ever pushed."""
+    _tags: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    """By repository and tag, for repositories of thousands of images."""
+
+    def push(  # noqa: PLR0913  # what an image can be
+        self,
+        repository: str,
+        *tags: str,
+        days: float = 1,
+        children: Iterable[str] = (),
+        subject: str | None = None,
+        digest: str | None = None,
+        **more: Any,
+    ) -> str:
+        """Pushes a new image that is so many days old, under any number of tags; returns its digest."""
+        self.pushes += 1
+        digest = digest or f"sha256:{self.pushes << 32:064x}"
+        for tag in tags:
+            self._take(repository, tag)
+        image = FakeImage(set(tags), time.time() - days * DAY, tuple(children), subject, **more)
+        self.repositories[repository][digest] = image
+        self._tags[repository] |= dict.fromkeys(tags, digest)
+        return digest
+
+    def tag(self, repository: str, digest: str, tag: str) -> None:
+        """Puts a tag on an image, wherever it was before."""
+        self._take(repository, tag)
+        self.repositories[repository][digest].tags.add(tag)
+        self._tags[repository][tag] = digest
+
+    def tags(self, repository: str) -> set[str]:
+        return set(self._tags[repository])
+
+    def digests(self, repository: str) -> set[str]:
+        return set(self.repositories[repository])
+
+    def names(self, repository: str) -> set[str]:
+        """All tags and all digests."""
+        return self.tags(repository) | self.digests(repository)
+
+    def find(self, repository: str, image_id: Mapping[str, str]) -> str | None:
+        """The digest of the image that an id names, by its tag where it has one."""
+        if (tag := image_id.get("imageTag")) is not None:
+            return self._tags[repository].get(tag)
+        digest = image_id.get("imageDigest")
+        return digest if digest in self.repositories[repository] else None
+
+    def call(self, operation: str, parameters: Json) -> Json:
+        """Answers one call; raises ServiceError."""
+        operations: dict[str, Callable[[Json], Json]] = {
+            "BatchDeleteImage": self._batch_delete_image,
+            "BatchGetImage": self._batch_get_image,
+            "DescribeImages": self._describe_images,
+            "DescribeRepositories": self._describe_repositories,
+            "ListImageReferrers": self._list_image_referrers,
+        }
+        repository = parameters.get("repositoryName")
+        if repository is not None and repository not in self.repositories:
+            raise ServiceError(400, "RepositoryNotFoundException")
+        return operations[operation](parameters)
+
+    def _take(self, repository: str, tag: str) -> None:
+        """Takes a tag off the image that has it; the image stays, though without tags."""
+        if digest := self._tags[repository].pop(tag, None):
+            self.repositories[repository][digest].tags.discard(tag)
+
+    def _batch_delete_image(self, call: Json) -> Json:
+        repository = call["repositoryName"]
+        images = self.repositories[repository]
+        _check(call["imageIds"])
+        # As it is at the start of the call: deleting the index first in the same call does not help.
+        needed = {child for image in images.values() for child in image.children}
+        gone: list[Json] = []
+        failures: list[Json] = []
+        for image_id in _distinct(call["imageIds"]):
+            digest = self.find(repository, image_id)
+            if digest is None or image_id.get("imageDigest", digest) != digest:
+                failures.append(_failure(image_id, digest))
+                continue
+            image = images[digest]
+            going = {image_id["imageTag"]} if "imageTag" in image_id else set(image.tags)
+            if digest in needed and going == image.tags:
+                failures.append(_failed(image_id, "ImageReferencedByManifestList", "Requested image is referenced"))
+                continue
+            gone += [{"imageDigest": digest, "imageTag": tag} for tag in sorted(going)] or [{"imageDigest": digest}]
+            for tag in going:
+                self._take(repository, tag)
+            if not image.tags:
+                del images[digest]
+        return {"imageIds": gone, "failures": failures}
+
+    def _batch_get_image(self, call: Json) -> Json:
+        repository = call["repositoryName"]
+        _check(call["imageIds"])
+        found: list[Json] = []
+        failures: list[Json] = []
+        for image_id in call["imageIds"]:
+            digest = self.find(repository, image_id)
+            if digest is None or image_id.get("imageDigest", digest) != digest:
+                failures.append(_failure(image_id, digest))
+            else:
+                manifest = self.repositories[repository][digest].text()
+                found.append({"imageId": {**image_id, "imageDigest": digest}, "imageManifest": manifest})
+        return {"images": found, "failures": failures}
+
+    def _describe_images(self, call: Json) -> Json:
+        repository = call["repositoryName"]
+        images = self.repositories[repository]
+        if "imageIds" in call:
+            _check(call["imageIds"])
+            digests = dict.fromkeys(self.find(repository, image_id) for image_id in call["imageIds"])
+            if None in digests:
+                raise ServiceError(400, "ImageNotFoundException")
+            return {"imageDetails": [_detail(digest, images[digest]) for digest in digests if digest]}
+        shown = [d for d, image in images.items() if _shown(image, call.get("filter", {}))]
+        page, more = self._paged(shown, call)
+        return {"imageDetails": [_detail(digest, images[digest]) for digest in page], **more}
+
+    def _describe_repositories(self, call: Json) -> Json:
+        page, more = self._paged(sorted(self.repositories), call)
+        return {"repositories": [{"repositoryName": name} for name in page], **more}
+
+    def _list_image_referrers(self, call: Json) -> Json:
+        images, subject = self.repositories[call["repositoryName"]], call["subjectId"]["imageDigest"]
+        return {"referrers": [{"digest": digest} for digest, image in images.items() if image.subject == subject]}
+
+    def _paged(self, items: list[str], call: Json) -> tuple[list[str], Json]:
+        start = int(call.get("nextToken", 0))
+        stop = start + min(self.page, call.get("maxResults", CALL_LIMIT))
+        return items[start:stop], {"nextToken": str(stop)} if stop < len(items) else {}
+
+
+def _shown(image: FakeImage, wanted: Json) -> bool:
+    statuses = {"ANY": {"ACTIVE", "ARCHIVED", "ACTIVATING"}}.get(wanted.get("imageStatus", "ACTIVE"), {"ACTIVE"})
+    tagged = {"TAGGED": [True], "UNTAGGED": [False]}.get(wanted.get("tagStatus", "ANY"), [True, False])
+    return image.status in statuses and bool(image.tags) in tagged
+
+
+def _detail(digest: str, image: FakeImage) -> Json:
+    """What ECR tells of an image; of its push, whole seconds."""
+    detail: Json = {
+        "imageDigest": digest,
+        "imageTags": sorted(image.tags) or None,
+        "imagePushedAt": int(image.pushed),
+        "imageSizeInBytes": image.size,
+        "imageManifestMediaType": INDEX if image.children else MANIFEST,
+        "lastRecordedPullTime": image.pulled,
+        "lastActivatedAt": image.activated,
+        "subjectManifestDigest": image.subject,
+        "imageStatus": image.status,
+    }
+    return {key: value for key, value in detail.items() if value is not None}
+
+
+def _failure(image_id: Mapping[str, str], digest: str | None) -> Json:
+    """The failure of an id that names no image, or whose tag names another than its digest."""
+    own, tag = image_id.get("imageDigest"), image_id.get("imageTag")
+    if own is None and tag is None:
+        return _failed(image_id, "MissingDigestAndTag", "both tag and digest cannot be null")
+    if own is not None and not _DIGEST.fullmatch(own):
+        return _failed(image_id, "InvalidImageDigest", "image digest should satisfy the regex")
+    if tag is not None and not _TAG.fullmatch(tag):
+        return _failed(image_id, "InvalidImageTag", "image tag should satisfy the regex")
+    if digest is None:
+        return _failed(image_id, "ImageNotFound", "Requested image not found")
+    return _failed(image_id, "ImageTagDoesNotMatchDigest", "Requested image tag does not match the image digest")
+
+
+def _failed(image_id: Mapping[str, str], code: str, reason: str) -> Json:
+    return {"imageId": dict(image_id), "failureCode": code, "failureReason": reason}
+
+
+def _distinct(image_ids: Iterable[Json]) -> list[Json]:
+    return list({(i.get("imageDigest"), i.get("imageTag")): i for i in image_ids}.values())
+
+
+def _check(image_ids: list[Json]) -> None:
+    """One bad member fails the whole call."""
+    if not 0 < len(image_ids) <= CALL_LIMIT:
+        raise ServiceError(400, "InvalidParameterException")
+    for image_id in image_ids:
+        if not 0 < len(image_id.get("imageTag", "x")) <= _TAG_CHARACTERS:
+            raise ServiceError(400, "InvalidParameterException")
