@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sqs import SQSClient
 
-_ENTRIES = 10
+ENTRIES = 10
+"""Messages that SQS takes in one call."""
 _BATCH_BYTES = 200_000
 """Well under what SQS takes in one call."""
 
@@ -61,7 +62,7 @@ def send(
     """
     bodies = [json.dumps(message) for message in messages]
     longest = max(map(len, bodies), default=0)
-    for some in itertools.batched(bodies, max(1, min(_ENTRIES, _BATCH_BYTES // (longest + 1))), strict=False):
+    for some in itertools.batched(bodies, max(1, min(ENTRIES, _BATCH_BYTES // (longest + 1))), strict=False):
         with calling():
             response = sqs.send_message_batch(
                 QueueUrl=queue_url, Entries=[{"Id": str(i), "MessageBody": body} for i, body in enumerate(some)]

@@ -61,7 +61,7 @@ class Family(NamedTuple):
 
 
 class FoundFamilies(NamedTuple):
-    """The families of the first images of those that were looked for: as many as one step may store."""
+    """The families of the first images of those that were looked for; a further step looks for the others."""
 
     families: tuple[Family | ImageFailure | None, ...]
     """In the order asked; None for an image that is not there, a failure where its relatives cannot be known."""
@@ -194,13 +194,15 @@ class SentRequests(NamedTuple):
     """The repositories that a step of a fan-out has sent a request for."""
 
     repository_names: tuple[str, ...]
+    more: bool
+    """Others are behind them."""
 
     @classmethod
     def from_json(cls, value: Json) -> Self:
-        return cls(tuple(value["repositoryNames"]))
+        return cls(tuple(value["repositoryNames"]), value["more"])
 
     def to_json(self) -> Json:
-        return {"repositoryNames": self.repository_names}
+        return {"repositoryNames": self.repository_names, "more": self.more}
 
 
 class Published(NamedTuple):

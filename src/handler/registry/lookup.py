@@ -20,6 +20,9 @@ _MEDIA_TYPES = [
     "application/vnd.oci.image.manifest.v1+json",
 ]
 
+_LOOK_UPS = 5
+"""How often a chunk is looked up that loses images meanwhile: the chunks beside it may be deleting them."""
+
 
 def look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageId, Image | ImageFailure]:
     """Returns what each id names at the moment, in one call for each 100 as long as all are there.
@@ -38,14 +41,7 @@ def look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageI
 
 def _look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageId, Image | ImageFailure]:
     wanted = list({_name(image_id) for image_id in image_ids})
-    unseen: dict[ImageId, ImageFailure] = {}
-    try:
-        images = _describe(repository, wanted)
-    except repository.ecr.exceptions.ImageNotFoundException:
-        there, unseen = get_manifests(repository, wanted)
-        images = _describe(
-            repository, [ImageId(digest=digest) for digest in dict.fromkeys(d for d, _ in there.values())]
-        )
+    images, unseen = _describe_existing(repository, wanted)
     by_name = {name: image for image in images for name in names(ImageId(image.digest, tag) for tag in image.tags)}
     by_name |= {ImageId(digest=image.digest): image for image in images}
     found: dict[ImageId, Image | ImageFailure] = {}
@@ -58,6 +54,21 @@ def _look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[Image
         elif unseen[name].code != "ImageNotFound":
             found[image_id] = unseen[name]._replace(image_id=image_id)
     return found
+
+
+def _describe_existing(
+    repository: Repository, wanted: Sequence[ImageId]
+) -> tuple[list[Image], dict[ImageId, ImageFailure]]:
+    """Returns those of the images that are there, and what ECR says of the others; each may go between two calls."""
+    unseen: dict[ImageId, ImageFailure] = {}
+    for _ in range(_LOOK_UPS):
+        try:
+            return _describe(repository, wanted), unseen
+        except repository.ecr.exceptions.ImageNotFoundException:
+            there, others = get_manifests(repository, wanted)
+            unseen |= others
+            wanted = list(there)
+    raise RetryableError("images went away while they were looked up, again and again")
 
 
 def _name(image_id: ImageId) -> ImageId:

@@ -6,6 +6,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from handler.models.errors import OutOfTimeError
 from handler.models.images import ImageFailure, ImageId, signature_tags
 from handler.models.limits import STORED_BYTES, truncate_to_fit
 from handler.models.outcomes import Family, FoundFamilies
@@ -16,7 +17,7 @@ from .lookup import get_manifests
 
 
 def find_families(repository: Repository, image_ids: Sequence[ImageId]) -> FoundFamilies:
-    """Returns what belongs to each of these images: to as many of the first as one step may store, at least one.
+    """Returns what belongs to the first of these images: to as many as there is time for, and as one step may store.
 
     One level only: what an index names may be an index again. Raises RetryableError and OutOfTimeError.
     """
@@ -30,6 +31,9 @@ def find_families(repository: Repository, image_ids: Sequence[ImageId]) -> Found
                 families.append(_family(repository, image_id, digest, manifest, signatures.get(digest, [])))
             else:  # what is not there belongs to nobody
                 families.append(None if unseen[image_id].code == "ImageNotFound" else unseen[image_id])
+    except OutOfTimeError:
+        if not families:
+            raise
     except (ClientError, BotoCoreError) as error:
         code, reason = refusal(error, deleting=False)
         return FoundFamilies(tuple(ImageFailure(image_id, code, reason) for image_id in image_ids))

@@ -104,8 +104,10 @@ def _parents(images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | 
         for digest in dict.fromkeys(digests or ()):
             parents[digest].append(index)
     for image in images:
-        subjects = there.intersection({image.subject, *map(signature_subject, image.tags)}) - {image.digest}
-        for subject in subjects.difference(parents.get(image.digest, ())):
+        subjects = {image.subject}
+        if image.tags and not own_tags(image.tags, there):  # with a further tag it is an image of its own
+            subjects.update(map(signature_subject, image.tags))
+        for subject in there.intersection(subjects).difference([image.digest], parents.get(image.digest, ())):
             parents[image.digest].append(subject)
     return parents
 

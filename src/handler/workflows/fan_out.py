@@ -4,7 +4,7 @@ import itertools
 from functools import cached_property, partial
 
 from handler import guards, registry, request_queue
-from handler.models.errors import RefusedLookUpError, RejectedRequestError, RetryableError
+from handler.models.errors import OutOfTimeError, RefusedLookUpError, RejectedRequestError, RetryableError
 from handler.models.outcomes import SentRequests
 from handler.models.report import FanOutReport
 from handler.steps import Attempt
@@ -32,7 +32,7 @@ class FanOut:
             send = partial(self._send, last=sent[-1] if sent else "")
             outcome, _ = self._steps.run(f"send/{number}", SentRequests, send, alone=number == 0)
             sent += outcome.repository_names
-            if len(outcome.repository_names) < _REPOSITORIES:
+            if not outcome.more:
                 break
         self._log.info("request spread", extra={"repositories": len(sent)})
         return FanOutReport(self._request, tuple(sent), self._steps.replaying)
@@ -43,10 +43,10 @@ class FanOut:
         return guards.allowed_repositories(self._rules, self._request, existing)
 
     def _send(self, attempt: Attempt, *, last: str) -> SentRequests:
-        """Sends the requests for the repositories behind the last."""
+        """Sends the requests for the repositories behind the last, as many as there is time for."""
         nothing_sent = not last and attempt.first_attempt_at is None  # only then can it still be rejected
         try:
-            names = [name for name in self._names if name > last][:_REPOSITORIES]
+            names = [name for name in self._names if name > last]
         except RefusedLookUpError as error:
             kind = RejectedRequestError if nothing_sent else RetryableError
             raise kind(f"request.repositoryNames: the repositories cannot be listed: {error}") from error
@@ -55,7 +55,15 @@ class FanOut:
                 "request.repositoryNames means no repository; the stack's RepositoryPattern is "
                 f"{self._rules.repository_pattern!r}"
             )
-        messages = [request_queue.child(self._request, name) for name in names]
         url, calling = self._services.settings.request_queue_url, self._invocation.deadline.calling
-        request_queue.send(self._services.sqs, url, messages, calling)
-        return SentRequests(tuple(names))
+        sent: list[str] = []
+        for some in itertools.batched(names[:_REPOSITORIES], request_queue.ENTRIES, strict=False):
+            messages = [request_queue.child(self._request, name) for name in some]
+            try:
+                request_queue.send(self._services.sqs, url, messages, calling)
+            except OutOfTimeError:
+                if not sent:
+                    raise
+                break
+            sent += some
+        return SentRequests(tuple(sent), more=len(sent) < len(names))
