@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .models.errors import RetryableError
+from .models.errors import UnknownOutcomeError
 from .models.images import Json
 from .models.request import DeletionRequest, Key
 
@@ -58,7 +58,7 @@ def send(
 ) -> None:
     """Puts messages on the queue; their keys make it repeatable. `calling` surrounds each call.
 
-    Raises RetryableError where SQS does not take all, and what `calling` raises.
+    Raises UnknownOutcomeError where SQS does not take all, and what `calling` raises.
     """
     bodies = [json.dumps(message) for message in messages]
     longest = max(map(len, bodies), default=0)
@@ -69,4 +69,5 @@ def send(
             )
         if (refused := len(some) - len(response.get("Successful", []))) > 0:
             codes = {failed.get("Code") for failed in response.get("Failed", [])}
-            raise RetryableError(f"SQS did not take {refused} requests: {codes or 'its response did not arrive whole'}")
+            reason = codes or "its response did not arrive whole"
+            raise UnknownOutcomeError(f"SQS did not take {refused} of {len(some)} requests: {reason}")

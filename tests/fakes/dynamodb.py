@@ -73,8 +73,8 @@ class FakeDynamoDB:
             raise ServiceError(400, "ValidationException", f"values unused or not given: {used}")
         old = table.get(key)
         if (condition := call.get("ConditionExpression")) and not _holds(condition, names, values, old or {}):
-            shown = call.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and old
-            raise ServiceError(400, "ConditionalCheckFailedException", **({"Item": dict(old)} if shown and old else {}))
+            shown: Json = {"Item": dict(old)} if old and "ReturnValuesOnConditionCheckFailure" in call else {}
+            raise ServiceError(400, "ConditionalCheckFailedException", **shown)
         new = {**call["Key"], **(old or {})}
         for attribute, kept, default, value in _ASSIGNMENT.findall(call["UpdateExpression"]):
             new[names[attribute]] = (old or {}).get(names.get(kept), values.get(default)) if kept else values[value]

@@ -67,7 +67,7 @@ class FakeECR:
     _tags: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     """By repository and tag, for repositories of thousands of images."""
 
-    def push(  # noqa: PLR0913  # what an image can be
+    def push(  # what an image can be
         self,
         repository: str,
         *tags: str,

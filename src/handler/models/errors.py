@@ -7,7 +7,7 @@ HandlerError
 └── UnfinishedRequestError   a redelivery goes on from here; the record fails
     ├── RetryableError           a service cannot answer now, and nothing was done
     ├── OutOfTimeError           too little time is left, and nothing was begun
-    ├── UnknownOutcomeError      ECR was asked and its answer was lost: it may have done what it was asked
+    ├── UnknownOutcomeError      a service was asked and its answer was lost: it may have done what it was asked
     └── StepLostError            another invocation has taken a step over
 """
 
@@ -60,7 +60,7 @@ class OutOfTimeError(UnfinishedRequestError):
 
 
 class UnknownOutcomeError(UnfinishedRequestError):
-    """ECR was asked and its answer was lost: it may have done what it was asked."""
+    """A service was asked and its answer was lost: it may have done all or some of what it was asked."""
 
 
 class StepLostError(UnfinishedRequestError):

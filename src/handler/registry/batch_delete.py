@@ -64,7 +64,9 @@ def delete_images(
                 raise
             why = str(error)
         except UnfinishedRequestError as error:
-            raise (UnknownOutcomeError(str(error)) if number else error) from error
+            if not number:
+                raise
+            raise UnknownOutcomeError(str(error)) from error
         if not chunk.pending:
             break
         first_attempt_at = first_attempt_at or started

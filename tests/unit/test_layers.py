@@ -1,0 +1,62 @@
+"""The import rule: each layer imports only what is below it, and no layer two of the same height from each other."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+HANDLER = Path(__file__).parents[2] / "src" / "handler"
+LAYERS = (
+    ("app",),
+    ("workflows",),
+    ("bootstrap",),
+    ("deletion", "selection"),
+    ("guards", "events", "request_parser"),
+    ("steps",),
+    ("step_table",),
+    ("concurrency", "registry", "notifications", "request_queue"),
+    ("settings",),
+    ("models",),
+)
+"""From top to bottom. A package is one layer: its modules may import each other."""
+GENERATED = {"contract"}
+"""What the build makes of the request's schema, for request_parser alone."""
+HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+
+
+def sources(layer: str) -> list[Path]:
+    """The modules of a layer."""
+    module = HANDLER / f"{layer}.py"
+    return [module] if module.exists() else sorted((HANDLER / layer).glob("*.py"))
+
+
+def imports(source: str) -> set[str]:
+    """The layers that a module imports, also where it does so for its types alone."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.ImportFrom(module=None | "handler", names=aliases, level=level) if level < 2:
+                found |= {alias.name for alias in aliases}
+            case ast.ImportFrom(module=str(module)) if node.level == 1 or module.startswith("handler."):
+                found.add(module.removeprefix("handler.").partition(".")[0])
+            case ast.Import(names=aliases):
+                found |= {
+                    a.name.removeprefix("handler.").partition(".")[0] for a in aliases if a.name.startswith("handler")
+                }
+    return found
+
+
+@pytest.mark.parametrize("layer", HEIGHT)
+def test_a_layer_imports_only_what_is_below_it(layer: str) -> None:
+    """No module knows what calls it, nor what stands beside it."""
+    allowed = {name for name, height in HEIGHT.items() if height > HEIGHT[layer]}
+    for source in sources(layer):
+        own = {path.stem for path in sources(layer)} | {layer}
+        found = imports(source.read_text()) - own - (GENERATED if layer == "request_parser" else set())
+        assert found <= allowed, f"{source.name} imports {found - allowed}"
+
+
+def test_every_module_has_its_layer() -> None:
+    """A new module or package must be placed, and one that is removed is taken out."""
+    modules = {path.stem for path in HANDLER.glob("*.py")} | {path.parent.name for path in HANDLER.glob("*/*.py")}
+    assert modules - {"__init__"} == HEIGHT.keys()
