@@ -21,13 +21,17 @@ class Server:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        application = _OneAtATime(DomainDispatcherApplication(create_backend_app))
-        self._server = make_server(host, port, application, threaded=True, request_handler=_QuietHandler)
+        self.application: Application = _OneAtATime(DomainDispatcherApplication(create_backend_app))
+        """Answers every call. It may be replaced while the server runs, such as by one that lets calls fail."""
+        self._server = make_server(host, port, self._answer, threaded=True, request_handler=_QuietHandler)
         self.port: int = self._server.server_port
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="moto", daemon=True
         )
         self._thread.start()
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return self.application(environ, start_response)
 
     def stop(self) -> None:
         """Returns when the port is free again."""
