@@ -28,15 +28,15 @@ ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
 STACK_NAME = "ecr-image-deletion"
 USER_AGENT = "embedded-aws"
-"""What the user agent of this module's own clients contains, to tell their calls from those of the function."""
+"""A part of the user agent of this module's own clients, by which their calls differ from those of the function."""
 
 DEFAULT_PARAMETERS = {"RepositoryPattern": "*", "ScheduleExpression": "cron(0 4 * * ? *)"}
-"""What the stack is deployed with unless told otherwise: everything here may be deleted, and there is a schedule."""
+"""The stack's parameters unless others are given: everything here may be deleted, and there is a schedule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """What the poller needs to know of the deployed function."""
+    """The deployed function, as far as the poller must know it."""
 
     name: str
     arn: str
@@ -117,12 +117,17 @@ class EmbeddedAWS:
         }
 
     def notices(self) -> list[Notice]:
-        """All that was published to the failure topic, in order."""
+        """All that was published to the topic, in order."""
         return list(sns_backends[ACCOUNT_ID][REGION].published)
 
     def messages(self, queue: str) -> list[str]:
         """The bodies of the messages on a queue, by its logical name; they stay there, and are not received by this."""
         return [message.body for message in self._queue(queue)._messages]  # noqa: SLF001  # those in flight too
+
+    def send(self, *bodies: str) -> list[str]:
+        """Puts messages on the request queue; returns their messageIds."""
+        sqs, url = self.client("sqs"), self.outputs["RequestQueueUrl"]
+        return [sqs.send_message(QueueUrl=url, MessageBody=body)["MessageId"] for body in bodies]
 
     def _queue(self, logical_name: str) -> Any:
         return sqs_backends[ACCOUNT_ID][REGION].get_queue(self.resources[logical_name].rpartition("/")[2])

@@ -3,7 +3,7 @@
 What ECR does and moto 5.2 does not, all of it done here:
 
 - A call takes 1 to 100 image ids; a tag that is empty or longer than 300 characters fails the whole call.
-- A manifest's digest is the SHA-256 of its text, so an index and its children are told apart.
+- A manifest's digest is the SHA-256 of its text, so an index and its children differ.
 - A tag that is pushed again leaves its former image untagged; an index needs its children to be there.
 - A manifest that an index references cannot be deleted, nor can its last tag be removed.
 - Digest and tag that belong to different images are a failure of their own.
@@ -119,7 +119,7 @@ class CorrectedECR(ECRBackend):
     def batch_delete_image(
         self, repository_name: str, registry_id: str | None = None, image_ids: list[ImageId] | None = None
     ) -> Json:
-        """Deletes what the ids name, one after the other; an id that is asked twice is one wish."""
+        """Deletes what the ids name, one after the other; an id that is asked for twice is one."""
         _check_repository_name(repository_name)
         _check_members(image_ids or [])
         with self._turn:
@@ -186,7 +186,7 @@ class CorrectedECR(ECRBackend):
     def list_image_referrers(
         self, repository_name: str, registry_id: str | None, subject: str, status: str
     ) -> list[Json]:
-        """What has this manifest as its subject."""
+        """Returns the artifacts that have this manifest as their subject."""
         with self._turn:
             repository = self._get_repository(repository_name, registry_id)
             manifests = [(image, _parsed(image.image_manifest)) for image in repository.images]
@@ -275,7 +275,7 @@ def _untag(image: Image, tag: str | None) -> None:
 
 
 def _details(image: Image) -> Json:
-    """An image as DescribeImages tells it; without tags there are no imageTags."""
+    """An image as DescribeImages shows it; without tags there are no imageTags."""
     manifest = _parsed(image.image_manifest)
     parts = [manifest.get("config", {}), *manifest.get("layers", [])]
     details = {
@@ -303,7 +303,7 @@ def _status(image: Image) -> str:
 
 @lru_cache(maxsize=10_000)
 def _parsed(manifest: str) -> Json:
-    """A manifest, parsed once: each deletion and each list looks through those of the whole repository."""
+    """A manifest, parsed once: each deletion and each list goes through those of the whole repository."""
     parsed: Json = json.loads(manifest)
     return parsed
 

@@ -14,7 +14,7 @@ _SIDE_BY_SIDE = ("AmazonEC2ContainerRegistry", "AmazonSQS.ReceiveMessage")
 
 
 class Server:
-    """Serves moto until `stop`. Port 0 means any free one; `port` tells which.
+    """Serves moto until `stop`. Port 0 means any free one; `port` says which.
 
     One call at a time, for moto's DynamoDB and SQS are not made for calls side by side: a conditional write would not
     be one, and messages could get lost.
@@ -56,4 +56,4 @@ class _QuietHandler(MotoRequestHandler):
     disable_nagle_algorithm = True  # or each answer's body waits up to 40 ms for the acknowledgement of its headers
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing: what was asked is told by those who asked."""
+        """Logs nothing: those who called say what they asked for."""
