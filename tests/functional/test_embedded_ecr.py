@@ -35,7 +35,7 @@ class Registry:
         return push_index(self.ecr, REPOSITORY, children, tags=tags)
 
     def delete(self, *image_ids: Json, repository: str = REPOSITORY) -> tuple[list[Json], list[str]]:
-        """What was deleted, and the code of each failure."""
+        """Returns the entries of the deleted, and the code of each failure."""
         answer = self.ecr.batch_delete_image(repositoryName=repository, imageIds=list(image_ids))
         assert [failure["imageId"] for failure in answer["failures"]] == [
             image_id for image_id in image_ids if image_id in [f["imageId"] for f in answer["failures"]]

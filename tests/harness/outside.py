@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -22,8 +22,12 @@ REPOSITORY = "team/app"
 DAY = 86_400
 VISIBILITY_SECONDS = 720
 """After which a message that failed is received again."""
+ANY_SHARE = {"MAX_PERCENT_OF_REPOSITORY": "100"}
+"""By which the stack lets a selection take all of its repository."""
+PREVIEWS: Json = {"tagStatus": "tagged", "tagPatternList": ["pr-*"]}
+"""A selection."""
 SIGNATURE_SUFFIXES = ("", ".sig", ".att", ".sbom")
-"""What may stand behind the digest in the tag of a signature, an attestation or a bill of materials."""
+"""The endings of tags of signatures, attestations and SBOMs, behind the digest."""
 
 
 class TimedOutError(Exception):
@@ -91,6 +95,11 @@ class Outside:
         """Pushes a signature whose tag names the digest of an image, with further tags; returns its digest."""
         return self.push(f"{subject.replace(':', '-')}{suffix}", *tags, days=days)
 
+    def tag(self, digest: str, tag: str) -> None:
+        """Puts one more tag on an image."""
+        [image] = [image for image in _images(REPOSITORY) if image.image_digest == digest]
+        _backend().put_image(REPOSITORY, image.image_manifest, tag)
+
     def delete(self, *digests: str) -> None:
         """Deletes images as another user of the repository would."""
         self.aws.client("ecr").batch_delete_image(
@@ -112,11 +121,13 @@ class Outside:
         return self.send_body(request(*image_ids, **members))
 
     def send_body(self, body: Json) -> str:
-        """Puts something on the queue; returns the messageId."""
-        sent = self.aws.client("sqs").send_message(
-            QueueUrl=self.aws.outputs["RequestQueueUrl"], MessageBody=json.dumps(body)
-        )
-        return str(sent["MessageId"])
+        """Puts an object on the queue; returns the messageId."""
+        return self.send_text(json.dumps(body))
+
+    def send_text(self, body: str) -> str:
+        """Puts anything on the queue; returns the messageId."""
+        [message_id] = self.aws.send(body)
+        return message_id
 
     def receive(self, function: Handler) -> Poll:
         """Delivers one batch of the visible messages to an instance."""
@@ -159,16 +170,19 @@ class Outside:
 
     def notices(self, kind: str | None = None) -> list[Notice]:
         """Returns the notices that were published, or those of one type."""
-        return [notice for notice in self.aws.notices() if kind in {None, notice.data["type"]}]
+        return [notice for notice in self.aws.notices() if kind is None or notice.data["type"] == kind]
 
-    def log(self, message: str) -> list[Json]:
-        """Returns the log entries with this message, of the instances in this process."""
-        return [entry for entry in self._written() if "_aws" not in entry and entry["message"] == message]
+    def log(self, message: str | None = None) -> list[Json]:
+        """Returns the log entries of the instances in this process, or those with one message."""
+        return [entry for entry in self._written() if "_aws" not in entry and message in {None, entry["message"]}]
+
+    def metrics(self) -> list[Json]:
+        """Returns the metrics of each invocation in this process, in CloudWatch's embedded format."""
+        return [entry for entry in self._written() if "_aws" in entry]
 
     def metric(self, name: str) -> float:
         """Returns the sum of a metric over all invocations in this process."""
-        values = [entry[name] for entry in self._written() if "_aws" in entry and name in entry]
-        return sum(sum(value) if isinstance(value, list) else value for value in values)
+        return sum(sum(entry[name]) for entry in self.metrics())
 
     def _written(self) -> list[Json]:
         self._output += self._capsys.readouterr().out
@@ -189,14 +203,20 @@ class Outside:
 
 
 def request(*image_ids: Json | str, **members: Any) -> Json:
-    """Returns a request about the repository, for these ids if there are any."""
-    return {"repositoryName": REPOSITORY, **({"imageIds": list(image_ids)} if image_ids else {}), **members}
+    """Returns a request for these ids, if there are any; about the repository, unless it names several."""
+    scope = {} if "repositoryNames" in members else {"repositoryName": REPOSITORY}
+    return {**scope, **({"imageIds": list(image_ids)} if image_ids else {}), **members}
 
 
 def ask(function: Handler, *image_ids: Json | str, **members: Any) -> Json:
     """Sends a request by hand, and returns the answer."""
     answer: Json = function(request(*image_ids, **members), FakeLambdaContext())
     return answer
+
+
+def select(function: Handler, selection: Json, **members: Any) -> Json:
+    """Sends a selection by hand, and returns the answer."""
+    return ask(function, selection=selection, **members)
 
 
 def by_tag(tags: Sequence[str]) -> list[Json | str]:
@@ -229,6 +249,16 @@ def limited(function: Handler, seconds: float) -> Handler:
         return answer
 
     return invoke
+
+
+def hurried(function: Handler, is_over: Callable[[], bool]) -> Handler:
+    """Gives an instance contexts in which hardly any time is left as soon as a condition holds."""
+
+    class Context(FakeLambdaContext):
+        def get_remaining_time_in_millis(self) -> int:
+            return 100 if is_over() else super().get_remaining_time_in_millis()
+
+    return lambda event, context: function(event, Context(aws_request_id=context.aws_request_id))
 
 
 class _Registry:

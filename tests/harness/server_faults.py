@@ -6,7 +6,7 @@ import socket
 import threading
 import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic, sleep  # the server's own: a test may replace time.sleep for the function
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ type Json = dict[str, Any]
 type Perform = Callable[[Json], "Answer"]
 """Does the work of a call with this body, and returns the answer of the service."""
 type Action = Callable[["Call", Perform], "Answer"]
-"""What becomes of a call; raises DroppedConnectionError where no answer is sent."""
+"""Decides about a call; raises DroppedConnectionError where no answer is sent."""
 
 WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"})
 """Operations of DynamoDB that change something."""
@@ -26,6 +26,9 @@ SENDS = frozenset({"SendMessage", "SendMessageBatch"})
 """Operations of SQS that put something on a queue."""
 ECR = "AmazonEC2ContainerRegistry_V20150921"
 """The service of a call to ECR."""
+
+_HOLD_SECONDS = 60
+"""After which a call that is held ends in any case."""
 
 
 class DroppedConnectionError(Exception):
@@ -195,7 +198,8 @@ class FaultInjector:
         try:
             answer = action(call, perform) if action else perform(call.body)
         except DroppedConnectionError:
-            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # who called may have gone before
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionAbortedError from None  # the server handles it as a client that has gone
         start_response(answer.status, answer.headers)
         return [answer.body]
@@ -237,6 +241,11 @@ def server_error(call: Call, _: Perform) -> Answer:
     return _error(call, "500 Internal Server Error", "ServerException")
 
 
+def deny(call: Call, _: Perform) -> Answer:
+    """Refuses the call for good; nothing is done."""
+    return _error(call, "400 Bad Request", "AccessDeniedException")
+
+
 def drop_before(_: Call, __: Perform) -> Answer:
     """Closes the connection before the work."""
     raise DroppedConnectionError
@@ -276,6 +285,17 @@ def drop_answer_about(name: str) -> Action:
     return act
 
 
+def do_after(callback: Callable[[], object]) -> Action:
+    """Does the work, and calls back before the answer is sent."""
+
+    def act(call: Call, perform: Perform) -> Answer:
+        answer = perform(call.body)
+        callback()
+        return answer
+
+    return act
+
+
 def drop_while(callback: Callable[[], object], *, done: bool) -> Action:
     """Calls back, such as to kill the function, and sends no answer; the work is done before that, or never."""
 
@@ -283,6 +303,16 @@ def drop_while(callback: Callable[[], object], *, done: bool) -> Action:
         if done:
             perform(call.body)
         callback()
+        raise DroppedConnectionError
+
+    return act
+
+
+def hold(released: threading.Event) -> Action:
+    """Does nothing and sends no answer, until an event is set; the connection is closed then."""
+
+    def act(_: Call, __: Perform) -> Answer:
+        released.wait(_HOLD_SECONDS)
         raise DroppedConnectionError
 
     return act

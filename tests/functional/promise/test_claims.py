@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.outside import VISIBILITY_SECONDS, Outside, ask, by_tag, codes, request
+from tests.harness.outside import PREVIEWS, VISIBILITY_SECONDS, Outside, ask, by_tag, codes, request
 from tests.harness.server_faults import drop_while, throttle
 
 type Json = dict[str, Any]
@@ -92,7 +92,7 @@ def test_a_request_whose_first_chunk_was_throttled_keeps_its_id(stack: Outside) 
 
 @pytest.mark.usefixtures("no_waiting")
 def test_a_stack_that_turns_dry_stops_a_request_half_way(stack: Outside) -> None:
-    """What was deleted by then is counted, and what is left alone is a failure of its own code."""
+    """The images deleted by then are counted, and those left alone are failures of a code of their own."""
     tags = [f"pr-{n}" for n in range(150)]
     stack.push_many(tags)
     stack.send(*by_tag(tags), requestId="half")
@@ -112,7 +112,7 @@ def test_a_stack_that_turns_dry_stops_a_request_half_way(stack: Outside) -> None
     assert stack.waiting() == stack.dead_letters() == []
 
 
-def test_what_began_dry_stays_dry(stack: Outside) -> None:
+def test_a_dry_run_stays_one(stack: Outside) -> None:
     """A request that the stack made a dry run is one when it is sent again, though the stack is no longer dry."""
     digest = stack.push("a")
     dry = ask(stack.start(DRY_RUN="true"), "imageTag=a", requestId="once")
@@ -142,7 +142,7 @@ def test_a_lower_cap_does_not_reject_what_was_admitted(stack: Outside) -> None:
 
 @pytest.mark.usefixtures("no_waiting")
 def test_a_lower_cap_does_not_reject_a_cascade_whose_index_is_gone(stack: Outside) -> None:
-    """What belongs to the index goes too, though it would be too much for the new cap."""
+    """The images that belong to the index go too, though they are too many for the new cap."""
     stack.push_index([stack.push(), stack.push()], "1.0")
     stack.send("imageTag=1.0", cascade=True)
     stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
@@ -158,11 +158,11 @@ def test_a_lower_cap_does_not_reject_a_cascade_whose_index_is_gone(stack: Outsid
 
 
 def test_a_selection_that_was_killed_is_finished_though_its_share_has_grown(stack: Outside) -> None:
-    """It was within MaxPercentOfRepository when it began; what others delete meanwhile does not reject it."""
+    """It was within MaxPercentOfRepository when it began; that others delete images meanwhile does not reject it."""
     for n in range(150):
         stack.push(f"pr-{n}")
     others = [stack.push(f"main-{n}") for n in range(100)]
-    stack.send(selection={"tagStatus": "tagged", "tagPatternList": ["pr-*"]}, requestId="pr")
+    stack.send(selection=PREVIEWS, requestId="pr")
     settings = {"MAX_PERCENT_OF_REPOSITORY": "60", "MAX_CONCURRENT_CALLS": "1"}
     instance = stack.start_process(**settings)
     stack.faults.add("BatchDeleteImage", drop_while(instance.kill, done=False), nth=2)

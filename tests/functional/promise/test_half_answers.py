@@ -1,4 +1,4 @@
-"""Half an answer is a lost answer: look-ups are made again, and after deletions ECR is asked what is left."""
+"""An incomplete answer is a lost answer: look-ups are made again, and after a deletion ECR is asked what is left."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ UNTAGGED_FOR_A_WEEK = {"tagStatus": "untagged", "countType": "sinceImagePushed",
 
 @pytest.mark.parametrize("action", CUT_SHORT.values(), ids=CUT_SHORT)
 @pytest.mark.parametrize("operation", ["BatchGetImage", "ListImageReferrers"])
-def test_half_a_search_for_relatives_is_made_again(stack: Outside, operation: str, action: Action) -> None:
+def test_an_incomplete_search_for_relatives_is_made_again(stack: Outside, operation: str, action: Action) -> None:
     """Nothing is deleted: the message comes again, and then the platform images and the signature go too."""
     index = stack.push_index([stack.push(), stack.push()], "1.0")
     stack.push_referrer(index)
@@ -36,8 +36,8 @@ def test_half_a_search_for_relatives_is_made_again(stack: Outside, operation: st
 
 
 @pytest.mark.parametrize("action", CUT_SHORT.values(), ids=CUT_SHORT)
-def test_half_a_search_for_relatives_is_not_stored(stack: Outside, action: Action) -> None:
-    """What the next one finds goes with the index."""
+def test_an_incomplete_search_for_relatives_is_not_stored(stack: Outside, action: Action) -> None:
+    """The relatives that the next search finds go with the index."""
     stack.push_index([stack.push(), stack.push()], "1.0")
     stack.send("imageTag=1.0", cascade=True)
     spoiled = stack.faults.add("BatchGetImage", action, nth=1)
@@ -86,8 +86,8 @@ def test_a_tag_that_is_left_out_of_an_answer_is_looked_up_again(stack: Outside) 
 
 
 @pytest.mark.parametrize("action", CUT_SHORT.values(), ids=CUT_SHORT)
-def test_half_an_answer_about_an_index_ends_no_selection(stack: Outside, action: Action) -> None:
-    """What the index names is not known for now: the message comes again, and the selection is made then."""
+def test_an_incomplete_answer_about_an_index_ends_no_selection(stack: Outside, action: Action) -> None:
+    """Its images are not known for now: the message comes again, and the selection is made then."""
     kept = stack.push(days=30)
     index = stack.push_index([kept], "1.0", days=30)
     stack.push(days=30)
@@ -104,8 +104,8 @@ def test_half_an_answer_about_an_index_ends_no_selection(stack: Outside, action:
 
 
 @pytest.mark.parametrize("action", CUT_SHORT.values(), ids=CUT_SHORT)
-def test_half_an_answer_about_a_deletion_is_no_failure(stack: Outside, action: Action) -> None:
-    """What is gone is reported as deleted, though ECR did not say so."""
+def test_an_incomplete_answer_about_a_deletion_is_no_failure(stack: Outside, action: Action) -> None:
+    """Images that are gone are reported as deleted, though ECR did not say so."""
     stack.push("a")
     digest = stack.push()
     stack.faults.add("BatchDeleteImage", action, nth=1)
@@ -188,13 +188,13 @@ def test_a_deletion_that_never_arrived_is_made_again(stack: Outside) -> None:
     assert {"imageTag": "gone"} in answer["imageIds"]
 
 
-def test_half_an_answer_of_the_queue_is_none(stack: Outside) -> None:
+def test_an_incomplete_answer_of_the_queue_is_none(stack: Outside) -> None:
     """A request for several repositories is not done before SQS has confirmed each message."""
     stack.create("team/web")
     stack.push("a")
     stack.push("a", repository="team/web")
     function = stack.start()
-    stack.send_body({"repositoryNames": ["team/*"], "imageIds": ["imageTag=a"]})
+    stack.send("imageTag=a", repositoryNames=["team/*"])
     stack.faults.add(SENDS, nothing)
     assert stack.receive(function).failed
     stack.faults.lift()

@@ -1,4 +1,4 @@
-"""A try that is killed in the middle: what it deleted is reported as deleted, and not as a failure."""
+"""An invocation that is killed in the middle: images that it deleted are reported as deleted, and not as failures."""
 
 import pytest
 
@@ -9,7 +9,7 @@ TAGS = [f"pr-{n}" for n in range(400)]
 
 
 @pytest.mark.parametrize("notify", [{}, {"notify": "always"}])
-def test_what_a_killed_try_deleted_is_deleted_as_asked(stack: Outside, notify: dict[str, str]) -> None:
+def test_images_that_a_killed_invocation_deleted_are_no_failures(stack: Outside, notify: dict[str, str]) -> None:
     """There is no failure, so there is no notice unless it is asked for; that one says how many, and why."""
     tags = TAGS[:150]
     stack.push_many(tags)
@@ -37,8 +37,8 @@ def test_what_a_killed_try_deleted_is_deleted_as_asked(stack: Outside, notify: d
     assert (stack.metric("ImagesDeleted"), stack.metric("ImagesFailed")) == (150, 0)
 
 
-def test_what_no_earlier_try_can_have_asked_for_stays_a_failure(stack: Outside) -> None:
-    """An id that is not there, in a call that was not begun when the function was killed, is not found."""
+def test_an_id_that_no_earlier_try_can_have_asked_for_stays_a_failure(stack: Outside) -> None:
+    """It was in a call that was not made yet when the function was killed, and is not found now."""
     stack.push_many(TAGS)
     stack.send(*by_tag([*TAGS, "gone"]), requestId="once")
     instance = stack.start_process(MAX_CONCURRENT_CALLS="1")
@@ -58,8 +58,8 @@ def test_what_no_earlier_try_can_have_asked_for_stays_a_failure(stack: Outside) 
     assert notice.data["unconfirmed"] == 100
 
 
-def test_a_tag_that_was_pushed_after_a_killed_try_is_left_alone(stack: Outside) -> None:
-    """It is a failure of its own code, beside what that try deleted, and is not offered for another try."""
+def test_a_tag_that_was_pushed_after_a_killed_invocation_is_left_alone(stack: Outside) -> None:
+    """It is a failure of a code of its own, beside a tag that is gone, and is not offered for a retry."""
     stack.push_many(["a", "latest"])
     stack.send("imageTag=a", "imageTag=latest")
     instance = stack.start_process()

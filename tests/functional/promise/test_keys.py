@@ -1,12 +1,12 @@
 """Keys that differ never meet: whatever characters a requestId holds, and whatever belongs to a request."""
 
-from tests.harness.outside import Outside
+from tests.harness.outside import ANY_SHARE, PREVIEWS, Outside
 
 CONTENT = "the same in two repositories"
 
 
 def test_a_request_id_may_look_like_a_part_of_another_request(stack: Outside) -> None:
-    """X/relatives/0 and a cascade with the requestId X are both carried out."""
+    """X/relatives/0 and a cascade with the requestId X do not meet."""
     stack.push("a")
     stack.push_index([stack.push(), stack.push()], "1.0")
     function = stack.start()
@@ -36,7 +36,7 @@ def test_two_fan_outs_may_share_a_path(stack: Outside) -> None:
     assert stack.waiting() == stack.dead_letters() == []
 
 
-def test_two_hopeless_messages_with_the_same_event_id_are_both_reported(stack: Outside) -> None:
+def test_two_malformed_messages_with_the_same_event_id_are_both_reported(stack: Outside) -> None:
     """Each is an arrival of its own, with a notice of its own."""
     event = {"version": "0", "id": "the-same", "detail-type": "ECR Image Deletion Request", "source": "ci"}
     malformed: list[object] = [[], "a"]
@@ -58,12 +58,11 @@ def test_a_selection_does_not_delete_the_relatives_of_another_one(stack: Outside
     stray = stack.push(repository="team/web", content=CONTENT)
     assert stray == child
     stack.push("pr-2", repository="team/web")
-    function = stack.start(MAX_PERCENT_OF_REPOSITORY="100")
-    previews = {"tagStatus": "tagged", "tagPatternList": ["pr-*"]}
+    function = stack.start(**ANY_SHARE)
 
-    stack.send(selection=previews, requestId="X")
+    stack.send(selection=PREVIEWS, requestId="X")
     stack.drain(function)
-    stack.send_body({"repositoryName": "team/web", "selection": previews, "requestId": "X#"})
+    stack.send_body({"repositoryName": "team/web", "selection": PREVIEWS, "requestId": "X#"})
     stack.drain(function)
 
     assert stack.left() == set()
@@ -74,8 +73,8 @@ def test_a_selection_does_not_delete_the_relatives_of_another_one(stack: Outside
 def test_a_selection_is_not_confused_by_what_its_repository_had_before(stack: Outside) -> None:
     """An untagged image that is pushed again after X has deleted it is not selected by X#, which selects tags."""
     stack.push_index([stack.push(content=CONTENT)], "pr-1")
-    function = stack.start(MAX_PERCENT_OF_REPOSITORY="100")
-    stack.send(selection={"tagStatus": "tagged", "tagPatternList": ["pr-*"]}, requestId="X")
+    function = stack.start(**ANY_SHARE)
+    stack.send(selection=PREVIEWS, requestId="X")
     stack.drain(function)
     assert stack.left() == set()
     again = stack.push(content=CONTENT)

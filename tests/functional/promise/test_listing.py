@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 
-from tests.harness.outside import REPOSITORY, Outside, ask
+from tests.harness.outside import ANY_SHARE, PREVIEWS, REPOSITORY, Outside, select
 from tests.harness.server_faults import Answer, Call, Perform
 
 type Json = dict[str, Any]
 
-ALL_OF_IT = {"MAX_PERCENT_OF_REPOSITORY": "100"}
 NOT_PULLED = {"tagStatus": "any", "countType": "sinceImagePulled", "countUnit": "days", "countNumber": 90}
 
 
@@ -23,30 +22,26 @@ def test_an_image_that_was_restored_counts_from_then(stack: Outside, pulled: flo
     stack.aws.archive(REPOSITORY, long_restored, days=200)
     stack.aws.restore(REPOSITORY, long_restored, days=100)
 
-    ask(stack.start(**ALL_OF_IT), selection=NOT_PULLED)
+    select(stack.start(**ANY_SHARE), NOT_PULLED)
 
     assert stack.left() == {restored}
 
 
 @pytest.mark.parametrize(
-    "selection",
+    ("selection", "kept"),
     [
-        {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1},
-        NOT_PULLED | {"countNumber": 1, "keepMostRecent": 1},
+        (NOT_PULLED | {"countNumber": 1, "keepMostRecent": 1}, "restored"),
+        ({"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}, "young"),
     ],
-    ids=["by count", "by last pull"],
+    ids=["by last pull", "by count"],
 )
-def test_a_restored_image_is_more_recent_than_its_push(stack: Outside, selection: Json) -> None:
-    """It is ordered by when it was restored: of three images it is the one that stays."""
-    restored = stack.push("restored", days=200)
-    stack.aws.archive(REPOSITORY, restored, days=150)
-    stack.aws.restore(REPOSITORY, restored, days=2)
-    stack.push("young", days=3)
-    stack.push("old", days=300)
-
-    ask(stack.start(**ALL_OF_IT), selection=selection)
-
-    assert stack.left() == {restored}
+def test_selections_by_last_pull_order_images_by_their_restoration(stack: Outside, selection: Json, kept: str) -> None:
+    """Of three images the one that was restored last stays; by count it is the one that was pushed last, as in ECR."""
+    digests = {name: stack.push(name, days=days) for name, days in (("restored", 200), ("young", 3), ("old", 300))}
+    stack.aws.archive(REPOSITORY, digests["restored"], days=150)
+    stack.aws.restore(REPOSITORY, digests["restored"], days=2)
+    select(stack.start(**ANY_SHARE), selection)
+    assert stack.left() == {digests[kept]}
 
 
 def test_an_archived_signature_stays(stack: Outside) -> None:
@@ -55,9 +50,8 @@ def test_an_archived_signature_stays(stack: Outside) -> None:
     archived = stack.push_referrer(image)
     stack.aws.archive(REPOSITORY, archived, days=5)
     stack.push_referrer(image)
-    selection = {"tagStatus": "tagged", "tagPatternList": ["pr-*"]}
 
-    answer = ask(stack.start(**ALL_OF_IT), selection=selection)
+    answer = select(stack.start(**ANY_SHARE), PREVIEWS)
 
     assert stack.left() == {archived}
     assert answer["keptByReason"] == {"Archived": 1}
@@ -84,7 +78,7 @@ def test_an_image_that_is_listed_twice_counts_once(stack: Outside) -> None:
     stack.faults.add("DescribeImages", repeat)
     selection = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 10}
 
-    answer = ask(stack.start(**ALL_OF_IT), selection=selection)
+    answer = select(stack.start(**ANY_SHARE), selection)
 
     assert stack.left() == kept
     assert (answer["selected"], answer["deleted"]) == (2, 2)

@@ -59,7 +59,7 @@ def test_no_image_is_reported_as_kept_that_is_gone(stack: Outside) -> None:
 
 
 def test_a_lost_answer_is_no_failure(stack: Outside) -> None:
-    """What is gone when it is asked for again is deleted as asked, also an id that may never have been there."""
+    """Ids that are gone when they are asked for again are deleted as asked, also one that may never have been there."""
     stack.push_many(["a", "b"])
     digest = stack.push()
     lost = stack.faults.add("BatchDeleteImage", drop_after, nth=1)
@@ -81,7 +81,7 @@ def test_a_lost_answer_is_no_failure(stack: Outside) -> None:
     assert sorted(entry["imageIds"], key=str) == sorted(asked, key=str)
 
 
-def test_what_is_confirmed_is_not_reported_as_unconfirmed(stack: Outside) -> None:
+def test_confirmed_deletions_are_not_reported_as_unconfirmed(stack: Outside) -> None:
     """ECR confirms what the next try deletes, and a request without a fault."""
     stack.push_many(["a", "b", "c"])
     function = stack.start()
@@ -98,7 +98,7 @@ def test_what_is_confirmed_is_not_reported_as_unconfirmed(stack: Outside) -> Non
 
 
 def test_a_lost_answer_of_the_table_erases_no_outcome(stack: Outside) -> None:
-    """A request is throttled; a duplicate carries it out while that is stored, and botocore repeats the write.
+    """A request is throttled; a duplicate of it works while that is stored, and botocore repeats the write.
 
     When its message comes again, the tag that was pushed since stays.
     """
@@ -107,15 +107,15 @@ def test_a_lost_answer_of_the_table_erases_no_outcome(stack: Outside) -> None:
     throttled = stack.faults.add("BatchDeleteImage", throttle)
     answers: list[Json] = []
 
-    def carry_out() -> None:
+    def deliver_a_duplicate() -> None:
         throttled.lift()
         answers.append(ask(second, "imageTag=latest", requestId="once"))
 
-    stack.faults.add(WRITES, drop_while(carry_out, done=True), nth=1, when=lambda: throttled.strikes > 0)
+    stack.faults.add(WRITES, drop_while(deliver_a_duplicate, done=True), nth=1, when=lambda: throttled.strikes > 0)
     stack.send("imageTag=latest", requestId="once")
     assert stack.receive(first).failed
     if not answers:  # nothing had to be noted
-        carry_out()
+        deliver_a_duplicate()
     assert stack.left() == set()
     again = stack.push("latest", days=0)
 

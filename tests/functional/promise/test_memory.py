@@ -1,4 +1,4 @@
-"""What was done is remembered longer than anything that asks for it again can be kept."""
+"""Finished steps are remembered longer than any message that could repeat them is kept."""
 
 import pytest
 

@@ -1,10 +1,10 @@
-"""What belongs to an image: all of it goes in the end, however many there are, and guards hold for it too."""
+"""Relatives of an image: all of them go in the end, however many there are, and guards hold for them too."""
 
 from typing import Any
 
 import pytest
 
-from tests.harness.outside import Outside, ask, by_digest, by_tag, codes
+from tests.harness.outside import Outside, ask, by_tag, codes
 from tests.harness.server_faults import edit_answer, throttle
 
 type Json = dict[str, Any]
@@ -83,12 +83,3 @@ def test_a_repository_that_is_protected_meanwhile_keeps_the_relatives(stack: Out
     assert codes(notice.data) == ["ProtectedRepository"] * 2
     assert "retryRequest" not in notice.data
     assert stack.waiting() == stack.dead_letters() == []
-
-
-@pytest.mark.parametrize("cascade", [True, False])
-def test_ecr_is_not_asked_about_a_protected_repository(stack: Outside, cascade: bool) -> None:  # noqa: FBT001
-    """Not even for what belongs to an image."""
-    index = stack.push_index([stack.push()], "1.0")
-    answer = ask(stack.start(PROTECTED_REPOSITORIES="team/*"), *by_digest(index), cascade=cascade)
-    assert codes(answer) == ["ProtectedRepository"]
-    assert stack.faults.ecr_calls == []

@@ -1,11 +1,11 @@
-"""Reports: each request is counted and logged once, and a notice offers only what trying again can help."""
+"""Reports: an id that ECR cannot delete now is tried again, and a notice offers only what a retry can help."""
 
 from typing import Any
 
 import pytest
 
 from tests.harness.outside import Outside, ask, by_tag, codes
-from tests.harness.server_faults import Answer, Call, Perform, drop_while
+from tests.harness.server_faults import Answer, Call, Perform
 
 type Json = dict[str, Any]
 
@@ -22,33 +22,7 @@ def unavailable(call: Call, _: Perform) -> Answer:
     )
 
 
-def test_a_dry_run_of_malformed_ids_is_logged_and_counted(stack: Outside) -> None:
-    """It is a request, although ECR is not asked, and each refusal is in the log; sent again, it is not counted."""
-    function = stack.start()
-    for _ in range(2):
-        ask(function, {}, {"imageTag": "a b"}, dryRun=True, requestId="dry")
-    refused = [entry["failureCode"] for entry in stack.log("image would be refused")]
-    assert sorted(refused) == ["InvalidImageTag", "MissingDigestAndTag"]
-    assert (stack.metric("Requests"), stack.metric("ImagesFailed")) == (1, 0)
-
-
-def test_a_fan_out_that_is_delivered_twice_is_one(stack: Outside) -> None:
-    """It is counted once, and sends nothing again."""
-    stack.create("team/web")
-    stack.send_body({"repositoryNames": ["team/*"], "imageIds": ["imageTag=a"], "requestId": "once"})
-    function = stack.start()
-    poll = stack.receive(function)
-    sent = len(stack.waiting())
-    assert stack.metric("Requests") == 1
-
-    again = stack.duplicate(poll)
-
-    assert again.failed == ()
-    assert len(stack.waiting()) == sent
-    assert stack.metric("Requests") == 1
-
-
-def test_all_ids_wait_before_they_are_asked_again(stack: Outside) -> None:
+def test_all_ids_wait_before_they_are_asked_for_again(stack: Outside) -> None:
     """An id that ECR cannot delete at the moment is asked for again after a second, also beyond the first 100 ids."""
     tags = [f"pr-{n}" for n in range(150)]
     stack.push_many(tags)
@@ -63,7 +37,7 @@ def test_all_ids_wait_before_they_are_asked_again(stack: Outside) -> None:
     assert max(second - first for first, second in asked.values()) < 5
 
 
-HOPELESS: dict[str, tuple[Json, Json, list[Json | str], str]] = {
+NOT_OFFERED: dict[str, tuple[Json, Json, list[Json | str], str]] = {
     "not there": ({}, {}, ["imageTag=gone", {"imageDigest": MISSING}], "ImageNotFound"),
     "protected by tag": ({"PROTECTED_TAGS": "a*"}, {}, ["imageTag=a"], "ProtectedTag"),
     "protected by repository": ({"PROTECTED_REPOSITORIES": "team/*"}, {}, ["imageTag=a"], "ProtectedRepository"),
@@ -75,10 +49,10 @@ HOPELESS: dict[str, tuple[Json, Json, list[Json | str], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", HOPELESS)
-def test_nothing_is_offered_that_trying_again_cannot_help(stack: Outside, name: str) -> None:
-    """There is no request to send back, neither in the JSON nor in the text."""
-    variables, members, image_ids, code = HOPELESS[name]
+@pytest.mark.parametrize("name", NOT_OFFERED)
+def test_a_retry_that_cannot_help_is_not_offered(stack: Outside, name: str) -> None:
+    """There is no request to send again, neither in the JSON nor in the text."""
+    variables, members, image_ids, code = NOT_OFFERED[name]
     stack.push("a")
     ask(stack.start(**variables), *image_ids, **members)
     [notice] = stack.notices()
@@ -87,7 +61,7 @@ def test_nothing_is_offered_that_trying_again_cannot_help(stack: Outside, name: 
     assert "send this request" not in notice.text
 
 
-def test_only_what_trying_again_can_help_is_offered(stack: Outside) -> None:
+def test_only_ids_that_a_retry_can_help_are_offered(stack: Outside) -> None:
     """Of a protected tag, a missing image and a child of an index that stays, it is the child."""
     child = stack.push("child")
     stack.push_index([child], "1.0")
@@ -100,19 +74,3 @@ def test_only_what_trying_again_can_help_is_offered(stack: Outside) -> None:
         "reason": "closed",
         "imageIds": [{"imageTag": "child"}],
     }
-
-
-def test_a_tag_that_was_pushed_again_is_not_offered(stack: Outside) -> None:
-    """Sent back, it would delete the new image, which was left alone on purpose."""
-    stack.push_many(["a", "b"])
-    function = stack.start()
-    digests: list[str] = []
-    push_again = drop_while(lambda: digests.append(stack.push("a", days=0)), done=True)
-    stack.faults.add("BatchDeleteImage", push_again, nth=1)
-
-    answer = ask(function, "imageTag=a", "imageTag=b")
-
-    assert stack.left() == set(digests)
-    assert codes(answer) == ["ImageTagPushedAgain"]
-    [notice] = stack.notices()
-    assert "retryRequest" not in notice.data

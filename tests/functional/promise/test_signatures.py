@@ -2,9 +2,8 @@
 
 import pytest
 
-from tests.harness.outside import SIGNATURE_SUFFIXES, Outside, ask
+from tests.harness.outside import ANY_SHARE, SIGNATURE_SUFFIXES, Outside, ask, select
 
-ALL_OF_IT = {"MAX_PERCENT_OF_REPOSITORY": "100"}
 OLDER_THAN_A_YEAR = {
     "tagStatus": "any",
     "excludeTagPatternList": ["release-*"],
@@ -24,7 +23,7 @@ def test_signatures_are_not_counted_among_the_last_images(stack: Outside, suffix
         kept |= {image, signature} if days <= 6 else set()
     selection = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 6}
 
-    answer = ask(stack.start(**ALL_OF_IT), selection=selection)
+    answer = select(stack.start(**ANY_SHARE), selection)
 
     assert stack.left() == kept
     assert (answer["selected"], answer["deleted"], answer["failures"]) == (4, 4, [])
@@ -38,7 +37,7 @@ def test_the_signature_of_a_kept_image_stays(stack: Outside, suffix: str) -> Non
     old = stack.push("old", days=400)
     stack.sign(old, suffix=suffix, days=1)
 
-    ask(stack.start(**ALL_OF_IT), selection=OLDER_THAN_A_YEAR)
+    select(stack.start(**ANY_SHARE), OLDER_THAN_A_YEAR)
 
     assert stack.left() == {release, signature}
 
@@ -49,7 +48,7 @@ def test_signatures_match_no_pattern_of_their_own(stack: Outside) -> None:
     kept = stack.sign(newest, days=9)
     stack.sign(older, days=9)
     selection = {"tagStatus": "tagged", "tagPatternList": ["*"], "keepMostRecent": 1}
-    ask(stack.start(**ALL_OF_IT), selection=selection)
+    select(stack.start(**ANY_SHARE), selection)
     assert stack.left() == {newest, kept}
 
 
@@ -98,6 +97,6 @@ def test_signatures_without_their_image_are_judged_as_any_image(stack: Outside) 
     stack.sign(image, "audited", suffix=".att", days=900)
     stack.sign(f"sha256:{'0' * 64}", days=900)
     young = stack.sign(f"sha256:{'1' * 64}", days=1)
-    answer = ask(stack.start(**ALL_OF_IT), selection=OLDER_THAN_A_YEAR)
+    answer = select(stack.start(**ANY_SHARE), OLDER_THAN_A_YEAR)
     assert stack.left() == {image, signature, young}
     assert answer["selected"] == 2
