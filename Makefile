@@ -1,5 +1,5 @@
 # All that a machine needs is Python 3.13 and make. Everything else is pinned by hash in requirements/ and lands in this
-# folder: .venv (the code and its tools), .venv-sam (SAM CLI), .local (state), .aws-sam (the built package).
+# folder: .venv (the code and its tools), .venv-sam (SAM CLI), .local (state and caches), .aws-sam (the built package).
 
 PYTHON ?= $(shell for python in python3 python3.13; do \
   $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && command -v $$python && break; done)
@@ -7,8 +7,11 @@ HOST ?= 127.0.0.1
 PORT ?= 5000
 ARGS ?=
 
-# Python's and SAM's by-products stay in this folder too, and nothing is reported to anyone.
+# Caches and SAM's settings stay in this folder too, where `make clean` finds them, and nothing is reported to anyone.
+# Each clone downloads its tools for itself, about 750 MB. To share one cache between clones, set UV_CACHE_DIR yourself.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
+export UV_CACHE_DIR ?= $(CURDIR)/.local/cache/uv
+export PIP_CACHE_DIR ?= $(CURDIR)/.local/cache/pip
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.venv-sam/settings
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -75,6 +78,7 @@ lock: .venv/.uv ## pin the dependencies of pyproject.toml (UPGRADE=--upgrade for
 
 clean: ## remove all that make has made
 	@rm -rf .venv .venv-sam .venv-checkov .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.uv: requirements/uv.txt
 	@test "$$($(PYTHON) -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)" = "3 13" || { \
