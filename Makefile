@@ -42,7 +42,7 @@ serve: $(dev) ## keep the embedded AWS running, with the stack deployed (PORT=50
 
 build: $(package) $(emulator) ## the package that is deployed, and what runs it here
 
-test: $(dev) build ## unit, functional and end-to-end tests (ARGS=... for pytest)
+test: $(dev) build .venv-cdk/.done ## unit, functional and end-to-end tests (ARGS=... for pytest)
 	@.venv/bin/pytest --numprocesses auto $(ARGS)
 
 faults: $(dev) build ## what is promised, under every fault, death and whim, in a quarter hour (ARGS="--only matrix")
@@ -73,11 +73,11 @@ fmt: $(dev) ## format the code, mend what ruff can mend
 lock: .venv/.uv ## pin the dependencies of pyproject.toml (UPGRADE=--upgrade for the newest)
 	@$(compile) pyproject.toml --output-file src/requirements.txt
 	@$(compile) --group dev pyproject.toml --constraint src/requirements.txt --output-file requirements/dev.txt
-	@for group in sam checkov lambda uv; do \
+	@for group in sam checkov cdk lambda uv; do \
 	  $(compile) --group pyproject.toml:$$group --output-file requirements/$$group.txt || exit; done
 
 clean: ## remove all that make has made
-	@rm -rf .venv .venv-sam .venv-checkov .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-sam .venv-cdk .venv-checkov .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.uv: requirements/uv.txt
@@ -100,6 +100,12 @@ clean: ## remove all that make has made
 	@$(uv) pip sync --quiet --python .venv-sam --require-hashes requirements/sam.txt
 	@mkdir -p .venv-sam/settings
 	@echo '{"telemetryEnabled": false, "lastVersionCheck": 4102444800}' >.venv-sam/settings/metadata.json
+	@touch $@
+
+.venv-cdk/.done: .venv/.uv requirements/cdk.txt
+	@echo "Setting up CDK, once"
+	@$(uv) venv --quiet --allow-existing --python .venv .venv-cdk
+	@$(uv) pip sync --quiet --python .venv-cdk --require-hashes requirements/cdk.txt
 	@touch $@
 
 .venv-checkov/.done: .venv/.uv requirements/checkov.txt
