@@ -29,10 +29,10 @@ emulator := .local/lambda/.done
 sources := $(shell find src -not -path '*/.*' -not -path '*__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo serve build test faults bench check soak load fmt lock clean
+.PHONY: help demo serve build test faults bench check soak load fmt lock release-check clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(dev) ## the whole job on an embedded AWS, in half a minute
 	@.venv/bin/python -m local.demo $(ARGS)
@@ -53,6 +53,7 @@ check: $(dev) .venv-sam/.done .venv-checkov/.done ## lint, format, types and tem
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 	@.venv/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml
+	@.venv/bin/zizmor --offline --no-progress --quiet .github examples/github-actions/delete-images.yml
 	@$(sam) validate --lint
 	@.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet
 	@.venv/bin/pytest --quiet tests/unit/test_template.py tests/unit/test_operations_guide.py
@@ -75,6 +76,10 @@ lock: .venv/.uv ## pin the dependencies of pyproject.toml (UPGRADE=--upgrade for
 	@$(compile) --group dev pyproject.toml --constraint src/requirements.txt --output-file requirements/dev.txt
 	@for group in sam checkov cdk lambda uv; do \
 	  $(compile) --group pyproject.toml:$$group --output-file requirements/$$group.txt || exit; done
+
+# $$TAG rather than $(TAG): a tag's name comes from outside, and the shell must not read it as commands.
+release-check: $(dev) build ## rehearse a release, changing nothing (TAG=v1.2.3 for one that is to be made)
+	@.venv/bin/python -m tools.release_check $${TAG:+--tag "$$TAG"}
 
 clean: ## remove all that make has made
 	@rm -rf .venv .venv-sam .venv-cdk .venv-checkov .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
