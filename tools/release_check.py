@@ -59,12 +59,16 @@ def changelog(text: str) -> list[Section]:
     ]
 
 
+def semantic_version(template: str) -> str:
+    """The version that a template gives to the AWS Serverless Application Repository."""
+    return str(yaml_parse(template)["Metadata"]["AWS::ServerlessRepo::Application"]["SemanticVersion"])
+
+
 def check_version(release: Release) -> Iterator[str]:
     """The version is one, and template.yaml has it too."""
     if not _VERSION.fullmatch(release.version):
         yield f"pyproject.toml: {release.version!r} is not a version such as 1.2.3"
-    metadata = yaml_parse(release.read("template.yaml"))["Metadata"]["AWS::ServerlessRepo::Application"]
-    if (found := metadata["SemanticVersion"]) != release.version:
+    if (found := semantic_version(release.read("template.yaml"))) != release.version:
         yield f"template.yaml: SemanticVersion is {found}, and pyproject.toml says {release.version}"
 
 
@@ -112,7 +116,7 @@ def check_package(release: Release) -> Iterator[str]:
     built = release.root / ".aws-sam" / "build"
     if not list((built / "DeletionFunction" / "handler").glob("app.*")):
         yield "the package is not built; `make release-check` does it"
-    elif f"SemanticVersion: {release.version}" not in (built / "template.yaml").read_text():
+    elif semantic_version((built / "template.yaml").read_text()) != release.version:
         yield f"the package is not one of {release.version}; build it again"
 
 

@@ -18,6 +18,7 @@ version = "1.2.3"
 Repository = "https://github.com/somebody/ecr-image-deletion"
 """
 TEMPLATE = "Metadata:\n  AWS::ServerlessRepo::Application:\n    SemanticVersion: 1.2.3\n"
+OLDER = TEMPLATE.replace("1.2.3", "1.2.2")
 CHANGELOG = """\
 # Changelog
 
@@ -47,7 +48,7 @@ def root(tmp_path: Path) -> Path:
     build = tmp_path / ".aws-sam" / "build"
     (build / "DeletionFunction" / "handler").mkdir(parents=True)
     (build / "DeletionFunction" / "handler" / "app.py").touch()
-    (build / "template.yaml").write_text(TEMPLATE)
+    (build / "template.yaml").write_text(TEMPLATE.replace("1.2.3", "'1.2.3'"))  # SAM quotes it
     (tmp_path / ".gitignore").write_text("/.aws-sam/\n/.local/\n")
     (tmp_path / "pyproject.toml").write_text(PROJECT)
     (tmp_path / "template.yaml").write_text(TEMPLATE)
@@ -115,7 +116,7 @@ def test_a_rehearsal_before_the_changelog_has_the_version(root: Path) -> None:
         (lambda _: None, ["--tag", "v1.2.4"], "the version makes it v1.2.3"),
         (lambda root: (root / "new.py").touch(), ["--tag", "v1.2.3"], "not committed: new.py"),
         (lambda root: (root / ".aws-sam/build/DeletionFunction/handler/app.py").unlink(), [], "is not built"),
-        (lambda root: (root / ".aws-sam/build/template.yaml").write_text(""), [], "not one of 1.2.3"),
+        (lambda root: (root / ".aws-sam/build/template.yaml").write_text(OLDER), [], "not one of 1.2.3"),
         (replace("pyproject.toml", "/somebody/", "/OWNER/"), ["--tag", "v1.2.3"], "replace it everywhere"),
         (replace("pyproject.toml", "/somebody/", "/OWNER/"), [], None),
     ],
