@@ -15,6 +15,7 @@ export PIP_CACHE_DIR ?= $(CURDIR)/.local/cache/pip
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.venv-sam/settings
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export CKV_SKIP_PACKAGE_UPDATE_CHECK := true# or checkov notes in the home folder what the newest version is
 export UV_SYSTEM_CERTS := 1# trust the certificates the machine trusts, as pip does
 
 uv := .venv/bin/uv
