@@ -27,7 +27,7 @@ def made() -> set[str]:
 
 @pytest.mark.parametrize("tool", ["UV", "PIP"])
 def test_caches_are_in_a_folder_that_clean_removes(tool: str) -> None:
-    """Not in the home folder, where nobody would look for 750 MB; unless somebody has set the folder on purpose."""
+    """Not in the home folder, where nobody would look for a gigabyte; unless somebody has set the folder on purpose."""
     [folder] = re.findall(rf"^export {tool}_CACHE_DIR \?= \$\(CURDIR\)/([\w./-]+)$", MAKEFILE, re.MULTILINE)
     assert folder.split("/")[0] in made()
 
