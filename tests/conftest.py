@@ -15,15 +15,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from local.runtime import isolate
+from tests.environment import ENVIRONMENT
 
 TESTS = Path(__file__).parent
 
-isolate({
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-})  # fmt: skip
+isolate(ENVIRONMENT)
 
 patient = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("test", patient, max_examples=300, derandomize=True)

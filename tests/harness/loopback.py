@@ -1,4 +1,4 @@
-"""The world of the fault tests on a loopback port, for a function that runs in a process of its own."""
+"""The AWS in memory on a loopback port, for an instance that runs in a process of its own."""
 
 import socket
 import threading
@@ -7,18 +7,18 @@ from typing import Any, Self
 
 from botocore.exceptions import BotoCoreError
 
-from tests.faults.world import World
+from tests.fakes.aws import FakeAWS
 
 
 class Loopback(ThreadingHTTPServer):
-    """Serves a world; a fault that loses a connection closes it. Use it as a context manager."""
+    """Serves an AWS; a fault that loses a connection closes it. Use it as a context manager."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, aws: FakeAWS) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.world = world
+        self.aws = aws
         self.endpoint_url = f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self) -> Self:
@@ -30,7 +30,7 @@ class Loopback(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, *_: Any) -> None:
-        """Nothing: a function that was killed leaves broken connections behind."""
+        """Ignores what a killed instance leaves behind: broken connections."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -42,9 +42,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         target = self.headers.get("X-Amz-Target", "SNS.Publish")
-        service = {"Amazon": "ecr", "Dynamo": "dynamodb", "SNS.Pu": "sns"}[target[:6]]
+        service = {"AmazonE": "ecr", "DynamoD": "dynamodb", "SNS.Pub": "sns", "AmazonS": "sqs"}[target[:7]]
         try:
-            answer = self.server.world.answer(service, target.rpartition(".")[2], body, self.path)
+            answer = self.server.aws.answer(service, target.rpartition(".")[2], body, self.path)
         except BotoCoreError:
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
@@ -57,4 +57,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: what was asked is in the world."""
+        """Logs nothing: what was asked is counted."""

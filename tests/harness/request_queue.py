@@ -1,4 +1,4 @@
-"""The request queue with its redrive policy, as SQS and Lambda's poller work it, with as many copies as there are."""
+"""The request queue with its redrive policy, as SQS and Lambda's poller work it, before any number of instances."""
 
 import threading
 from collections import Counter
@@ -6,17 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.world import Json
+from tests.fakes.lambda_ import sqs_record
+from tests.harness.faults import Killed
 
+type Json = dict[str, Any]
 type Invoke = Callable[[Json], Any]
-"""A copy of the function: an event becomes an answer; it raises when the copy died."""
+"""An instance of the function: an event becomes an answer; it raises when the instance died."""
 
-RECEIVES = 5
-"""As the template's redrive policy has it."""
+MAX_RECEIVES = 5
+VISIBILITY_SECONDS = 720
+"""How long a message is hidden once it was received. Both are as in the template."""
 
 
 @dataclass
-class Queue:
+class RequestQueue:
     """Messages by id. What failed waits for the next round, which begins when its visibility time-out is over."""
 
     bodies: dict[str, str]
@@ -26,15 +29,18 @@ class Queue:
     dead: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def send_back(self) -> None:
-        """Puts all that is done or dead back: queues deliver more than once, and dead letters are redriven."""
-        self.bodies |= self.done | self.dead
-        self.receives.clear()
+    def redeliver(self) -> None:
+        """Puts what is done back, as a queue may that delivers twice, under the same messageIds."""
+        self.bodies |= self.done
         self.done.clear()
+
+    def redrive(self) -> None:
+        """Puts the dead letters back, each as a new message."""
+        self.bodies |= {f"{key}, redriven": body for key, body in self.dead.items()}
         self.dead.clear()
 
-    def deliver(self, *copies: Invoke) -> None:
-        """One round: each message that waits is received once, by whichever copy is free."""
+    def deliver(self, *instances: Invoke) -> None:
+        """One round: each message that waits is received once, by whichever instance is free."""
         waiting = list(self.bodies)
         batches = [waiting[at : at + self.batch_size] for at in range(0, len(waiting), self.batch_size)][::-1]
 
@@ -46,7 +52,7 @@ class Queue:
                     batch = batches.pop()
                 self._hand_over(invoke, batch)
 
-        threads = [threading.Thread(target=work, args=(invoke,)) for invoke in copies]
+        threads = [threading.Thread(target=work, args=(invoke,)) for invoke in instances]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -54,20 +60,15 @@ class Queue:
 
     def _hand_over(self, invoke: Invoke, batch: Sequence[str]) -> None:
         self.receives.update(batch)
+        records = [sqs_record(key, self.bodies[key], self.receives[key]) for key in batch]
         try:
-            answer = invoke({"Records": [record(key, self.bodies[key]) for key in batch]})
-        except Exception:  # noqa: BLE001  # a copy that died: all of the batch stays
+            answer = invoke({"Records": records})
+        except (Exception, Killed):  # noqa: BLE001  # an instance that died: all of the batch stays
             failed = set(batch)
         else:
             failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
         for key in batch:
             if key not in failed:
                 self.done[key] = self.bodies.pop(key)
-            elif self.receives[key] >= RECEIVES:
+            elif self.receives[key] >= MAX_RECEIVES:
                 self.dead[key] = self.bodies.pop(key)
-
-
-def record(message_id: str, body: str) -> Json:
-    """A message as Lambda hands it over."""
-    arn = "arn:aws:sqs:us-east-1:123456789012:requests"
-    return {"messageId": message_id, "body": body, "eventSource": "aws:sqs", "eventSourceARN": arn}

@@ -1,6 +1,5 @@
-"""What the endurance test sends: requests of all sizes, of which some name what does not exist, and some are poison."""
+"""The workload of the endurance test: requests of all sizes; some name what does not exist, some are poison."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,15 +33,9 @@ class Message:
         """A tag in its repository that nobody asks to delete."""
         return f"keep-{self.id}"
 
-    @property
-    def notice_step(self) -> str:
-        """The step that publishes its notice, by the key of its item in the table."""
-        key = f"message/{self.id}/rejection" if self.poison else f"{self.id}/notice"
-        return f"notify#{hashlib.sha256(json.dumps(key).encode()).hexdigest()}"
-
 
 def messages(count: int, random: Random) -> Iterator[Message]:
-    """Requests of one id up to three calls, mostly small."""
+    """Yields requests of one id up to three calls, mostly small."""
     for n in range(count):
         name, repository = f"message-{n}", f"repository-{n}"
         if name != FIRST and random.random() < POISON:
@@ -61,7 +54,7 @@ def messages(count: int, random: Random) -> Iterator[Message]:
 
 
 def poisons(repository: str, tag: str) -> list[str]:
-    """Bodies of requests that can never work, though most name an image that is there."""
+    """Returns bodies of requests that can never work, though most name an image that is there."""
     request = {"repositoryName": repository, "imageIds": [f"imageTag={tag}"]}
     changes: list[dict[str, Any]] = [
         {"force": True},
