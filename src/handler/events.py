@@ -33,8 +33,10 @@ def arrivals(event: Any, context: "LambdaContext") -> list[Arrival]:
 
 
 def _record(record: Mapping[str, Any]) -> Arrival:
-    origin = Origin("message", record["messageId"], str(record.get("eventSourceARN")))
-    received = str(record.get("attributes", {}).get("ApproximateReceiveCount"))
+    attributes = record.get("attributes", {})
+    sender = attributes.get("SenderId")
+    origin = Origin("message", record["messageId"], str(record.get("eventSourceARN")), sender and quoted(str(sender)))
+    received = str(attributes.get("ApproximateReceiveCount"))
     return Arrival(origin, received_before=received != "1", read=lambda: _unwrap(_load_body(record), origin))
 
 
@@ -65,7 +67,13 @@ def _unwrap(content: Any, received: Origin) -> Payload:
             content, received = inner, Origin("invocation", request_id, quoted(source))
     match content:
         case {"detail-type": _, "detail": detail, "id": str(event_id)} if _may_be_key(event_id):
-            origin = Origin("event", event_id, quoted(str(content.get("source"))))
+            account = content.get("account")
+            origin = Origin(
+                "event",
+                event_id,
+                quoted(str(content.get("source"))),
+                quoted(account) if isinstance(account, str) else None,
+            )
             return Payload(detail, origin, (origin.kind, origin.id))
         case {
             "followUp": {
@@ -73,11 +81,16 @@ def _unwrap(content: Any, received: Origin) -> Payload:
                 "requestId": str(name),
                 "turn": int(turn),
                 "generation": str() | None as generation,
-                "origin": {"kind": str(kind), "id": str(origin_id), "source": str(source)},
+                "origin": {
+                    "kind": str(kind),
+                    "id": str(origin_id),
+                    "source": str(source),
+                    "sender": str() | None as sender,
+                },
             },
             "request": request,
         }:
-            return Payload(request, Origin(kind, origin_id, source), tuple(key), name, turn, generation)
+            return Payload(request, Origin(kind, origin_id, source, sender), tuple(key), name, turn, generation)
     return Payload(content, received, (received.kind, received.id))
 
 
