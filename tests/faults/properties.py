@@ -15,8 +15,8 @@ SEEDS = {
     "tests/unit/test_cascade_properties.py": 2,
     "tests/unit/test_deletion_properties.py": 10,
     "tests/unit/test_guard_properties.py": 2,
-    "tests/unit/test_hostile_input.py": 10,
-    "tests/unit/test_selection_properties.py": 2,
+    "tests/unit/test_request_parser_properties.py": 10,
+    "tests/unit/selection/test_selection_properties.py": 2,
 }
 """Of 1,000 examples each. Those that build a repository for each are slow."""
 
