@@ -1,4 +1,4 @@
-"""What is wrong with a request that the schema refuses, in JSON's words, and what to write instead."""
+"""The errors of requests that the schema refuses: what is wrong, in JSON's words, and what to write instead."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ KEYS = (
     *("repositoryName", "repositoryNames", "imageIds", "selection", "allowPercent", "registryId", "requestId"),
     *("reason", "dryRun", "notify", "untag", "cascade"),
 )
-"""What a request may contain; a test compares them with the schema."""
+"""Keys that a request may contain; a test compares them with the schema."""
 
 _CHARACTERS = 240
 """Two lines. Advice that does not fit is left out."""
@@ -64,7 +64,7 @@ class SchemaError(Protocol):
     name: str
     """Where it is, such as request.imageIds[0]."""
     value: Any
-    """What stands there."""
+    """The value that stands there."""
     rule: str
     """The keyword that it breaks."""
     definition: Mapping[str, Any]

@@ -57,7 +57,7 @@ def test_a_stack_without_its_settings_does_not_start() -> None:
 
 
 def test_the_rules_are_those_of_the_settings() -> None:
-    """What the stack protects, and where it deletes at all."""
+    """Protected tags and repositories, where the stack deletes at all, and whether it does."""
     services = Services.from_env(
         ENV
         | {
@@ -82,7 +82,7 @@ def test_a_repository_is_that_of_the_request() -> None:
 
 
 def test_two_arrivals_of_one_invocation_own_their_steps_apart() -> None:
-    """What one of them has in progress, the other does not take over."""
+    """Neither takes over a step that the other has in progress."""
     services, this = Services.from_env(ENV), invocation(FakeLambdaContext())
     first, second = (this.steps(services, ("request", "x")) for _ in range(2))
     assert first.generation != second.generation

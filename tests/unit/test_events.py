@@ -94,12 +94,12 @@ def test_a_follow_up_message_says_its_own_key_and_origin(wrapped: dict[str, Any]
     ],
 )
 def test_a_malformed_envelope_is_no_envelope(content: dict[str, Any]) -> None:
-    """It is taken for a request, an odd one, under the key of its arrival: no forged key or name gets any further."""
+    """It is read as a request, an odd one, under the key of its arrival: no forged key or name gets any further."""
     assert received(json.dumps(content)) == Payload(content, MESSAGE, ("message", "message-1"))
 
 
 def test_a_key_has_256_ascii_characters_at_most() -> None:
-    """The id of an event at the limit is taken as its key."""
+    """The id of an event at the limit is its key."""
     assert invoked(event(REQUEST, id="x" * 256)).key == ("event", "x" * 256)
 
 

@@ -236,7 +236,7 @@ MEBIBYTE = "k" * 2**20
     ids=lambda value: str(value)[:30],
 )
 def test_no_error_grows_with_the_request(content: Any, message: str) -> None:
-    """What a sender wrote is quoted so that it can be recognised, never whole, and as text that can be published."""
+    """A sender's words are quoted so that they can be recognised, never whole, and as text that can be published."""
     found = str(rejection(content))
     assert found.startswith(message)
     assert len(found.encode()) <= TWO_LINES
@@ -316,7 +316,7 @@ def test_a_repository_name_is_judged_as_by_ecr(name: str) -> None:
 
 
 def test_the_contract_is_ecrs_own() -> None:
-    """What `--cli-input-json` takes is a request as it stands, with the limits of ECR's model."""
+    """The input of `--cli-input-json` is a request as it stands, with the limits of ECR's model."""
     properties = SCHEMA["properties"]
     operation: Any = ECR.operation_model("BatchDeleteImage")
     members = operation.input_shape.members

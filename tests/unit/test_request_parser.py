@@ -1,4 +1,4 @@
-"""What a request means: its key, its images or its selection, its switches, and what cannot be asked for together."""
+"""The meaning of a request: its key, its images or selection, its switches, and what cannot be asked for together."""
 
 import json
 import re
@@ -64,7 +64,7 @@ def test_a_message_that_this_function_sent_keeps_the_key_of_its_envelope() -> No
 
 @pytest.mark.parametrize("name", ["<aws.scheduler.scheduled-time>", "nightly/<aws.scheduler.execution-id>"])
 def test_a_placeholder_that_scheduler_did_not_fill_in_is_rejected(name: str) -> None:
-    """Every later run would be taken for the first, and repeat nothing in silence."""
+    """Every later run would have the key of the first, and silently do nothing."""
     with pytest.raises(
         RejectedRequestError, match=r"^request.requestId holds a placeholder, .* send it as the input of"
     ):

@@ -108,8 +108,8 @@ class Sqs:
         self.calls.append(list(entries.values()))
         assert sum(map(len, self.calls[-1])) <= 262_144
         failed = [{"Id": i, "Code": "InternalError"} for i, body in entries.items() if body in self.refused]
-        taken = [{"Id": i} for i, body in entries.items() if body not in self.refused]
-        return {} if self.cut_short else {"Successful": taken, "Failed": failed}
+        accepted = [{"Id": i} for i, body in entries.items() if body not in self.refused]
+        return {} if self.cut_short else {"Successful": accepted, "Failed": failed}
 
 
 def send(sqs: Sqs, messages: list[Json], calls: int = 1_000) -> None:

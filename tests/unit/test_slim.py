@@ -1,4 +1,4 @@
-"""What the build takes out of the package."""
+"""The build removes from the package whatever is never called, or only read by people."""
 
 import gzip
 import json

@@ -85,7 +85,7 @@ def test_an_image_answers_to_its_digest_its_tag_and_both() -> None:
 
 
 def test_a_signature_may_name_its_subject_by_its_tag() -> None:
-    """As cosign and the OCI fallback write it, with any of the known endings; nothing else is taken for one."""
+    """As cosign and the OCI fallback write it, with any of the known endings; nothing else is read as one."""
     tags = signature_tags(DIGEST)
     stem = DIGEST.replace(":", "-")
     assert tags == [stem, f"{stem}.sig", f"{stem}.att", f"{stem}.sbom"]

@@ -1,4 +1,4 @@
-"""What is too large is cut as little as possible."""
+"""Values that are too large are cut as little as possible."""
 
 import pytest
 from hypothesis import given

@@ -57,7 +57,7 @@ def test_an_outcome_comes_back_from_the_store(outcome: Outcome) -> None:
 
 
 def test_families_share_the_digests_that_they_name() -> None:
-    """260 relatives that 20 indexes have in common take the room of one list, and fit an item."""
+    """260 relatives that 20 indexes have in common are stored as one list, and fit an item."""
     relatives = tuple(digest(n) for n in range(260))
     families = tuple(Family(digest(1_000 + n), None, relatives) for n in range(20))
     assert len(json.dumps(FoundFamilies(families).to_json())) < 50_000

@@ -1,4 +1,4 @@
-"""What became of a request: the counts that answers, notices and metrics share, and what an invocation answers."""
+"""The report of a request: the counts that answers, notices and metrics share, and what an invocation answers."""
 
 import json
 
@@ -14,7 +14,7 @@ FULL = deletion_report(*(failure(f"kept-{n}") for n in range(20)), deleted=20)._
 
 
 def test_an_answer_is_the_output_of_the_cli() -> None:
-    """What was deleted and what failed, in ECR's own form, beside the keys of the request; and no empty words."""
+    """Deleted images and failures in ECR's own form, beside the keys of the request; and no empty words."""
     assert deletion_report(failure(), deleted=1).to_answer(ACCOUNT) == {
         "imageIds": [{"imageTag": "gone-0"}],
         "failures": [
@@ -43,7 +43,7 @@ def test_each_id_is_deleted_or_failed() -> None:
 
 
 def test_an_answer_says_what_is_unconfirmed() -> None:
-    """What an earlier try may have deleted counts as deleted, with how many and why, and is no failure."""
+    """An image that an earlier try may have deleted counts as deleted, with how many and why, and is no failure."""
     report = deletion_report(deleted=3)
     report = report._replace(unconfirmed=report.image_ids[:2])
     answer = report.to_answer(ACCOUNT)

@@ -1,4 +1,4 @@
-"""What machines read of a notice, and how much of a report SNS carries."""
+"""The JSON, the attributes and the subject of a notice, and how much of a report SNS carries."""
 
 import json
 from typing import Any
@@ -80,7 +80,7 @@ def test_a_machine_reads_what_became_of_a_request() -> None:
 
 
 def test_a_machine_reads_the_rest_of_a_report() -> None:
-    """What was deleted where it was asked for, what was kept and why, and what is unconfirmed."""
+    """Deleted images where they were asked for, what was kept and why, and what is unconfirmed."""
     report = deletion_report(deleted=2, notify=True, cascade=False)._replace(kept=(STILL_USED,), left_untagged=3)
     found = data(report_notice(report._replace(unconfirmed=report.image_ids[:1]), ACCOUNT))
     assert {key: found[key] for key in ("type", "deleted", "failures", "imageIds", "kept", "leftUntagged")} == {
@@ -95,7 +95,7 @@ def test_a_machine_reads_the_rest_of_a_report() -> None:
 
 
 def test_a_machine_reads_a_selection_in_numbers() -> None:
-    """What was selected, deleted, failed and kept, the bytes, and the name under which it goes on."""
+    """Images selected, deleted, failed and kept, the bytes, and the name under which it goes on."""
     found = data(report_notice(selected(BUSY), ACCOUNT))
     expected = {"requested": 3, "selected": 3, "deleted": 2, "failed": 6, "bytesReclaimed": 10_000}
     assert {key: found[key] for key in expected} == expected

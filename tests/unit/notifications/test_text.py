@@ -1,4 +1,4 @@
-"""What a person reads by e-mail."""
+"""A notice as a person reads it by e-mail."""
 
 import json
 
@@ -138,7 +138,7 @@ SELECTED = SelectionOutcome(2, 2, 10_000, {"TooRecent": 1, "MostRecent": 4}, con
 
 
 def test_a_selection_reads_in_numbers() -> None:
-    """What stays and why, the bytes, and the name under which it goes on."""
+    """Images that stay, and why, the bytes, and the name under which it goes on."""
     lines = """\
 Deleted:     2
 Kept:        4 MostRecent, 1 TooRecent

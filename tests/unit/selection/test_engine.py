@@ -69,7 +69,7 @@ def test_the_outcome_says_what_was_deleted(pool: TaskPool) -> None:
 
 
 def test_the_outcome_holds_what_the_chunks_left_unsaid(pool: TaskPool) -> None:
-    """What is unconfirmed counts as deleted, and entries that did not fit are counted."""
+    """Unconfirmed images count as deleted, and entries that did not fit are counted."""
 
     def delete(chunk: Sequence[ListedImage]) -> ChunkOutcome:
         ids = tuple(ImageId(found.digest) for found in chunk)

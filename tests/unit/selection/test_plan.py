@@ -158,7 +158,7 @@ def test_the_most_recent_stay_however_old() -> None:
 
 @pytest.mark.parametrize(("keep", "count", "expected"), [(1, 2, "c"), (2, 1, "c"), (3, 1, "")])
 def test_of_two_counts_the_larger_holds(keep: int, count: int, expected: str) -> None:
-    """What keepMostRecent leaves, or what imageCountMoreThan does."""
+    """That of keepMostRecent, or that of imageCountMoreThan."""
     meant = Selection("any", count_type="imageCountMoreThan", count_number=count, keep_most_recent=keep)
     assert going(plan(meant, [image("a", days=1), image("b", days=2), image("c", days=3)])) == expected
 
@@ -232,7 +232,7 @@ def test_a_part_that_must_stay_does(kept_tag: str, reason: str) -> None:
 
 
 def test_what_an_index_names_or_refers_to_may_be_missing() -> None:
-    """What is not there is neither selected nor kept; a signature of what is gone is an image like any other."""
+    """An image that is not there is neither selected nor kept; a signature of it is an image like any other."""
     images = [image("x", "pr-1", is_index=True), image("s", subject="gone")]
     made = plan(tagged("pr-*"), images, children={"x": ["gone", "gone"]})
     assert (going(made), made.kept) == ("x", {"s": "NotMatched"})

@@ -43,17 +43,17 @@ class Model:
 
     images: dict[str, ListedImage]
     children: dict[str, list[str]]
-    """What each index names."""
+    """The digests that each index names."""
     unread: set[str] = field(default_factory=set)
     """Indexes that ECR does not show."""
     stops: list[tuple[int, bool, Stop]] = field(default_factory=list)
     """After how many calls the next one is stopped, after its work or before it, and how."""
     before_deleting: Callable[[], None] = lambda: None
-    """What others do once the repository is listed."""
+    """Changes that others make once the repository is listed."""
     codes: Mapping[str, str] = field(default_factory=dict)
     """Failures of some digests."""
     refused: set[str] = field(default_factory=set)
-    """What ECR refused to delete because an index named it."""
+    """Images that ECR refused to delete because an index named them."""
     calls: int = 0
     remembered: set[str] = field(default_factory=set)
 
@@ -99,7 +99,7 @@ class Model:
         return self.call(lambda: self._delete(chunk))
 
     def _delete(self, chunk: Sequence[ListedImage]) -> ChunkOutcome:
-        """Does what ECR does, behind the guard that looks once more; judged by how things are when the call begins."""
+        """Does what ECR does, behind the guard that looks up again; judged by the state at the start of the call."""
         listed = {ImageId(image.digest): image for image in chunk}
         failures = dict(guards.on_selected(listed, list(listed), self._look_up))
         for image_id, image in listed.items():
