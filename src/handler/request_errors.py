@@ -4,9 +4,26 @@ import itertools
 import json
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .models.request import quoted
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class SchemaError(Protocol):
+        """The error of a compiled schema: fastjsonschema's, or that of the package."""
+
+        message: str
+        name: str
+        """Where it is, such as request.imageIds[0]."""
+        value: Any
+        """The value that stands there."""
+        rule: str
+        """The keyword that it breaks."""
+        definition: Mapping[str, Any]
+        """The part of the schema with that keyword."""
+
 
 KEYS = (
     *("repositoryName", "repositoryNames", "imageIds", "selection", "allowPercent", "registryId", "requestId"),
@@ -57,20 +74,6 @@ _DIGEST = r"sha256:([0-9a-fA-F]*)"
 _DIGITS = 64
 
 
-class SchemaError(Protocol):
-    """The error of a compiled schema: fastjsonschema's, or that of the package."""
-
-    message: str
-    name: str
-    """Where it is, such as request.imageIds[0]."""
-    value: Any
-    """The value that stands there."""
-    rule: str
-    """The keyword that it breaks."""
-    definition: Mapping[str, Any]
-    """The part of the schema with that keyword."""
-
-
 class _Names(NamedTuple):
     """The parts of an image's name, as a request has them."""
 
@@ -99,11 +102,13 @@ def registry_uri(content: Mapping[str, Any]) -> str | None:
     return None
 
 
-def explain(error: SchemaError) -> str:
+def explain(error: "SchemaError") -> str:
     """Returns what the schema refuses, and what to write there."""
     name, value, definition = error.name, error.value, error.definition
     problem, advice = quoted(error.message), ""
     match error.rule:
+        case "additionalProperties" if name == "request" and (misspelt := misspelt_key(value)):
+            return misspelt
         case "additionalProperties":
             known = definition["properties"]
             key = next(key for key in value if key not in known)

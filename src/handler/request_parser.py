@@ -34,11 +34,10 @@ def parse_request(payload: Payload) -> DeletionRequest:
     """
     content = payload.content
     if isinstance(content, dict):
-        if misspelt := misspelt_key(content):
-            raise RejectedRequestError(misspelt)
         for one, other in (("repositoryName", "repositoryNames"), ("imageIds", "selection")):
             if (one in content) == (other in content):
-                raise RejectedRequestError(f"request must contain exactly one of {one} and {other}")
+                problem = f"request must contain exactly one of {one} and {other}"
+                raise RejectedRequestError(misspelt_key(content) or problem)
     try:
         _validate(content, name_prefix="request")
     except JsonSchemaValueException as error:
