@@ -13,12 +13,20 @@ from .models.request import Arrival, Origin, Payload, quoted
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+_FOLLOW_UP_BYTES = 20_000
+"""More than any request that this function sends to itself needs beside its content."""
+_TURNS = 1_000
+"""More than a selection is ever continued by."""
+
 
 def is_batch(event: Any) -> bool:
     """Returns whether an event is an SQS batch."""
     records = event.get("Records") if isinstance(event, dict) else None
     return isinstance(records, list) and all(
-        isinstance(record, dict) and record.get("eventSource") == "aws:sqs" and isinstance(record.get("messageId"), str)
+        isinstance(record, dict)
+        and record.get("eventSource") == "aws:sqs"
+        and isinstance(record.get("messageId"), str)
+        and isinstance(record.get("attributes", {}), dict)
         for record in records
     )
 
@@ -89,13 +97,21 @@ def _unwrap(content: Any, received: Origin) -> Payload:
                 },
             },
             "request": request,
-        }:
+        } if turn in range(_TURNS) and _may_be_sent([key, name, generation, kind, origin_id, source, sender]):
             return Payload(request, Origin(kind, origin_id, source, sender), tuple(key), name, turn, generation)
     return Payload(content, received, (received.kind, received.id))
 
 
 def _may_be_key(text: str) -> bool:
     return 0 < len(text) <= KEY_CHARACTERS and text.isascii()
+
+
+def _may_be_sent(values: list[Any]) -> bool:
+    """Returns whether what an envelope says can stand in the table and in notices, as what this function sends can."""
+    try:
+        return len(json.dumps(values, ensure_ascii=False).encode()) <= _FOLLOW_UP_BYTES
+    except (RecursionError, UnicodeEncodeError):
+        return False
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Json:

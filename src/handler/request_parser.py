@@ -10,7 +10,8 @@ from pathlib import Path
 
 from .models.errors import RejectedRequestError
 from .models.images import ImageId, Json
-from .models.request import DeletionRequest, Payload, Selection, quoted
+from .models.request import DeletionRequest, Payload, Selection
+from .request_errors import explain, misspelt_key, registry_uri
 
 try:  # the package has it as Python: to compile it takes 6 % of a cold start, to import the compiler 1 %
     from .contract import JsonSchemaValueException  # type: ignore[import-not-found]
@@ -37,17 +38,20 @@ def parse_request(payload: Payload) -> DeletionRequest:
     if isinstance(content, dict):
         for one, other in (("repositoryName", "repositoryNames"), ("imageIds", "selection")):
             if (one in content) == (other in content):
-                raise RejectedRequestError(f"request must contain exactly one of {one} and {other}")
+                problem = f"request must contain exactly one of {one} and {other}"
+                raise RejectedRequestError(misspelt_key(content) or problem)
     try:
         _validate(content, name_prefix="request")
     except JsonSchemaValueException as error:
-        raise RejectedRequestError(quoted(error.message)) from error
+        raise RejectedRequestError(explain(error)) from error
+    if uri := registry_uri(content):
+        raise RejectedRequestError(uri)
     _check_switches(content)
     request_id = content.get("requestId")
     if request_id and _PLACEHOLDER in request_id:
         raise RejectedRequestError(
-            f"request.requestId holds {_PLACEHOLDER!r}...>, which EventBridge Scheduler has not filled in: every run "
-            "would be taken for the first; put it into the input of a schedule, spelt as Scheduler spells it"
+            f'request.requestId holds a placeholder, "{_PLACEHOLDER}", that EventBridge Scheduler has not filled in: '
+            "every run would repeat the first; send it as the input of a schedule, spelt as Scheduler knows it"
         )
     named = [
         _shorthand(value) if isinstance(value, str) else ImageId.from_json(value)
