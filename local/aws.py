@@ -3,7 +3,8 @@
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -18,22 +19,24 @@ from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
 from . import ecr, sns, template
-from .server import Server
+from .server import Application, Server
 from .sns import Notice
 
-__all__ = ["ACCOUNT_ID", "REGION", "EmbeddedAWS", "Function", "Notice"]
+__all__ = ["ACCOUNT_ID", "REGION", "USER_AGENT", "EmbeddedAWS", "Function", "Notice"]
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
 STACK_NAME = "ecr-image-deletion"
+USER_AGENT = "embedded-aws"
+"""A part of the user agent of this module's own clients, by which their calls differ from those of the function."""
 
 DEFAULT_PARAMETERS = {"RepositoryPattern": "*", "ScheduleExpression": "cron(0 4 * * ? *)"}
-"""What the stack is deployed with unless told otherwise: everything here may be deleted, and there is a schedule."""
+"""The stack's parameters unless others are given: everything here may be deleted, and there is a schedule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """What the poller needs to know of the deployed function."""
+    """The deployed function, as far as the poller must know it."""
 
     name: str
     arn: str
@@ -114,12 +117,17 @@ class EmbeddedAWS:
         }
 
     def notices(self) -> list[Notice]:
-        """All that was published to the failure topic, in order."""
+        """All that was published to the topic, in order."""
         return list(sns_backends[ACCOUNT_ID][REGION].published)
 
     def messages(self, queue: str) -> list[str]:
         """The bodies of the messages on a queue, by its logical name; they stay there, and are not received by this."""
         return [message.body for message in self._queue(queue)._messages]  # noqa: SLF001  # those in flight too
+
+    def send(self, *bodies: str) -> list[str]:
+        """Puts messages on the request queue; returns their messageIds."""
+        sqs, url = self.client("sqs"), self.outputs["RequestQueueUrl"]
+        return [sqs.send_message(QueueUrl=url, MessageBody=body)["MessageId"] for body in bodies]
 
     def _queue(self, logical_name: str) -> Any:
         return sqs_backends[ACCOUNT_ID][REGION].get_queue(self.resources[logical_name].rpartition("/")[2])
@@ -132,11 +140,32 @@ class EmbeddedAWS:
 
     def age(self, repository: str, digest: str, *, days: float, pulled: float | None = None) -> None:
         """Makes an image so many days old, and last pulled so many days ago."""
-        images = ecr_backends[ACCOUNT_ID][REGION].repositories[repository].images
-        [image] = [image for image in images if image.image_digest == digest]
-        image.image_pushed_at = int(time.time() - days * 86_400)
+        image = _stored_image(repository, digest)
+        image.image_pushed_at = _days_ago(days)
         if pulled is not None:
-            image.last_recorded_pull_time = int(time.time() - pulled * 86_400)
+            image.last_recorded_pull_time = _days_ago(pulled)
+
+    def archive(self, repository: str, digest: str, *, days: float = 0) -> None:
+        """Archives an image, so many days ago."""
+        image = _stored_image(repository, digest)
+        image.image_status = "ARCHIVED"
+        image.last_archived_at = _days_ago(days)
+
+    def restore(self, repository: str, digest: str, *, days: float = 0) -> None:
+        """Restores an image from the archive, so many days ago."""
+        image = _stored_image(repository, digest)
+        image.image_status = "ACTIVE"
+        image.last_activated_at = _days_ago(days)
+
+    @contextmanager
+    def behind(self, wrap: Callable[[Application], Application]) -> Iterator[None]:
+        """Puts an application of the caller's before the services, while it lasts."""
+        services = self._server.application
+        self._server.application = wrap(services)
+        try:
+            yield
+        finally:
+            self._server.application = services
 
     def run_schedule(self, at: datetime | None = None) -> str:
         """Does what EventBridge Scheduler does at that time (now, if none is given); returns the messageId."""
@@ -159,9 +188,26 @@ class EmbeddedAWS:
     def _client(self, service: str) -> Any:
         """A boto3 client that reaches this server only, with credentials that open nothing."""
         session = boto3.Session("testing", "testing", region_name=REGION)
-        config = Config(proxies={}, retries={"total_max_attempts": 1}, max_pool_connections=50, read_timeout=30)
+        config = Config(
+            proxies={},
+            retries={"total_max_attempts": 1},
+            max_pool_connections=50,
+            read_timeout=30,
+            user_agent_extra=USER_AGENT,
+        )
         connect: Any = session.client  # typed for each service by its literal name
         return connect(service, endpoint_url=self.endpoint_url, config=config)
+
+
+def _stored_image(repository: str, digest: str) -> Any:
+    """An image as moto keeps it."""
+    images = ecr_backends[ACCOUNT_ID][REGION].repositories[repository].images
+    [image] = [image for image in images if image.image_digest == digest]
+    return image
+
+
+def _days_ago(days: float) -> int:
+    return int(time.time() - days * 86_400)
 
 
 def _forget_everything() -> None:

@@ -144,7 +144,7 @@ class SubscriptionResource(_Named, CloudFormationModel):
 
 
 class EventInvokeConfigResource(_Named, CloudFormationModel):
-    """What becomes of asynchronous invocations, of which there are none here."""
+    """The settings for asynchronous invocations, of which there are none here."""
 
     @staticmethod
     def cloudformation_type() -> str:

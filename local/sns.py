@@ -10,20 +10,20 @@ from moto.sns.exceptions import SNSInvalidParameter
 from moto.sns.models import SNSBackend, sns_backends
 
 MESSAGE_BYTES = 262_144
-"""What SNS takes in one message, its attributes included."""
+"""The bytes that SNS takes in one message, its attributes included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What was published to a topic, as its subscribers read it."""
+    """A message published to a topic, as its subscribers read it."""
 
     subject: str
     text: str
     """The e-mail's text."""
     data: Any
-    """What every other protocol gets, parsed when it is JSON."""
+    """The text for every other protocol, parsed when it is JSON."""
     attributes: dict[str, Any]
-    """What subscription filters see, each value by its name; a String.Array is a list."""
+    """The values that subscription filters see, by name; a String.Array is a list."""
 
 
 class CorrectedSNS(SNSBackend):

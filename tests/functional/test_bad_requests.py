@@ -1,10 +1,8 @@
-"""Bad input is never a crash and never silence: told once, kept intact, and at nobody else's cost."""
+"""Bad input is never a crash and never silence: each is reported once, kept intact, and delays no other request."""
 
 import json
 
-from local.aws import EmbeddedAWS
-from local.images import push_image
-from local.poller import Poller
+from tests.harness.outside import Outside
 
 GOOD = {"repositoryName": "team/app", "imageIds": ["imageTag=good"]}
 
@@ -43,29 +41,23 @@ BAD: dict[str, tuple[str, str]] = {
     "a reason without end": (with_(reason="x" * 257), "request.reason must be shorter than or equal to 256"),
     "an event without an id": (json.dumps({"detail-type": "x", "detail": GOOD}), "request must contain"),
 }
-"""What is on the queue, and what its notice says."""
+"""Messages on the queue, and words of the notices about them."""
 
 
-def test_bad_requests_are_told_and_kept_and_the_good_one_is_carried_out(aws: EmbeddedAWS, poller: Poller) -> None:
-    """Each bad body is told once, and lies in the dead-letter queue as it was sent; the good one is carried out."""
-    aws.client("ecr").create_repository(repositoryName="team/app")
-    push_image(aws.client("ecr"), "team/app", tags=["good"])
-    sqs, queue = aws.client("sqs"), aws.outputs["RequestQueueUrl"]
-    message_ids = {}
-    for name, (body, _) in BAD.items():
-        message_ids[sqs.send_message(QueueUrl=queue, MessageBody=body)["MessageId"]] = name
-    sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(GOOD))
+def test_bad_requests_are_reported_and_kept(stack: Outside) -> None:
+    """Each has one notice, and lies in the dead-letter queue as it was sent; the good one beside them is done."""
+    stack.push("good")
+    message_ids = {stack.send_text(body): name for name, (body, _) in BAD.items()}
+    stack.send_body(GOOD)
 
-    poller.drain()
+    stack.drain(stack.start())
 
-    assert aws.images("team/app") == set()
-    assert sorted(aws.messages("DeadLetterQueue")) == sorted(body for body, _ in BAD.values())
-    assert aws.messages("RequestQueue") == []
-    told = {message_ids[notice.data["origin"]["id"]]: notice for notice in aws.notices()}
-    assert told.keys() == BAD.keys()
-    assert len(aws.notices()) == len(BAD)
+    assert stack.left() == set()
+    assert stack.waiting() == []
+    assert sorted(stack.dead_letters()) == sorted(body for body, _ in BAD.values())
+    assert len(stack.notices("rejection")) == len(stack.notices()) == len(BAD)
+    notices = {message_ids[notice.data["origin"]["id"]]: notice for notice in stack.notices()}
     for name, (_, words) in BAD.items():
-        assert told[name].data["type"] == "rejection"
-        assert words in told[name].data["error"], name
-        assert words in told[name].text
-        assert len(told[name].data["error"]) < 1000
+        assert words in notices[name].data["error"], name
+        assert words in notices[name].text
+        assert len(notices[name].data["error"]) < 1000

@@ -4,7 +4,7 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -17,6 +17,8 @@ from local.demo import PARAMETERS, Demo
 from local.poller import load_function
 from local.template import LEFT_OUT, cloudformation
 from local.terminal import Terminal
+
+type Deploy = Callable[[Mapping[str, str]], EmbeddedAWS]
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/mrk-1234abcd12ab34cd56ef1234567890ab"
 BOUNDARY = f"arn:aws:iam::{ACCOUNT_ID}:policy/bounds/deployers"
@@ -36,7 +38,7 @@ COMBINATIONS = [
 
 
 def outcome(condition: Any, parameters: Mapping[str, str]) -> bool:
-    """What CloudFormation makes of a condition."""
+    """The value that CloudFormation gives a condition."""
     [(function, operands)] = condition.items()
     match function:
         case "Fn::Not":
@@ -61,15 +63,9 @@ def parameters_of(true: frozenset[str]) -> dict[str, str]:
 @pytest.fixture(
     params=COMBINATIONS, ids=lambda true: "+".join(sorted(name.removeprefix("Has") for name in true)) or "nothing"
 )
-def deployment(request: pytest.FixtureRequest, embedded: EmbeddedAWS) -> Iterator[EmbeddedAWS]:
+def deployment(request: pytest.FixtureRequest, deploy: Deploy) -> EmbeddedAWS:
     """The embedded AWS, with the stack deployed so that just these conditions are true."""
-    before = embedded.parameters
-    embedded.parameters = parameters_of(request.param)
-    try:
-        embedded.reset()
-        yield embedded
-    finally:
-        embedded.parameters = before
+    return deploy(parameters_of(request.param))
 
 
 def test_every_condition_is_chosen_by_a_parameter() -> None:
@@ -90,7 +86,7 @@ def test_all_32_combinations_are_tried() -> None:
 
 
 def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS) -> None:
-    """What the conditions ask for is there and nothing else, and everything that the demo claims comes true."""
+    """Exactly the resources that the conditions ask for are there, and everything that the demo claims comes true."""
     parameters = deployment.parameters
     conditions = {name: outcome(condition, parameters) for name, condition in cloudformation()["Conditions"].items()}
 
@@ -100,10 +96,10 @@ def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS) -> None:
         if resource["Type"] not in LEFT_OUT and conditions.get(resource.get("Condition"), True)
     }
     assert_took_effect(deployment, schedule=conditions["HasSchedule"])
-    with mock.patch.dict(os.environ), mock.patch("sys.stdout", io.StringIO()):
+    with mock.patch.dict(os.environ):
         demo = Demo(deployment, load_function(deployment.environment), Terminal(io.StringIO()))
-        somebody_else = mock.patch.object(deployment, "run_schedule", partial(send_as_scheduled, deployment))
-        with nullcontext() if conditions["HasSchedule"] else somebody_else:
+        outside_schedule = mock.patch.object(deployment, "run_schedule", partial(send_as_scheduled, deployment))
+        with nullcontext() if conditions["HasSchedule"] else outside_schedule:
             assert demo.run()
 
 
@@ -125,7 +121,7 @@ def assert_took_effect(aws: EmbeddedAWS, *, schedule: bool) -> None:
 
 
 def send_as_scheduled(aws: EmbeddedAWS) -> str:
-    """Sends what a schedule of somebody else's sends."""
-    body = json.dumps(json.loads(cloudformation()["Parameters"]["ScheduleRequest"]["Default"]))
-    sent = aws.client("sqs").send_message(QueueUrl=aws.outputs["RequestQueueUrl"], MessageBody=body)
-    return str(sent["MessageId"])
+    """Sends the scheduled request, as a schedule outside the stack would."""
+    request = json.loads(cloudformation()["Parameters"]["ScheduleRequest"]["Default"])
+    [message_id] = aws.send(json.dumps(request | {"requestId": "a schedule of their own"}))
+    return message_id

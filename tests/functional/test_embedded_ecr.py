@@ -10,7 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local.aws import EmbeddedAWS
-from local.images import push_image, push_index
+from local.images import push_image, push_index, push_referrer
 
 type Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ class Registry:
         return push_index(self.ecr, REPOSITORY, children, tags=tags)
 
     def delete(self, *image_ids: Json, repository: str = REPOSITORY) -> tuple[list[Json], list[str]]:
-        """What was deleted, and the code of each failure."""
+        """Returns the entries of the deleted, and the code of each failure."""
         answer = self.ecr.batch_delete_image(repositoryName=repository, imageIds=list(image_ids))
         assert [failure["imageId"] for failure in answer["failures"]] == [
             image_id for image_id in image_ids if image_id in [f["imageId"] for f in answer["failures"]]
@@ -285,3 +285,30 @@ def test_calls_side_by_side_lose_nothing(registry: Registry) -> None:
 
     assert sorted(entry["imageTag"] for deleted, _ in answers for entry in deleted) == sorted(tags)
     assert registry.images == set()
+
+
+def test_an_archived_image_is_listed_where_it_is_asked_for(registry: Registry) -> None:
+    """With the times at which it was archived and restored; by digest it is found in any case."""
+    image = registry.push("a")
+    signature = push_referrer(registry.ecr, REPOSITORY, image)
+    registry.aws.archive(REPOSITORY, signature, days=3)
+
+    def listed(**more: Json) -> dict[str, str]:
+        details = registry.ecr.describe_images(repositoryName=REPOSITORY, **more)["imageDetails"]
+        return {detail["imageDigest"]: detail["imageStatus"] for detail in details}
+
+    def referrers(**more: Json) -> list[str]:
+        answer = registry.ecr.list_image_referrers(repositoryName=REPOSITORY, subjectId=digest(image), **more)
+        return [referrer["artifactStatus"] for referrer in answer["referrers"]]
+
+    assert listed() == {image: "ACTIVE"}
+    assert listed(filter={"imageStatus": "ARCHIVED"}) == {signature: "ARCHIVED"}
+    assert listed(filter={"imageStatus": "ANY"}) == {image: "ACTIVE", signature: "ARCHIVED"}
+    assert referrers() == []
+    assert referrers(filter={"artifactStatus": "ANY"}) == ["ARCHIVED"]
+
+    registry.aws.restore(REPOSITORY, signature, days=1)
+    [detail] = registry.ecr.describe_images(repositoryName=REPOSITORY, imageIds=[digest(signature)])["imageDetails"]
+    assert (detail["lastActivatedAt"] - detail["lastArchivedAt"]).days == 2
+    assert listed() == {image: "ACTIVE", signature: "ACTIVE"}
+    assert referrers() == ["ACTIVE"]
