@@ -58,7 +58,7 @@ check: $(dev) .venv-sam/.done .venv-checkov/.done ## lint, format, types and tem
 	@.venv/bin/zizmor --offline --no-progress --quiet .github examples/github-actions/delete-images.yml
 	@$(sam) validate --lint
 	@.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet
-	@.venv/bin/pytest --quiet tests/unit/test_template.py tests/unit/test_operations_guide.py
+	@.venv/bin/pytest --quiet tests/template tests/documents
 
 soak: $(dev) build ## 10,000 requests with duplicates, poison and faults, in five minutes (ARGS=--seed=2)
 	@.venv/bin/python -m tests.faults.soak $(ARGS)

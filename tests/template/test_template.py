@@ -1,4 +1,4 @@
-"""What no scanner knows of the template, and that each of these checks finds what it is for."""
+"""Checks of the template that no scanner makes, and that each of them finds what it is for."""
 # ruff: noqa: D103  # the checks are called by what they demand
 
 import copy
@@ -13,7 +13,7 @@ from aws_lambda_powertools.shared import constants
 from samtranslator.yaml_helper import yaml_parse
 
 from handler.settings import Settings
-from handler.steps import REMEMBERED_SECONDS
+from handler.step_table import CLAIM_SECONDS
 from tests.policies import as_list
 
 type Template = dict[str, Any]
@@ -22,15 +22,15 @@ type Check = Callable[[Template], Iterator[str]]
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text()
 TEMPLATE: Template = yaml_parse(TEXT)
-SOURCE = "".join(path.read_text() for path in sorted((ROOT / "src" / "handler").glob("*.py")))
+SOURCE = "".join(path.read_text() for path in sorted((ROOT / "src" / "handler").rglob("*.py")))
 
 SIX_TIMES = 6
-"""What Lambda asks of a queue's visibility time-out, in function time-outs."""
+"""Function time-outs in a visibility time-out, as Lambda asks of its queues."""
 RECEIVES = 5
-"""What Lambda asks of a queue's redrive policy."""
+"""Receives before a message is given up, as Lambda asks of its queues."""
 
 
-# What is there
+# Resources
 
 
 def of_type(template: Template, *types: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def dead_letter_queues(template: Template) -> set[str]:
     }
 
 
-# The checks: each tells what is wrong
+# The checks: each yields what is wrong
 
 
 def the_queue_waits_six_times_as_long_as_the_function_may_take(template: Template) -> Iterator[str]:
@@ -106,14 +106,14 @@ def dead_letters_are_kept_longer_than_requests(template: Template) -> Iterator[s
         kept = dead_letters.get("MessageRetentionPeriod", four_days)
         if kept <= properties.get("MessageRetentionPeriod", four_days):
             yield f"{name} counts from the first send: what waited long in {queue} is lost there before it is read"
-        if kept > REMEMBERED_SECONDS:
-            yield f"{name} keeps requests whose steps are forgotten: sent back, they would be done again"
+        if kept + properties.get("MessageRetentionPeriod", four_days) > CLAIM_SECONDS:
+            yield f"{name} keeps requests longer than they are remembered: redriven, they would be carried out again"
 
 
 def one_failed_record_keeps_only_itself_on_the_queue(template: Template) -> Iterator[str]:
     for name, _, event in queue_events(template):
         if event.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
-            yield f"{name} cannot tell Lambda which messages failed: all are deleted, or all are repeated"
+            yield f"{name} cannot report to Lambda which messages failed: all are deleted, or all are repeated"
 
 
 def every_log_group_forgets(template: Template) -> Iterator[str]:
@@ -186,6 +186,13 @@ def no_permission_is_unbounded(template: Template) -> Iterator[str]:
                 yield f"{where}: {statement.get('Sid')} allows everybody"
 
 
+def steps_are_never_deleted(template: Template) -> Iterator[str]:
+    for where, statements in policies(template):
+        for statement in statements:
+            if statement["Effect"] == "Allow" and "dynamodb:DeleteItem" in as_list(statement["Action"]):
+                yield f"{where}: a deletion that is repeated by key alone could erase what a duplicate has stored since"
+
+
 def every_statement_has_a_name_of_its_own(template: Template) -> Iterator[str]:
     for where, statements in policies(template):
         sids = [statement.get("Sid") for statement in statements]
@@ -234,7 +241,7 @@ def topics_refuse_calls_without_tls(template: Template) -> Iterator[str]:
         yield f"{name} takes calls without TLS"
 
 
-def all_that_is_kept_is_encrypted_by_the_given_key(template: Template) -> Iterator[str]:
+def everything_at_rest_is_encrypted_by_the_given_key(template: Template) -> Iterator[str]:
     key = {"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
     table = {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": {"Ref": "KmsKeyArn"}}
     expected: dict[str, dict[str, Any]] = {
@@ -299,7 +306,7 @@ def every_alarm_reaches_the_topic(template: Template) -> Iterator[str]:
     }
     for name, properties in alarms(template).items():
         if properties.get("AlarmActions") != [{"Ref": "NotificationTopic"}]:
-            yield f"{name} tells nobody"
+            yield f"{name} notifies nobody"
         if name not in admitted:
             yield f"{name} may not publish to the topic"
         if properties.get("TreatMissingData") != "notBreaching":
@@ -308,7 +315,7 @@ def every_alarm_reaches_the_topic(template: Template) -> Iterator[str]:
             yield f"{name} does not say what is wrong"
 
 
-def what_must_wake_somebody_has_an_alarm(template: Template) -> Iterator[str]:
+def every_emergency_has_an_alarm(template: Template) -> Iterator[str]:
     watched = {(properties["Namespace"], properties["MetricName"]) for properties in alarms(template).values()}
     for needed in {
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
@@ -338,7 +345,7 @@ def the_metrics_that_are_watched_are_counted(template: Template) -> Iterator[str
                 yield f"{alarm} watches a metric that {name} does not count"
 
 
-def the_variables_that_are_read_are_those_that_are_set(template: Template) -> Iterator[str]:
+def the_variables_that_are_set_are_those_that_are_read(template: Template) -> Iterator[str]:
     libraries = {value for name, value in vars(constants).items() if name.endswith("_ENV")} | {"AWS_ENDPOINT_URL"}
     read = Recorder()
     Settings.from_env(read)
@@ -418,7 +425,7 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     (a_message_is_received_five_times, lambda t: QUEUE(t)["RedrivePolicy"].update(maxReceiveCount=4)),
     (dead_letters_are_kept_longer_than_requests, lambda t: DEAD_LETTERS(t).update(MessageRetentionPeriod=345600)),
     (dead_letters_are_kept_longer_than_requests, lambda t: DEAD_LETTERS(t).pop("MessageRetentionPeriod")),
-    (dead_letters_are_kept_longer_than_requests, lambda t: DEAD_LETTERS(t).update(MessageRetentionPeriod=1209601)),
+    (dead_letters_are_kept_longer_than_requests, lambda t: DEAD_LETTERS(t).update(MessageRetentionPeriod=2246401)),
     (one_failed_record_keeps_only_itself_on_the_queue, lambda t: event(t).pop("FunctionResponseTypes")),
     (every_log_group_forgets, lambda t: resource("FunctionLogGroup")(t).pop("RetentionInDays")),
     (every_log_group_forgets, lambda t: FUNCTION(t).pop("LoggingConfig")),
@@ -435,6 +442,7 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     (no_permission_is_unbounded, lambda t: statement("FunctionRole", 2)(t).update(Action="dynamodb:*")),
     (no_permission_is_unbounded, lambda t: statement("FunctionRole", 3)(t).update(Resource="*")),
     (no_permission_is_unbounded, lambda t: statement("RequestQueuePolicy", 0)(t).update(Principal="*")),
+    (steps_are_never_deleted, lambda t: statement("FunctionRole", 4)(t)["Action"].append("dynamodb:DeleteItem")),
     (every_statement_has_a_name_of_its_own, lambda t: statement("FunctionRole", 3)(t).pop("Sid")),
     (every_statement_has_a_name_of_its_own, lambda t: statement("FunctionRole", 3)(t).update(Sid="DeleteImages")),
     (every_role_is_bounded_and_known, lambda t: ROLE(t).pop("PermissionsBoundary")),
@@ -444,10 +452,10 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     (queues_take_messages_from_nobody_else, lambda t: statement("DeadLetterQueuePolicy", 2)(t).update(Condition={})),
     (queues_take_messages_from_nobody_else, lambda t: t["Resources"].pop("RequestQueuePolicy")),
     (topics_refuse_calls_without_tls, lambda t: statement("NotificationTopicPolicy", 1)(t).update(Effect="Allow")),
-    (all_that_is_kept_is_encrypted_by_the_given_key, lambda t: QUEUE(t).pop("KmsMasterKeyId")),
-    (all_that_is_kept_is_encrypted_by_the_given_key, lambda t: QUEUE(t).pop("SqsManagedSseEnabled")),
-    (all_that_is_kept_is_encrypted_by_the_given_key, lambda t: TOPIC(t).update(KmsMasterKeyId="alias/aws/sns")),
-    (all_that_is_kept_is_encrypted_by_the_given_key, lambda t: resource("FunctionLogGroup")(t).pop("KmsKeyId")),
+    (everything_at_rest_is_encrypted_by_the_given_key, lambda t: QUEUE(t).pop("KmsMasterKeyId")),
+    (everything_at_rest_is_encrypted_by_the_given_key, lambda t: QUEUE(t).pop("SqsManagedSseEnabled")),
+    (everything_at_rest_is_encrypted_by_the_given_key, lambda t: TOPIC(t).update(KmsMasterKeyId="alias/aws/sns")),
+    (everything_at_rest_is_encrypted_by_the_given_key, lambda t: resource("FunctionLogGroup")(t).pop("KmsKeyId")),
     (nothing_undeliverable_is_lost, lambda t: RULE(t)["Targets"][0].pop("DeadLetterConfig")),
     (nothing_undeliverable_is_lost, lambda t: RULE(t)["Targets"][0].pop("RetryPolicy")),
     (nothing_undeliverable_is_lost, lambda t: SCHEDULE(t)["Target"].pop("DeadLetterConfig")),
@@ -463,12 +471,12 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
         every_alarm_reaches_the_topic,
         lambda t: statement("NotificationTopicPolicy", 0)(t)["Condition"]["ArnEquals"]["aws:SourceArn"].pop(),
     ),
-    (what_must_wake_somebody_has_an_alarm, lambda t: t["Resources"].pop("FunctionThrottleAlarm")),
+    (every_emergency_has_an_alarm, lambda t: t["Resources"].pop("FunctionThrottleAlarm")),
     (the_metrics_that_are_watched_are_counted, lambda t: variables(t).update(POWERTOOLS_SERVICE_NAME="another")),
     (the_metrics_that_are_watched_are_counted, lambda t: resource("RejectedRequestAlarm")(t).update(MetricName="No")),
-    (the_variables_that_are_read_are_those_that_are_set, lambda t: variables(t).pop("FOREIGN_REGISTRY_IDS")),
-    (the_variables_that_are_read_are_those_that_are_set, lambda t: variables(t).update(FOREIGN_REGISTRY_ID="1")),
-    (the_variables_that_are_read_are_those_that_are_set, lambda t: variables(t).update(POWERTOOLS_NAMESPACE="1")),
+    (the_variables_that_are_set_are_those_that_are_read, lambda t: variables(t).pop("FOREIGN_REGISTRY_IDS")),
+    (the_variables_that_are_set_are_those_that_are_read, lambda t: variables(t).update(FOREIGN_REGISTRY_ID="1")),
+    (the_variables_that_are_set_are_those_that_are_read, lambda t: variables(t).update(POWERTOOLS_NAMESPACE="1")),
     (the_saved_queries_ask_for_what_is_logged, lambda t: resource("FailureCodesQuery")(t).update(LogGroupNames=[])),
     (
         the_saved_queries_ask_for_what_is_logged,
@@ -494,7 +502,7 @@ def test_the_template_holds(check: Check) -> None:
 
 @pytest.mark.parametrize(("check", "break_it"), BROKEN, ids=words)
 def test_the_check_finds_what_it_is_for(check: Check, break_it: Callable[[Template], object]) -> None:
-    """A template broken in just this way is told from one that is not."""
+    """A template that is broken in just this way does not pass."""
     broken = copy.deepcopy(TEMPLATE)
     break_it(broken)
 
@@ -520,15 +528,17 @@ def test_every_exemption_from_a_scanner_gives_its_reason() -> None:
     assert [line for line in ignored if "#" not in line] == []
 
 
-def test_no_other_room_reads_the_environment() -> None:
-    """So that the variables Settings reads are all there are."""
-    readers = [p.name for p in (ROOT / "src" / "handler").glob("*.py") if re.search(r"environ|getenv", p.read_text())]
+def test_only_the_settings_read_the_environment() -> None:
+    """So that the variables that Settings reads are all there are; the composition root hands the environment on."""
+    modules = (ROOT / "src" / "handler").rglob("*.py")
+    readers = {path.name: re.findall(r"environ\b.*|getenv.*", path.read_text()) for path in modules}
 
-    assert readers == ["settings.py"]
+    assert {name for name, found in readers.items() if found} == {"settings.py", "bootstrap.py"}
+    assert readers["bootstrap.py"] == ['environ) -> "Services":']
 
 
 def test_the_version_is_that_of_the_project() -> None:
-    """What is published is what pyproject.toml says it is."""
+    """The published application has the version of pyproject.toml, its README and its license."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     application = TEMPLATE["Metadata"]["AWS::ServerlessRepo::Application"]
 

@@ -83,9 +83,32 @@ def test_every_alarm_has_its_meaning_and_what_to_do() -> None:
     assert {name for name, *_ in rows} == of_type("AWS::CloudWatch::Alarm").keys()
 
 
+def test_every_failure_code_has_what_to_do() -> None:
+    """Those of the README's table, but for what ECR's own reason explains."""
+    readme = (ROOT / "README.md").read_text()
+    table = readme[readme.index("### Failure codes") : readme.index("### Metrics")]
+    codes = {code for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for code in re.findall(r"`(\w+)`", row)}
+
+    assert len(codes) > 20
+    explained_by_ecr = {"ImageInaccessible", "UpstreamAccessDenied", "Unknown"}
+    assert {code for code in codes if f"`{code}`" not in GUIDE} == explained_by_ecr
+
+
+def test_the_rejections_that_are_explained_are_those_that_exist() -> None:
+    """Each is quoted as the function says it, but for the parts that differ."""
+    source = "".join(path.read_text() for path in (ROOT / "src" / "handler").rglob("*.py"))
+    source = re.sub(r"[\"']\n +f?[\"']", "", source)
+    rows = GUIDE[GUIDE.index("| `Why` says |") :].partition("\n\n")[0].splitlines()[2:]
+    quotes = [quote for row in rows for quote in re.findall(r"`(request.+?)`", row.split(" | ")[0])]
+
+    assert len(quotes) > len(rows) > 5
+    parts = [part.strip() for quote in quotes for part in quote.split("…") if part.strip()]
+    assert [part for part in parts if part not in source] == []
+
+
 @pytest.mark.parametrize("action", ["kms:GenerateDataKey", "kms:Decrypt"])
 def test_the_key_admits_every_service_that_writes(action: str) -> None:
-    """Whom the policies of the queues and the topic allow to write; without the key, what they write would be lost."""
+    """The services that policies of queues and topic let write; without the key, what they write would be lost."""
     writers = {
         statement["Principal"]["Service"]
         for kind in ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
