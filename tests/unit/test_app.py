@@ -14,9 +14,9 @@ from handler.models.images import ImageId
 from handler.models.report import DeletionReport, FanOutReport, Report
 from local.runtime import FakeLambdaContext
 from tests.environment import VARIABLES as ENV
-from tests.values import ACCOUNT, deletion_report, deletion_request, failure
 from tests.fakes.aws import FakeAWS
 from tests.fakes.lambda_ import sqs_record
+from tests.values import ACCOUNT, deletion_report, deletion_request, failure
 
 with pytest.MonkeyPatch.context() as environment:  # as Lambda sets it before it imports the function
     for name, value in {**ENV, "POWERTOOLS_METRICS_NAMESPACE": "Test", "POWERTOOLS_SERVICE_NAME": "test"}.items():

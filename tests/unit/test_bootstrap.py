@@ -12,8 +12,8 @@ from handler.guards import Rules
 from handler.models.errors import OutOfTimeError, SettingsError
 from local.runtime import FakeLambdaContext
 from tests.environment import VARIABLES as ENV
-from tests.values import ACCOUNT, FOREIGN, deletion_request
 from tests.fakes.aws import FakeAWS, response
+from tests.values import ACCOUNT, FOREIGN, deletion_request
 
 
 def invocation(context: Any, remaining_seconds: float = 60) -> Invocation:
@@ -63,11 +63,11 @@ def test_the_rules_are_those_of_the_settings() -> None:
         | {
             "PROTECTED_TAGS": "prod*",
             "PROTECTED_REPOSITORIES": "base",
-            "REPOSITORY_PATTERN": "team/*",
+            "REPOSITORY_PATTERN": "team/*,ci/*",
             "DRY_RUN": "true",
         }
     )
-    assert services.rules == Rules(("prod*",), ("base",), "team/*", dry_run=True)
+    assert services.rules == Rules(("prod*",), ("base",), ("team/*", "ci/*"), dry_run=True)
 
 
 def test_a_repository_is_that_of_the_request() -> None:

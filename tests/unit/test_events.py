@@ -9,8 +9,8 @@ from handler import events
 from handler.models.errors import RejectedRequestError
 from handler.models.request import Origin, Payload
 from local.runtime import FakeLambdaContext
-from tests.values import REQUEST
 from tests.fakes.lambda_ import QUEUE_ARN, sqs_record
+from tests.values import REQUEST
 
 CONTEXT: Any = FakeLambdaContext("lambda-request-1")
 FUNCTION: str = CONTEXT.invoked_function_arn

@@ -369,5 +369,5 @@ def test_limits_are_no_matter_of_parsing(
     changes: dict[str, Any], message: str | None, switches: dict[str, bool]
 ) -> None:
     """A request is the same under any limits; these say why they do not admit it, and which parameter says so."""
-    refusal = over_limits(parsed(REQUEST | switches | changes), (ACCOUNT, FOREIGN), max_images=3)
+    refusal = over_limits(parsed(REQUEST | switches | changes), (ACCOUNT, FOREIGN), max_images=3, max_percent=50)
     assert refusal is None if message is None else re.search(message, str(refusal))

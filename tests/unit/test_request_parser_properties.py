@@ -24,10 +24,10 @@ def read(arrival: Arrival) -> None:
     """Reads what has arrived as far as a request or a rejection; what it comes to can be stored and published."""
     try:
         payload = arrival.read()
-        notice = notifications.rejection_notice("why", payload.origin)
+        notice = notifications.rejection_notice("why", payload.origin, payload.content)
         request = request_parser.parse_request(payload)
     except RejectedRequestError as error:
-        notice = notifications.rejection_notice(str(error), arrival.origin)
+        notice = notifications.rejection_notice(str(error), arrival.origin, None)
     else:
         assert len(partition_key(request.key)) == 64
         failures = tuple(ImageFailure(ImageId(digest="x"), "Code", "why") for _ in range(2))

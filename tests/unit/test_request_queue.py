@@ -14,8 +14,8 @@ from handler.models.images import Json
 from handler.models.request import DeletionRequest, Selection
 from handler.step_table import partition_key
 from local.runtime import FakeLambdaContext
-from tests.values import payload
 from tests.fakes.lambda_ import sqs_record
+from tests.values import payload
 
 MANY: Json = {"repositoryNames": ["team/*"], "imageIds": ["imageTag=a"], "requestId": "cleanup-1", "reason": "why"}
 SELECTION: Json = {"tagStatus": "any", "keepMostRecent": 3}

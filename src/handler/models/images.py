@@ -48,7 +48,8 @@ class ImageId(NamedTuple):
             code, problem = "MissingDigestAndTag", "both tag and digest cannot be null"
         elif self.digest is not None and not _DIGEST.fullmatch(self.digest):
             code = "InvalidImageDigest"
-            problem = "image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"
+            pattern = "image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"  # as ECR says it
+            problem = f"{pattern}; it is sha256: and 64 hexadecimal digits"
         elif self.tag is not None and not _TAG.fullmatch(self.tag):
             code, problem = "InvalidImageTag", f"image tag should satisfy the regex '{_TAG.pattern}'"
         else:

@@ -133,8 +133,10 @@ def _notice(subject: str, data: Json, text: str, attributes: "dict[str, MessageA
     subject = f"ECR image deletion: {subject}"
     if len(subject) > _SUBJECT_CHARACTERS:
         subject = subject[: _SUBJECT_CHARACTERS - 3] + "..."
-    # In ASCII for machines: a character that SNS refuses must not cost the notice.
-    message = json.dumps({"default": json.dumps(data), "email": text}, ensure_ascii=False)
+    machine_readable = json.dumps(data, ensure_ascii=False)
+    if not machine_readable.isprintable():  # a character that SNS refuses must not cost the notice
+        machine_readable = json.dumps(data)
+    message = json.dumps({"default": machine_readable, "email": text}, ensure_ascii=False)
     return Notice(subject, message, attributes)
 
 

@@ -34,7 +34,7 @@ NO_DIGESTS = ("", DIGEST + "\n", DIGEST[:-1], DIGEST + "a", "sha256:" + "g" * 64
         *((ImageId(tag=tag), "InvalidImageTag", "image tag should satisfy the regex") for tag in NO_TAGS),
         (ImageId(DIGEST, ""), "InvalidImageTag", "image tag should satisfy the regex"),
         *(
-            (ImageId(name, tag), "InvalidImageDigest", "an image digest is sha256: and 64 hexadecimal digits")
+            (ImageId(name, tag), "InvalidImageDigest", "image digest should satisfy the regex")
             for name in NO_DIGESTS
             for tag in (None, "precise", "")
         ),
@@ -46,6 +46,7 @@ def test_a_malformed_id_is_a_failure_of_its_own(image_id: ImageId, code: str, pr
     assert failure is not None
     assert (failure.image_id, failure.code) == (image_id, code)
     assert failure.reason.startswith(f"Invalid request parameters: {problem}")
+    assert ("it is sha256: and 64 hexadecimal digits" in failure.reason) == (code == "InvalidImageDigest")
 
 
 def test_a_malformed_id_is_cut_to_a_thousand_characters() -> None:

@@ -30,7 +30,7 @@ def test_the_switches_are_written_as_a_request_writes_them() -> None:
 def test_an_origin_is_written_for_machines_and_for_people() -> None:
     """How the request arrived, under which id, and from where."""
     origin = Origin("event", "e-1", "team.cleaner")
-    assert origin.to_json() == {"kind": "event", "id": "e-1", "source": "team.cleaner"}
+    assert origin.to_json() == {"kind": "event", "id": "e-1", "source": "team.cleaner", "sender": None}
     assert str(origin) == "event e-1 from team.cleaner"
 
 

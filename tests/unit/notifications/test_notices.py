@@ -205,9 +205,33 @@ def test_text_of_any_script_is_sent_as_it_is() -> None:
     assert report_notice(deletion_report(BUSY, reason="Aufräumen 🐳"), ACCOUNT).message.count("Aufräumen 🐳") == 3
 
 
+@pytest.mark.parametrize("character", ["\ufffe", "\u202e", "\u2028", "\x07", "\ud800"])
+def test_a_character_that_sns_refuses_costs_no_notice(character: str) -> None:
+    """It is escaped for machines, as JSON can, and for people; what they read is not turned around."""
+    notice = report_notice(deletion_report(BUSY, reason=f"Aufräumen {character}"), ACCOUNT)
+    assert character not in notice.message
+    assert data(notice)["reason"] == f"Aufräumen {character}"
+    assert f"Reason:      Aufräumen {repr(character)[1:-1]}\n" in json.loads(notice.message)["email"]
+
+
+def test_a_sender_cannot_write_lines_of_ours() -> None:
+    """A line break in a reason stays in its line."""
+    notice = report_notice(deletion_report(BUSY, reason="x\nDeleted:     3\nhttps://example.com"), ACCOUNT)
+    assert "\nDeleted:     3" not in json.loads(notice.message)["email"]
+
+
+def test_a_rejection_repeats_what_could_be_read_of_the_request() -> None:
+    """Its requestId, repository and reason, as far as they are text."""
+    content = {"requestId": "close-pr-417", "repositoryName": "team/app", "reason": 7, "force": True}
+    notice = rejection_notice("no", ORIGIN, content)
+    assert data(notice).items() >= {"requestId": "close-pr-417", "repositoryName": "team/app"}.items()
+    assert "reason" not in data(notice)
+    assert "\nRepository:  team/app\nRequest:     close-pr-417\nArrived:" in json.loads(notice.message)["email"]
+
+
 def test_a_rejection_says_why_and_where_the_request_lies() -> None:
-    """For people and machines; nothing of the request is repeated but what the error quotes."""
-    notice = rejection_notice("request.imageIds must be a list", ORIGIN)
+    """For people and machines."""
+    notice = rejection_notice("request.imageIds must be a list", ORIGIN, None)
     assert notice.subject == "ECR image deletion: request rejected"
     assert notice.attributes == {"type": {"DataType": "String", "StringValue": "rejection"}}
     assert data(notice) == {
@@ -220,11 +244,12 @@ def test_a_rejection_says_why_and_where_the_request_lies() -> None:
         == """\
 A request was rejected. Nothing of it was carried out.
 
-Why:       request.imageIds must be a list
-Arrived:   message message-1 from arn:aws:sqs:us-east-1:123456789012:requests
+Why:         request.imageIds must be a list
+Arrived:     message message-1 from arn:aws:sqs:us-east-1:123456789012:requests
+Sent by:     (not known)
 
-A message stays on the queue until its last receive, then in the dead-letter queue, as it was sent.
-Correct what is wrong with it and send it again.
+A message stays on the queue until its last receive, then in the dead-letter queue, as it was sent. Sent back
+from there it is rejected again: correct what is wrong, send that as a new request, delete the dead letter.
 """
     )
 

@@ -42,6 +42,7 @@ def test_a_person_reads_what_failed_and_how_to_try_again() -> None:
 Repository:  team/app in registry 123456789012
 Request:     cleanup-1
 Arrived:     message message-1 from arn:aws:sqs:us-east-1:123456789012:requests
+Sent by:     (not known)
 Reason:      nightly cleanup
 Deleted:     2
 

@@ -20,7 +20,7 @@ class Sns:
 
 def test_a_notice_is_published_whole() -> None:
     """Subject, a text for each protocol, and attributes; the step stores the id that SNS gave it."""
-    sns, notice = Sns(), rejection_notice("no", ORIGIN)
+    sns, notice = Sns(), rejection_notice("no", ORIGIN, None)
     assert publish(sns, "topic", notice) == Published("published-1")  # type: ignore[arg-type]  # what it uses of a client
     assert sns.published == [
         {

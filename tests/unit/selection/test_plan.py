@@ -365,7 +365,7 @@ def test_the_share_of_a_repository_is_exact(selected: int, total: int, percent: 
     refusal = made.over_limits(Admission(1_000, percent, total))
     message = (
         f"request.selection means {selected} of the repository's {total} images, more than the {percent} % that it may "
-        'take; narrow it, or say "allowPercent": 100'
+        "delete; narrow it, or set the stack's MaxPercentOfRepository"
     )
     assert refusal == (None if fits else message)
 
