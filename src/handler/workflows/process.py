@@ -40,6 +40,7 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
             origin, content = payload.origin, payload.content
             fields["request_id"] = origin.id
             request = request_parser.parse_request(payload)
+            origin = request.origin
             fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
             registry_ids = (invocation.account_id, *settings.foreign_registry_ids)
             refusal = request_parser.over_limits(
