@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from . import ecr, sns, template
+from . import ecr, resources, sns, template
 from .server import Application, Server
 from .sns import Notice
 
@@ -30,8 +31,16 @@ STACK_NAME = "ecr-image-deletion"
 USER_AGENT = "embedded-aws"
 """A part of the user agent of this module's own clients, by which their calls differ from those of the function."""
 
-DEFAULT_PARAMETERS = {"RepositoryPattern": "*", "ScheduleExpression": "cron(0 4 * * ? *)"}
-"""The stack's parameters unless others are given: everything here may be deleted, and there is a schedule."""
+_SCHEDULE_REQUEST = json.loads((Path(__file__).resolve().parent.parent / "events" / "schedule.json").read_text()) | {
+    "requestId": "<aws.scheduler.schedule-arn>/<aws.scheduler.scheduled-time>"
+}
+DEFAULT_PARAMETERS = {
+    "RepositoryPattern": "*",
+    "EventBusName": "default",
+    "ScheduleExpression": "cron(0 4 * * ? *)",
+    "ScheduleRequest": json.dumps(_SCHEDULE_REQUEST),
+}
+"""The stack's parameters unless others are given: everything here may be deleted, with a rule and a schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ class EmbeddedAWS:
         self._port = port
 
     def __enter__(self) -> Self:
+        resources.install()
         ecr.install()
         sns.install()
         self._server = Server(self._host, self._port)
@@ -92,9 +102,9 @@ class EmbeddedAWS:
         if stack["StackStatus"] != "CREATE_COMPLETE":
             raise RuntimeError(f"the stack could not be deployed: {stack['StackStatus']}")
         self.outputs: dict[str, str] = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
-        resources = cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]
+        deployed = cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]
         self.resources: dict[str, str] = {  # moto lists what a condition left out as an empty entry
-            r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources if "LogicalResourceId" in r
+            r["LogicalResourceId"]: r["PhysicalResourceId"] for r in deployed if "LogicalResourceId" in r
         }
         function = self.client("lambda").get_function_configuration(FunctionName=self.outputs["FunctionName"])
         self.function = Function(
@@ -106,7 +116,7 @@ class EmbeddedAWS:
         )
         variables = function["Environment"]["Variables"]
         self.environment: dict[str, str] = {name: str(value) for name, value in variables.items()} | {
-            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "ENDPOINT_URL": self.endpoint_url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "testing",
@@ -167,10 +177,18 @@ class EmbeddedAWS:
         finally:
             self._server.application = services
 
+    def put_event(self, event: Mapping[str, Any]) -> str:
+        """Puts an event on the default bus; returns the id that it has there."""
+        entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
+        [answer] = self.client("events").put_events(Entries=[entry])["Entries"]
+        return str(answer["EventId"])
+
     def run_schedule(self, at: datetime | None = None) -> str:
         """Does what EventBridge Scheduler does at that time (now, if none is given); returns the messageId."""
         scheduler = self.client("scheduler")
-        schedule = scheduler.get_schedule(Name=self.resources["RequestSchedule"])
+        schedule = scheduler.get_schedule(
+            Name=self.resources["RequestSchedule"], GroupName=self.resources["ScheduleGroup"]
+        )
         attributes = {
             "schedule-arn": schedule["Arn"],
             "scheduled-time": (at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

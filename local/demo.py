@@ -53,7 +53,7 @@ class Demo:
         self._aws.send(*bodies)
         self._poll("events/sqs-batch.json")
         say.heading("On the bus: a rule sends the event to the queue")
-        self._put_event("eventbridge")
+        self._aws.put_event(_event("eventbridge"))
         self._poll("events/eventbridge.json")
         say.heading("On a schedule: EventBridge Scheduler sends its request to the queue")
         self._aws.run_schedule()
@@ -95,11 +95,6 @@ class Demo:
         report = self._aws.notices()[-1].data
         kept = ", ".join(f"{count} {reason}" for reason, count in sorted(report["keptByReason"].items()))
         self._terminal.line(f"    report   {report['selected']} of the repository's images selected; kept: {kept}")
-
-    def _put_event(self, name: str) -> None:
-        event = _event(name)
-        entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
-        self._aws.client("events").put_events(Entries=[entry])
 
     def _poll(self, title: str) -> None:
         """Delivers what is on the queue to the function, and shows what became of it."""

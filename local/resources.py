@@ -4,6 +4,7 @@ import json
 from typing import Any, Self
 
 from moto.awslambda.models import lambda_backends
+from moto.cloudformation import parsing
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.scheduler.models import scheduler_backends
@@ -11,6 +12,18 @@ from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
 type Json = dict[str, Any]
+
+_clean_json = parsing.clean_json
+
+
+def install() -> None:
+    """From now on moto leaves AWS::NoValue out of lists too, where it would put null."""
+    parsing.clean_json = _clean_without_nulls
+
+
+def _clean_without_nulls(value: Any, resources: Any) -> Any:
+    cleaned = _clean_json(value, resources)
+    return [item for item in cleaned if item is not None] if isinstance(cleaned, list) else cleaned
 
 
 class _Named:
@@ -28,6 +41,21 @@ class _Named:
     @staticmethod
     def cloudformation_name_type() -> str:
         return ""
+
+
+class ScheduleGroupResource(_Named, CloudFormationModel):
+    """A group of schedules."""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::Scheduler::ScheduleGroup"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, _cloudformation_json: Json, account_id: str, region_name: str, **_: Any
+    ) -> Self:
+        group = scheduler_backends[account_id][region_name].create_schedule_group(name=resource_name, tags=[])
+        return cls(str(group.name), str(group.arn))
 
 
 class ScheduleResource(_Named, CloudFormationModel):
@@ -73,15 +101,16 @@ class AlarmResource(_Named, CloudFormationModel):
         properties = cloudformation_json["Properties"]
         alarm = cloudwatch_backends[account_id][region_name].put_metric_alarm(
             name=resource_name,
-            namespace=properties["Namespace"],
-            metric_name=properties["MetricName"],
+            # One that has an expression, by "Metrics", has none of these.
+            namespace=properties.get("Namespace", ""),
+            metric_name=properties.get("MetricName", ""),
             comparison_operator=properties["ComparisonOperator"],
             evaluation_periods=int(properties["EvaluationPeriods"]),
-            period=int(properties["Period"]),
+            period=int(properties.get("Period", 0)),
             threshold=float(properties["Threshold"]),
-            statistic=properties["Statistic"],
+            statistic=properties.get("Statistic", ""),
             description=properties["AlarmDescription"],
-            dimensions=properties["Dimensions"],
+            dimensions=properties.get("Dimensions", []),
             alarm_actions=properties["AlarmActions"],
             datapoints_to_alarm=properties.get("DatapointsToAlarm"),
             treat_missing_data=properties["TreatMissingData"],
