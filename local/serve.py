@@ -94,7 +94,7 @@ def write_environment(aws: EmbeddedAWS, path: Path = ENVIRONMENT) -> None:
     resources = cloudformation()["Resources"]
     [(logical_id, function)] = ((k, r) for k, r in resources.items() if r["Type"] == "AWS::Lambda::Function")
     variables = {name: aws.environment[name] for name in function["Properties"]["Environment"]["Variables"]}
-    variables["AWS_ENDPOINT_URL"] = f"http://host.docker.internal:{aws.port}"
+    variables["ENDPOINT_URL"] = f"http://host.docker.internal:{aws.port}"
     variables["FOREIGN_REGISTRY_IDS"] = ACCOUNT_ID  # SAM's function believes to live in another account
     path.write_text(json.dumps({logical_id: variables}, indent=2) + "\n")
 
