@@ -103,7 +103,7 @@ class EmbeddedAWS:
         other = copy.copy(self)
         other.stack_name = stack_name
         other.parameters = DEFAULT_PARAMETERS | dict(parameters)
-        other._deploy()
+        other._deploy()  # noqa: SLF001  # of its own class
         return other
 
     def _deploy(self) -> None:
@@ -197,15 +197,16 @@ class EmbeddedAWS:
     def put_event(self, event: Mapping[str, Any]) -> None:
         """Does what the default bus does with an event, whatever account and service it comes from."""
         for rule in events_backends[ACCOUNT_ID][REGION].event_buses["default"].rules.values():
-            rule.send_to_targets(copy.deepcopy(event) | {"time": time.time()})
+            rule.send_to_targets({**copy.deepcopy(event), "time": time.time()})
 
-    def run_schedule(self, at: datetime | None = None, *, name: str = "RequestSchedule") -> str:
+    def run_schedule(self, at: datetime | None = None, *, schedule_name: str = "RequestSchedule") -> str:
         """Does what EventBridge Scheduler does at that time (now, if none is given); returns the messageId.
 
-        `name` is the logical name of a schedule.
+        `schedule_name` is the logical name of one.
         """
         scheduler = self.client("scheduler")
-        schedule = scheduler.get_schedule(Name=self.resources[name], GroupName=self.resources["ScheduleGroup"])
+        group = self.resources["ScheduleGroup"]
+        schedule = scheduler.get_schedule(Name=self.resources[schedule_name], GroupName=group)
         attributes = {
             "schedule-arn": schedule["Arn"],
             "scheduled-time": (at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

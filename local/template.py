@@ -63,21 +63,25 @@ def check_parameters(parameters: Mapping[str, str]) -> None:
     for name, entry in template["Parameters"].items():
         if name not in values:
             raise ValueError(f"{name} must have a value")
-        value = values[name]
-        allowed = [str(each) for each in entry.get("AllowedValues", [value])]
-        low, high = float(entry.get("MinValue", "-inf")), float(entry.get("MaxValue", "inf"))
-        if (
-            value not in allowed
-            or re.fullmatch(entry.get("AllowedPattern", ".*"), value, re.DOTALL) is None
-            or len(value) > entry.get("MaxLength", len(value))
-            or (entry["Type"] == "Number" and not low <= float(value) <= high)
-        ):
-            raise ValueError(f"{name} {entry.get('ConstraintDescription', 'is not allowed')}")
-    for rule in template.get("Rules", {}).values():
+        is_list = entry["Type"] == "CommaDelimitedList"
+        if not all(_allowed(value, entry) for value in (values[name].split(",") if is_list else [values[name]])):
+            raise ValueError(f"{name} {entry['ConstraintDescription']}")
+    for rule in template["Rules"].values():
         if evaluate(rule["RuleCondition"], values):
             for assertion in rule["Assertions"]:
                 if not evaluate(assertion["Assert"], values):
                     raise ValueError(assertion["AssertDescription"])
+
+
+def _allowed(value: str, entry: Json) -> bool:
+    """Whether a parameter's entry in the template admits a value."""
+    if entry["Type"] == "Number" and not entry.get("MinValue", 0) <= int(value) <= entry.get("MaxValue", int(value)):
+        return False
+    return (
+        value in map(str, entry.get("AllowedValues", [value]))
+        and re.fullmatch(entry.get("AllowedPattern", ".*"), value, re.DOTALL) is not None
+        and len(value) <= entry.get("MaxLength", len(value))
+    )
 
 
 def evaluate(expression: Any, parameters: Mapping[str, str]) -> Any:
@@ -87,17 +91,19 @@ def evaluate(expression: Any, parameters: Mapping[str, str]) -> Any:
     [(function, operands)] = expression.items()
     match function:
         case "Ref":
-            return parameters[operands]
+            value: Any = parameters[operands]
         case "Condition":
-            return evaluate(cloudformation()["Conditions"][operands], parameters)
+            value = evaluate(cloudformation()["Conditions"][operands], parameters)
         case "Fn::Not":
-            return not evaluate(operands[0], parameters)
+            value = not evaluate(operands[0], parameters)
         case "Fn::And":
-            return all(evaluate(operand, parameters) for operand in operands)
+            value = all(evaluate(operand, parameters) for operand in operands)
         case "Fn::Or":
-            return any(evaluate(operand, parameters) for operand in operands)
+            value = any(evaluate(operand, parameters) for operand in operands)
         case "Fn::Equals":
-            return evaluate(operands[0], parameters) == evaluate(operands[1], parameters)
+            value = evaluate(operands[0], parameters) == evaluate(operands[1], parameters)
         case "Fn::Join":  # of a list that is a parameter
-            return operands[0].join(evaluate(operands[1], parameters).split(","))
-    raise ValueError(function)
+            value = operands[0].join(evaluate(operands[1], parameters).split(","))
+        case _:
+            raise ValueError(f"{function} does not stand in a condition of the template")
+    return value

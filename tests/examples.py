@@ -64,7 +64,7 @@ def template(path: str) -> Json:
     return read
 
 
-def resolve(value: Any, names: Mapping[str, str], false: Collection[str] = ()) -> Any:
+def resolve(value: Any, names: Mapping[str, str], false: Collection[str] = ()) -> Any:  # noqa: C901  # a case each
     """Fills in the references of a template: `names` has values for "Parameter", "Resource" and "Resource.Attribute".
 
     What it has none for is replaced by its name. Conditions hold, but for those that are `false`.

@@ -56,8 +56,8 @@ UNUSED = {
     "dynamodb": "AssociateTableReplica BatchWriteItem CreateTableReplica DeleteItem DeleteResourcePolicy "
     "DescribeImport DisableKinesisStreamingDestination EnableKinesisStreamingDestination GetItem ImportTable PutItem "
     "PutResourcePolicy Query Scan UpdateItem UpdateKinesisStreamingDestination",
-    # attaching and changing managed policies (see the template), policies of users and groups, roles without a boundary,
-    # the service-linked role of replicas
+    # attaching and changing managed policies (see the template), policies of users and groups, roles without a
+    # boundary, the service-linked role of replicas
     "iam": "AttachGroupPolicy AttachRolePolicy AttachUserPolicy CreatePolicyVersion CreateServiceLinkedRole "
     "DeleteGroupPolicy DeletePolicyVersion DeleteRolePermissionsBoundary DeleteUserPolicy DetachGroupPolicy "
     "DetachRolePolicy DetachUserPolicy GetGroupPolicy GetUserPolicy PutGroupPolicy PutUserPolicy",
