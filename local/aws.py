@@ -1,5 +1,6 @@
 """The embedded AWS: moto in this process, with the template deployed."""
 
+import copy
 import itertools
 import json
 import time
@@ -15,6 +16,7 @@ from uuid import uuid4
 import boto3
 from botocore.config import Config
 from moto.ecr.models import ecr_backends
+from moto.events.models import events_backends
 from moto.moto_api._internal.models import moto_api_backend
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
@@ -23,7 +25,7 @@ from . import ecr, resources, sns, template
 from .server import Application, Server
 from .sns import Notice
 
-__all__ = ["ACCOUNT_ID", "REGION", "USER_AGENT", "EmbeddedAWS", "Function", "Notice"]
+__all__ = ["ACCOUNT_ID", "DEFAULT_PARAMETERS", "REGION", "USER_AGENT", "EmbeddedAWS", "Function", "Notice"]
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
@@ -31,16 +33,17 @@ STACK_NAME = "ecr-image-deletion"
 USER_AGENT = "embedded-aws"
 """A part of the user agent of this module's own clients, by which their calls differ from those of the function."""
 
-_SCHEDULE_REQUEST = json.loads((Path(__file__).resolve().parent.parent / "events" / "schedule.json").read_text()) | {
-    "requestId": "<aws.scheduler.schedule-arn>/<aws.scheduler.scheduled-time>"
-}
+_SCHEDULED = json.loads((Path(__file__).resolve().parent.parent / "events" / "schedule.json").read_text())
 DEFAULT_PARAMETERS = {
     "RepositoryPattern": "*",
+    "AllowPercentInRequests": "true",
     "EventBusName": "default",
     "ScheduleExpression": "cron(0 4 * * ? *)",
-    "ScheduleRequest": json.dumps(_SCHEDULE_REQUEST),
+    "ScheduleRequest": json.dumps(
+        _SCHEDULED | {"requestId": "<aws.scheduler.schedule-arn>/<aws.scheduler.scheduled-time>"}
+    ),
 }
-"""The stack's parameters unless others are given: everything here may be deleted, with a rule and a schedule."""
+"""The stack's parameters unless others are given: everything here may be deleted, and requests arrive in all ways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +68,14 @@ class EmbeddedAWS:
     """
 
     def __init__(self, parameters: Mapping[str, str] | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.stack_name = STACK_NAME
         self.parameters = DEFAULT_PARAMETERS | dict(parameters or {})
         self._host = host
         self._port = port
 
     def __enter__(self) -> Self:
-        resources.install()
         ecr.install()
+        resources.install()
         sns.install()
         self._server = Server(self._host, self._port)
         self.port = self._server.port
@@ -92,17 +96,29 @@ class EmbeddedAWS:
     def reset(self) -> None:
         """Forgets everything and deploys the stack again."""
         _forget_everything()
+        self._deploy()
+
+    def beside(self, stack_name: str, parameters: Mapping[str, str]) -> Self:
+        """Deploys the template once more, as another stack of the same account and region; returns that stack."""
+        other = copy.copy(self)
+        other.stack_name = stack_name
+        other.parameters = DEFAULT_PARAMETERS | dict(parameters)
+        other._deploy()  # noqa: SLF001  # of its own class
+        return other
+
+    def _deploy(self) -> None:
+        template.check_parameters(self.parameters)
         cloudformation = self.client("cloudformation")
         cloudformation.create_stack(
-            StackName=STACK_NAME,
+            StackName=self.stack_name,
             TemplateBody=self._template,
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()],
         )
-        [stack] = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"]
+        [stack] = cloudformation.describe_stacks(StackName=self.stack_name)["Stacks"]
         if stack["StackStatus"] != "CREATE_COMPLETE":
             raise RuntimeError(f"the stack could not be deployed: {stack['StackStatus']}")
         self.outputs: dict[str, str] = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
-        deployed = cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]
+        deployed = cloudformation.describe_stack_resources(StackName=self.stack_name)["StackResources"]
         self.resources: dict[str, str] = {  # moto lists what a condition left out as an empty entry
             r["LogicalResourceId"]: r["PhysicalResourceId"] for r in deployed if "LogicalResourceId" in r
         }
@@ -116,7 +132,7 @@ class EmbeddedAWS:
         )
         variables = function["Environment"]["Variables"]
         self.environment: dict[str, str] = {name: str(value) for name, value in variables.items()} | {
-            "ENDPOINT_URL": self.endpoint_url,
+            "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "testing",
@@ -127,8 +143,9 @@ class EmbeddedAWS:
         }
 
     def notices(self) -> list[Notice]:
-        """All that was published to the topic, in order."""
-        return list(sns_backends[ACCOUNT_ID][REGION].published)
+        """All that was published to the stack's topic, in order."""
+        topic = self.outputs["NotificationTopicArn"]
+        return [notice for arn, notice in sns_backends[ACCOUNT_ID][REGION].published if arn == topic]
 
     def messages(self, queue: str) -> list[str]:
         """The bodies of the messages on a queue, by its logical name; they stay there, and are not received by this."""
@@ -178,17 +195,19 @@ class EmbeddedAWS:
             self._server.application = services
 
     def put_event(self, event: Mapping[str, Any]) -> str:
-        """Puts an event on the default bus; returns the id that it has there."""
-        entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
-        [answer] = self.client("events").put_events(Entries=[entry])["Entries"]
-        return str(answer["EventId"])
+        """Does what the default bus does with an event, whatever account and service it comes from; returns its id."""
+        for rule in events_backends[ACCOUNT_ID][REGION].event_buses["default"].rules.values():
+            rule.send_to_targets({**copy.deepcopy(event), "time": time.time()})
+        return str(event["id"])
 
-    def run_schedule(self, at: datetime | None = None) -> str:
-        """Does what EventBridge Scheduler does at that time (now, if none is given); returns the messageId."""
+    def run_schedule(self, at: datetime | None = None, *, schedule_name: str = "RequestSchedule") -> str:
+        """Does what EventBridge Scheduler does at that time (now, if none is given); returns the messageId.
+
+        `schedule_name` is the logical name of one.
+        """
         scheduler = self.client("scheduler")
-        schedule = scheduler.get_schedule(
-            Name=self.resources["RequestSchedule"], GroupName=self.resources["ScheduleGroup"]
-        )
+        group = self.resources["ScheduleGroup"]
+        schedule = scheduler.get_schedule(Name=self.resources[schedule_name], GroupName=group)
         attributes = {
             "schedule-arn": schedule["Arn"],
             "scheduled-time": (at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

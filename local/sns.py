@@ -33,7 +33,8 @@ class CorrectedSNS(SNSBackend):
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
-        self.published: list[Notice] = []
+        self.published: list[tuple[str | None, Notice]] = []
+        """What was published, and to which topic."""
 
     def publish(  # noqa: PLR0913, PLR0917  # as moto calls it
         self,
@@ -65,14 +66,13 @@ class CorrectedSNS(SNSBackend):
             deduplication_id=deduplication_id,
             message_structure=message_structure,
         )
-        self.published.append(
-            Notice(
-                subject=subject or "",
-                text=texts.get("email", texts["default"]),
-                data=_parsed(texts["default"]),
-                attributes={name: _attribute(value) for name, value in attributes.items()},
-            )
+        notice = Notice(
+            subject=subject or "",
+            text=texts.get("email", texts["default"]),
+            data=_parsed(texts["default"]),
+            attributes={name: _attribute(value) for name, value in attributes.items()},
         )
+        self.published.append((arn, notice))
         return message_id
 
 

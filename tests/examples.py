@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,14 @@ type Json = dict[str, Any]
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
+NOTHING = "AWS::NoValue"
+"""The name of what is left out."""
+
 PSEUDO_PARAMETERS = {
     "AWS::AccountId": "123456789012",
-    "AWS::NoValue": "",
     "AWS::Partition": "aws",
     "AWS::Region": "eu-west-1",
+    "AWS::StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/stack/11111111-2222-3333-4444-555555555555",
     "AWS::StackName": "stack",
     "AWS::URLSuffix": "amazonaws.com",
 }
@@ -61,24 +64,33 @@ def template(path: str) -> Json:
     return read
 
 
-def resolve(value: Any, names: Mapping[str, str]) -> Any:
+def resolve(value: Any, names: Mapping[str, str], false: Collection[str] = ()) -> Any:  # noqa: C901  # a case each
     """Fills in the references of a template: `names` has values for "Parameter", "Resource" and "Resource.Attribute".
 
-    What it has none for is replaced by its name. Of an Fn::If the first branch is taken.
+    What it has none for is replaced by its name. Conditions hold, but for those that are `false`.
     """
     match value:
+        case {"Fn::Sub": [str(text), variables]}:
+            resolved: Any = resolve({"Fn::Sub": text}, {**names, **resolve(variables, names, false)}, false)
         case {"Fn::Sub": str(text)}:
-            resolved: Any = re.sub(r"\$\{([^}]+)\}", lambda reference: _filled(reference[1], names), text)
+            resolved = re.sub(r"\$\{([^}]+)\}", lambda reference: _filled(reference[1], names), text)
+        case {"Fn::Join": [str(delimiter), items]}:
+            resolved = delimiter.join(resolve(items, names, false))
+        case {"Fn::Split": [str(delimiter), text]}:
+            resolved = resolve(text, names, false).split(delimiter)
+        case {"Fn::Select": [index, items]}:
+            resolved = resolve(items, names, false)[int(index)]
         case {"Ref": str(name)}:
             resolved = _filled(name, names)
         case {"Fn::GetAtt": [str(name), str(attribute)]}:
             resolved = _filled(f"{name}.{attribute}", names)
-        case {"Fn::If": [_, chosen, _]}:
-            resolved = resolve(chosen, names)
+        case {"Fn::If": [condition, chosen, otherwise]}:
+            resolved = resolve(otherwise if condition in false else chosen, names, false)
         case dict():
-            resolved = {key: resolve(item, names) for key, item in value.items()}
+            items = {key: resolve(item, names, false) for key, item in value.items()}
+            resolved = {key: item for key, item in items.items() if item != NOTHING}
         case list():
-            resolved = [resolve(item, names) for item in value]
+            resolved = [item for item in (resolve(item, names, false) for item in value) if item != NOTHING]
         case _:
             resolved = value
     return resolved

@@ -37,7 +37,7 @@ def _speaks_of(statement: Statement, action: str, resource: str, context: Contex
 
 
 def _names(principals: Any, principal: str) -> bool:
-    everybody = principals == "*" or (principal == "AWS" and principals.get("AWS") == "*")
+    everybody = principals == "*" or (principal == "AWS" and "*" in as_list(principals.get("AWS", [])))
     return bool(everybody or principal in as_list(principals.get("Service", [])))
 
 
@@ -56,8 +56,8 @@ def _none_of(value: str | None, patterns: list[str]) -> bool:
 
 _OPERATORS: dict[str, Callable[[str | None, list[str]], bool]] = {
     "ArnEquals": _one_of,
-    "ArnNotEquals": _none_of,
     "ArnLike": _one_of,
+    "ArnNotEquals": _none_of,
     "ArnNotLike": _none_of,
     "StringEquals": _one_of,
     "StringNotEquals": _none_of,

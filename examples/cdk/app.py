@@ -1,4 +1,4 @@
-"""ECR image deletion as a stack of a CDK app: what `sam build` made, its code as an asset, and a policy for senders."""
+"""ECR image deletion as a stack of a CDK app: what `sam build` made, and its code as an asset."""
 
 import json
 import os
@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import boto3
-from aws_cdk import App, CfnOutput, CfnResource, Stack
-from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement
+from aws_cdk import App, Stack
 from aws_cdk.aws_lambda import CfnFunction
 from aws_cdk.aws_s3_assets import Asset
 from aws_cdk.cloudformation_include import CfnInclude
@@ -29,11 +28,6 @@ class ImageDeletion(Stack):
         code = Asset(self, "Code", path=str(build / "DeletionFunction"))
         function = cast("CfnFunction", included.get_resource("DeletionFunction"))
         function.code = CfnFunction.CodeProperty(s3_bucket=code.s3_bucket_name, s3_key=code.s3_object_key)
-
-        queue = cast("CfnResource", included.get_resource("RequestQueue"))
-        send = PolicyStatement(actions=["sqs:SendMessage"], resources=[queue.get_att("Arn").to_string()])
-        sender = ManagedPolicy(self, "SenderPolicy", description="Sends deletion requests.", statements=[send])
-        CfnOutput(self, "SenderPolicyArn", value=sender.managed_policy_arn)
 
 
 def without_transform(template: Path) -> Path:

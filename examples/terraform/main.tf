@@ -37,12 +37,9 @@ data "aws_s3_bucket" "packages" {
   bucket = var.package_bucket
 }
 
-data "aws_sqs_queue" "requests" {
-  name = basename(aws_cloudformation_stack.image_deletion.outputs["RequestQueueUrl"])
-}
-
-data "aws_sqs_queue" "dead_letters" {
-  name = basename(aws_cloudformation_stack.image_deletion.outputs["DeadLetterQueueUrl"])
-}
-
 data "aws_caller_identity" "current" {}
+
+locals {
+  request_queue_arn     = aws_cloudformation_stack.image_deletion.outputs["RequestQueueArn"]
+  dead_letter_queue_arn = aws_cloudformation_stack.image_deletion.outputs["DeadLetterQueueArn"]
+}

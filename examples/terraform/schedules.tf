@@ -56,7 +56,7 @@ resource "aws_scheduler_schedule" "request" {
   }
 
   target {
-    arn      = data.aws_sqs_queue.requests.arn
+    arn      = local.request_queue_arn
     role_arn = aws_iam_role.scheduler.arn
 
     # jsonencode escapes < and >, and Scheduler would not see its placeholders.
@@ -65,7 +65,7 @@ resource "aws_scheduler_schedule" "request" {
     "\\u003c", "<"), "\\u003e", ">")
 
     dead_letter_config {
-      arn = data.aws_sqs_queue.dead_letters.arn
+      arn = local.dead_letter_queue_arn
     }
 
     retry_policy {
@@ -114,6 +114,6 @@ data "aws_iam_policy_document" "scheduler" {
   statement {
     sid       = "SendRequests"
     actions   = ["sqs:SendMessage"]
-    resources = [data.aws_sqs_queue.requests.arn, data.aws_sqs_queue.dead_letters.arn]
+    resources = [local.request_queue_arn, local.dead_letter_queue_arn]
   }
 }

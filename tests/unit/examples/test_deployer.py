@@ -15,12 +15,15 @@ DEPLOYER = template("deployer/template.yaml")["Resources"]
 
 NAME = "ecr-image-deletion"
 HERE = "eu-west-1:123456789012"
-ROLE = f"arn:aws:iam::123456789012:role/{NAME}-FunctionRole-1A2B"
+ROLE = f"arn:aws:iam::123456789012:role/ecr-image-deletion/{NAME}-FunctionRole-1A2B"
+POLICY = f"arn:aws:iam::123456789012:policy/ecr-image-deletion/{NAME}-SenderPolicy-1A2B"
 QUEUE = f"arn:aws:sqs:{HERE}:{NAME}-RequestQueue-1A2B"
 TABLE = f"arn:aws:dynamodb:{HERE}:table/{NAME}-IdempotencyTable-1A2B"
 TOPIC = f"arn:aws:sns:{HERE}:{NAME}-NotificationTopic-1A2B"
 FUNCTION = f"arn:aws:lambda:{HERE}:function:{NAME}-DeletionFunction-1A2B"
-LOGS = f"arn:aws:logs:{HERE}:log-group:/aws/lambda/{NAME}"
+LOGS = f"arn:aws:logs:{HERE}:log-group:/aws/lambda/{NAME}-11111111-2222-3333-4444-555555555555"
+GROUP = f"{NAME}-ScheduleGroup-1A2B"
+SCHEDULE = f"arn:aws:scheduler:{HERE}:schedule/{GROUP}/{NAME}-RequestSchedule-1A2B"
 KEY = f"arn:aws:kms:{HERE}:key/11111111-2222-3333-4444-555555555555"
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 
@@ -28,7 +31,9 @@ ARNS = {
     "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{HERE}:alarm:{NAME}-DeadLetterAlarm-1A2B",
     "AWS::CloudWatch::Dashboard": f"arn:aws:cloudwatch::123456789012:dashboard/{NAME}-eu-west-1",
     "AWS::DynamoDB::Table": TABLE,
+    "AWS::ECR::PullTimeUpdateExclusion": "*",
     "AWS::Events::Rule": f"arn:aws:events:{HERE}:rule/{NAME}-RequestRule-1A2B",
+    "AWS::IAM::ManagedPolicy": POLICY,
     "AWS::IAM::Policy": ROLE,
     "AWS::IAM::Role": ROLE,
     "AWS::Lambda::EventInvokeConfig": FUNCTION,
@@ -41,7 +46,8 @@ ARNS = {
     "AWS::SNS::TopicPolicy": TOPIC,
     "AWS::SQS::Queue": QUEUE,
     "AWS::SQS::QueuePolicy": QUEUE,
-    "AWS::Scheduler::Schedule": f"arn:aws:scheduler:{HERE}:schedule/default/{NAME}-RequestSchedule-1A2B",
+    "AWS::Scheduler::Schedule": SCHEDULE,
+    "AWS::Scheduler::ScheduleGroup": f"arn:aws:scheduler:{HERE}:schedule-group/{GROUP}",
 }
 """What the actions on a resource of each type apply to, named as CloudFormation names it."""
 
@@ -50,14 +56,15 @@ UNUSED = {
     "dynamodb": "AssociateTableReplica BatchWriteItem CreateTableReplica DeleteItem DeleteResourcePolicy "
     "DescribeImport DisableKinesisStreamingDestination EnableKinesisStreamingDestination GetItem ImportTable PutItem "
     "PutResourcePolicy Query Scan UpdateItem UpdateKinesisStreamingDestination",
-    # managed policies, policies of users and groups, roles without a boundary, the service-linked role of replicas
-    "iam": "AttachRolePolicy CreateServiceLinkedRole DeleteGroupPolicy DeleteRolePermissionsBoundary DeleteUserPolicy "
-    "DetachRolePolicy GetGroupPolicy GetUserPolicy PutGroupPolicy PutUserPolicy",
+    # attaching and changing managed policies (see the template), policies of users and groups, roles without a
+    # boundary, the service-linked role of replicas
+    "iam": "AttachGroupPolicy AttachRolePolicy AttachUserPolicy CreatePolicyVersion CreateServiceLinkedRole "
+    "DeleteGroupPolicy DeletePolicyVersion DeleteRolePermissionsBoundary DeleteUserPolicy DetachGroupPolicy "
+    "DetachRolePolicy DetachUserPolicy GetGroupPolicy GetUserPolicy PutGroupPolicy PutUserPolicy",
     # aliases of a table's key
     "kms": "ListAliases",
-    # instances and a runtime of the account's own, code signing, layers, versions
-    "lambda": "AssociateRuntimeAlias DeleteFunctionCodeSigningConfig GetCodeSigningConfig GetLayerVersion "
-    "PassCapacityProvider PublishVersion PutFunctionCodeSigningConfig PutFunctionScalingConfig",
+    # instances and a runtime of the account's own, layers, versions
+    "lambda": "AssociateRuntimeAlias GetLayerVersion PassCapacityProvider PublishVersion PutFunctionScalingConfig",
     # the log of an import, deliveries, data and deletion protection, field indexes, bearer tokens
     "logs": "CreateLogDelivery CreateLogStream DeleteDataProtectionPolicy DeleteIndexPolicy DeleteResourcePolicy "
     "DescribeLogStreams PutBearerTokenAuthentication PutDataProtectionPolicy PutIndexPolicy PutLogEvents "
@@ -112,6 +119,13 @@ def needed(resource_type: str) -> set[str]:
 
 def resource_of(resource_type: str, action: str) -> str:
     """What an action applies to that CloudFormation calls for a resource of this type."""
+    match action:
+        case "lambda:GetCodeSigningConfig":
+            return f"arn:aws:lambda:{HERE}:code-signing-config:csc-0123456789abcdef0"
+        case "scheduler:DeleteSchedule":  # those of a group that is deleted, too
+            return SCHEDULE
+    if resource_type == "AWS::IAM::ManagedPolicy":
+        return POLICY
     others = {"iam": ROLE, "kms": KEY, "s3": f"arn:aws:s3:::packages/{NAME}/0123456789abcdef"}
     if resource_type == "AWS::DynamoDB::Table":
         others["logs"] = LOGS  # CloudFormation may look whether an import logs
@@ -142,7 +156,9 @@ def test_cloudformation_may_hand_the_roles_to_the_services_that_use_them(service
         ("lambda:UpdateFunctionCode", FUNCTION),
         ("logs:DeleteLogGroup", LOGS),
         ("events:DeleteRule", ARNS["AWS::Events::Rule"]),
-        ("scheduler:DeleteSchedule", ARNS["AWS::Scheduler::Schedule"]),
+        ("scheduler:DeleteSchedule", SCHEDULE),
+        ("scheduler:DeleteScheduleGroup", ARNS["AWS::Scheduler::ScheduleGroup"]),
+        ("iam:DeletePolicy", POLICY),
         ("iam:PutRolePolicy", ROLE),
         ("cloudwatch:DeleteAlarms", ARNS["AWS::CloudWatch::Alarm"]),
     ],
@@ -162,6 +178,12 @@ def test_no_role_is_written_without_the_boundary() -> None:
         ) == ("not mentioned")
     assert execution("iam:DeleteRolePermissionsBoundary", ROLE) == "not mentioned"
     assert execution("iam:AttachRolePolicy", ROLE) == "not mentioned"
+
+
+def test_nobody_is_given_a_permission_by_way_of_the_senders_policy() -> None:
+    """A deployer can neither attach it nor change what it says, once somebody has it."""
+    for action in ("iam:AttachRolePolicy", "iam:AttachUserPolicy", "iam:CreatePolicyVersion"):
+        assert execution(action, POLICY) == "not mentioned"
 
 
 def test_the_deployer_has_none_of_the_stacks_services() -> None:

@@ -70,7 +70,8 @@ def test_the_bus_admits_the_spokes_alone() -> None:
 def test_the_stacks_queue_admits_the_hubs_rule() -> None:
     """It sends under a role of the stack's account; under EventBridge's own name the queue would refuse it."""
     names = {"RequestQueue.Arn": QUEUE}
-    policy = resolve(stack()["Resources"]["RequestQueuePolicy"]["Properties"]["PolicyDocument"], names)
+    document = stack()["Resources"]["RequestQueuePolicy"]["Properties"]["PolicyDocument"]
+    policy = resolve(document, names, false={"HasSenders"})
     [target] = HUB["Resources"]["RequestRule"]["Properties"]["Targets"]
     assert target["RoleArn"] == {"Fn::GetAtt": ["RuleRole", "Arn"]}
     under_the_role = {"aws:PrincipalAccount": "123456789012", "aws:SecureTransport": "true"}
@@ -80,6 +81,18 @@ def test_the_stacks_queue_admits_the_hubs_rule() -> None:
     ]
     assert verdicts[0] != "denied"
     assert verdicts[1] == "denied"
+
+
+def test_where_senders_are_named_the_hubs_role_must_be_one_of_them() -> None:
+    """The README says so."""
+    role = "arn:aws:iam::123456789012:role/image-deletion-hub-RuleRole-1A2B"
+    document = stack()["Resources"]["RequestQueuePolicy"]["Properties"]["PolicyDocument"]
+    context = {"aws:PrincipalArn": role, "aws:PrincipalAccount": "123456789012", "aws:SecureTransport": "true"}
+    for senders, expected in ((role, "allowed"), (f"{role}s", "denied")):
+        policy = resolve(document, {"RequestQueue.Arn": QUEUE, "SenderPrincipalArns": senders})
+        verdict_ = verdict(policy["Statement"], action="sqs:SendMessage", resource=QUEUE, context=context)
+        assert verdict_ == expected
+    assert "SenderPrincipalArns" in (ROOT / "examples" / "hub-and-spokes" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(("example", "action"), [(HUB, "sqs:SendMessage"), (SPOKE, "events:PutEvents")])

@@ -53,8 +53,7 @@ def test_the_role_only_sends_and_only_this_group_has_it() -> None:
 def test_the_stacks_queues_admit_the_role(queue: str) -> None:
     """It is a principal of the stack's account; the queue's policy refuses what is not."""
     names = {f"{queue}.Arn": QUEUE}
-    statements: list[Any] = resolve(stack()["Resources"][f"{queue}Policy"]["Properties"]["PolicyDocument"], names)[
-        "Statement"
-    ]
+    document = stack()["Resources"][f"{queue}Policy"]["Properties"]["PolicyDocument"]
+    statements: list[Any] = resolve(document, names, false={"HasSenders"})["Statement"]
     context = {"aws:PrincipalAccount": "123456789012", "aws:SecureTransport": "true"}
     assert verdict(statements, action="sqs:SendMessage", resource=QUEUE, context=context) != "denied"

@@ -35,7 +35,7 @@ def block(kind: str, resource_type: str) -> Any:
 
 def schedules() -> dict[str, Any]:
     """The schedules, by their name."""
-    [found] = [each["schedules"] for each in BLOCKS["locals"]]
+    [found] = [each["schedules"] for each in BLOCKS["locals"] if "schedules" in each]
     return dict(found)
 
 
@@ -54,7 +54,7 @@ def test_the_parameters_are_the_templates() -> None:
 def test_the_outputs_are_the_templates() -> None:
     """Those that Terraform reads of the stack."""
     read_outputs = set(re.findall(r'\.outputs\["(\w+)"\]', TEXT))
-    assert {"RequestQueueUrl", "DeadLetterQueueUrl"} == read_outputs
+    assert read_outputs == {"RequestQueueUrl", "RequestQueueArn", "DeadLetterQueueArn", "SenderPolicyArn"}
     assert read_outputs <= stack()["Outputs"].keys()
 
 
@@ -69,7 +69,7 @@ def test_the_stack_may_be_created() -> None:
 @pytest.mark.parametrize("name", schedules())
 def test_a_schedules_request_satisfies_the_schema(name: str) -> None:
     """With the requestId that all of them get; it is in a repository that the stack allows."""
-    [request_id] = [each["request_id"] for each in BLOCKS["locals"]]
+    [request_id] = [each["request_id"] for each in BLOCKS["locals"] if "request_id" in each]
     request = check_scheduled_request(json.dumps(schedules()[name]["request"] | {"requestId": request_id}))
     pattern = block("resource", "aws_cloudformation_stack")["parameters"]["RepositoryPattern"]
     for repository in request.get("repositoryNames", [request.get("repositoryName")]):
@@ -83,18 +83,17 @@ def test_schedulers_placeholders_are_not_escaped() -> None:
     assert target["input"] == rf'${{replace(replace({encoded}, "\\u003c", "<"), "\\u003e", ">")}}'
 
 
-def test_the_policies_only_send() -> None:
-    """That of the schedules' role to the two queues, that of senders to the request queue."""
+def test_the_schedules_role_only_sends() -> None:
+    """To the two queues."""
     documents = [named for each in BLOCKS["data"] for key, named in each.items() if key == "aws_iam_policy_document"]
     statements = {name: body["statement"][0] for each in documents for name, body in each.items()}
     sending = {name: statement for name, statement in statements.items() if not name.endswith("_trust")}
-    assert sending.keys() == {"scheduler", "sender"}
-    for statement in sending.values():
-        assert statement["actions"] == ["sqs:SendMessage"]
-    assert sending["sender"]["resources"] == ["${data.aws_sqs_queue.requests.arn}"]
+    assert sending.keys() == {"scheduler"}
+    assert sending["scheduler"]["actions"] == ["sqs:SendMessage"]
+    assert sending["scheduler"]["resources"] == ["${local.request_queue_arn}", "${local.dead_letter_queue_arn}"]
 
 
 def test_what_cannot_be_delivered_is_kept() -> None:
     """In the stack's dead-letter queue."""
     [target] = block("resource", "aws_scheduler_schedule")["target"]
-    assert target["dead_letter_config"] == [{"arn": "${data.aws_sqs_queue.dead_letters.arn}"}]
+    assert target["dead_letter_config"] == [{"arn": "${local.dead_letter_queue_arn}"}]
