@@ -182,7 +182,7 @@ def test_nearly_all_of_a_repository(stack: Outside, send: Send, recipe: Json) ->
     stack.push(days=2)
     last = stack.push("v2", days=1)
     before = stack.left()
-    with pytest.raises(Exception, match="more than the 50 % that it may take"):
+    with pytest.raises(Exception, match="more than the 50 % that it may delete"):
         send({key: value for key, value in recipe.items() if key != "allowPercent"})
     assert stack.left() == before
     send(recipe)

@@ -65,7 +65,7 @@ def test_serve_leads_containers_here(aws: EmbeddedAWS, tmp_path: Path) -> None:
     assert name == "DeletionFunction"
     assert set(variables) == set(declared)
     assert variables["IDEMPOTENCY_TABLE"] == aws.outputs["IdempotencyTableName"]
-    assert variables["AWS_ENDPOINT_URL"] == f"http://host.docker.internal:{aws.port}"
+    assert variables["ENDPOINT_URL"] == f"http://host.docker.internal:{aws.port}"
 
 
 def test_events_are_laid_out_for_reading() -> None:

@@ -23,10 +23,11 @@ def test_all_that_the_template_declares_is_deployed_or_left_out_for_a_reason(aws
     """No resource is missing but those of a type in LEFT_OUT; of the optional ones, only the schedule is there."""
     declared = cloudformation()["Resources"]
 
+    deployed = (None, "HasEventBus", "HasSchedule", "HasScheduler")
     assert set(aws.resources) == {
         name
         for name, resource in declared.items()
-        if resource["Type"] not in LEFT_OUT and resource.get("Condition") in (None, "HasSchedule")
+        if resource["Type"] not in LEFT_OUT and resource.get("Condition") in deployed
     }
     assert set(LEFT_OUT) <= {resource["Type"] for resource in declared.values()}
 
@@ -60,9 +61,9 @@ def test_the_functions_environment_comes_from_the_template(aws: EmbeddedAWS) -> 
 
 def test_parameters_reach_the_stack() -> None:
     """Without an expression there is no schedule."""
-    with EmbeddedAWS({"ScheduleExpression": "", "MaxConcurrentCalls": "3"}) as aws:
+    with EmbeddedAWS({"ScheduleExpression": "", "MaxImagesPerRequest": "3"}) as aws:
         assert "RequestSchedule" not in aws.resources
-        assert aws.environment["MAX_CONCURRENT_CALLS"] == "3"
+        assert aws.environment["MAX_IMAGES_PER_REQUEST"] == "3"
 
 
 def test_reset_forgets_everything(aws: EmbeddedAWS) -> None:
@@ -100,10 +101,12 @@ def test_the_schedule_fills_its_context_attributes(aws: EmbeddedAWS) -> None:
 
     [body] = aws.messages("RequestQueue")
     arrived = json.loads(body)
-    schedule_arn = aws.client("scheduler").get_schedule(Name=aws.resources["RequestSchedule"])["Arn"]
+    schedule_arn = aws.client("scheduler").get_schedule(
+        Name=aws.resources["RequestSchedule"], GroupName=aws.resources["ScheduleGroup"]
+    )["Arn"]
     assert arrived["requestId"] == f"{schedule_arn}/2026-11-23T04:00:00Z"
     assert arrived | {"requestId": ""} == expected | {"requestId": ""}
-    assert expected["requestId"].startswith(schedule_arn.rpartition("-")[0])
+    assert expected["requestId"].startswith(schedule_arn.partition("/")[0])
 
 
 def test_notices_are_what_subscribers_read(aws: EmbeddedAWS) -> None:

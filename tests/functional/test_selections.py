@@ -73,7 +73,7 @@ def test_guards_hold_for_selections_too(stack: Outside) -> None:
     release = stack.push("pr-1", "prod", days=99)
     others = {stack.push(f"pr-{n}", days=99) for n in (2, 3)}
     function = stack.start(PROTECTED_TAGS="prod")
-    with pytest.raises(Exception, match="2 of the repository's 3 images, more than the 50 % that it may take"):
+    with pytest.raises(Exception, match="2 of the repository's 3 images, more than the 50 % that it may delete"):
         select(function, PREVIEWS)
     with pytest.raises(Exception, match="means 2 images, and a request may delete 1"):
         select(stack.start(PROTECTED_TAGS="prod", MAX_IMAGES_PER_REQUEST="1"), PREVIEWS)

@@ -52,7 +52,7 @@ WAYS = {
         "event", lambda request, n: _batch(event_bus(request), f"message {n}")
     ),
     "a schedule, whose run is sent twice": Way(
-        "message", lambda request, n: _batch(request | {"requestId": RUN}, f"message {n}")
+        "schedule", lambda request, n: _batch(request | {"requestId": RUN}, f"message {n}")
     ),
     "an event sent straight to the function": Way(
         "event", lambda request, n: (event_bus(request), f"invocation {n}")
