@@ -197,7 +197,7 @@ class EmbeddedAWS:
     def put_event(self, event: Mapping[str, Any]) -> None:
         """Does what the default bus does with an event, whatever account and service it comes from."""
         for rule in events_backends[ACCOUNT_ID][REGION].event_buses["default"].rules.values():
-            rule.send_to_targets({**copy.deepcopy(event), "time": time.time()})
+            rule.send_to_targets({**copy.deepcopy(event), "time": time.time(), "ingestion-time": time.time()})
 
     def run_schedule(self, at: datetime | None = None, *, schedule_name: str = "RequestSchedule") -> str:
         """Does what EventBridge Scheduler does at that time (now, if none is given); returns the messageId.
