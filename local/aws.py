@@ -197,7 +197,7 @@ class EmbeddedAWS:
     def put_event(self, event: Mapping[str, Any]) -> str:
         """Does what the default bus does with an event, whatever account and service it comes from; returns its id."""
         for rule in events_backends[ACCOUNT_ID][REGION].event_buses["default"].rules.values():
-            rule.send_to_targets({**copy.deepcopy(event), "time": time.time()})
+            rule.send_to_targets({**copy.deepcopy(event), "time": time.time(), "ingestion-time": time.time()})
         return str(event["id"])
 
     def run_schedule(self, at: datetime | None = None, *, schedule_name: str = "RequestSchedule") -> str:

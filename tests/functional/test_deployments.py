@@ -14,14 +14,14 @@ import pytest
 from local.aws import ACCOUNT_ID, DEFAULT_PARAMETERS, REGION, EmbeddedAWS
 from local.demo import PARAMETERS, Demo
 from local.poller import load_function
-from local.template import LEFT_OUT, cloudformation
+from local.template import LEFT_OUT, cloudformation, evaluate
 from local.terminal import Terminal
 
 type Deploy = Callable[[Mapping[str, str]], EmbeddedAWS]
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/mrk-1234abcd12ab34cd56ef1234567890ab"
-BOUNDARY = f"arn:aws:iam::{ACCOUNT_ID}:policy/bounds/deployers"
 SIGNING = f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:code-signing-config:csc-0123456789abcdef0"
+BOUNDARY = f"arn:aws:iam::{ACCOUNT_ID}:policy/bounds/deployers"
 
 CHOICES: dict[str, dict[str, str]] = {
     "HasForeignRegistries": {"ForeignRegistryIds": "210987654321,345678901234"},
@@ -47,34 +47,6 @@ _MADE_IN = dict(zip(CHOICES, itertools.combinations(range(6), 4), strict=False))
 DEPLOYMENTS = [frozenset(name for name in CHOICES if number in _MADE_IN[name]) for number in range(7)]
 
 
-def outcome(condition: Any, parameters: Mapping[str, str]) -> bool:
-    """The value that CloudFormation gives a condition."""
-    [(function, operands)] = condition.items()
-    match function:
-        case "Fn::Not":
-            return not outcome(operands[0], parameters)
-        case "Fn::And":
-            return all(outcome(operand, parameters) for operand in operands)
-        case "Fn::Or":
-            return any(outcome(operand, parameters) for operand in operands)
-        case "Condition":
-            return outcome(cloudformation()["Conditions"][operands], parameters)
-        case "Fn::Equals":
-            left, right = (value_of(operand, parameters) for operand in operands)
-            return left == right
-    raise ValueError(function)
-
-
-def value_of(operand: Any, parameters: Mapping[str, str]) -> str:
-    """The value of a parameter, of a list joined without a separator, or of a text."""
-    match operand:
-        case {"Ref": name}:
-            return parameters[name]
-        case {"Fn::Join": ["", inner]}:
-            return value_of(inner, parameters).replace(",", "")
-    return str(operand)
-
-
 def parameters_of(true: frozenset[str]) -> dict[str, str]:
     """Parameters by which just these conditions are true."""
     defaults = {name: str(entry.get("Default", "")) for name, entry in cloudformation()["Parameters"].items()}
@@ -94,7 +66,7 @@ def test_every_condition_is_chosen_by_a_parameter() -> None:
     conditions = cloudformation()["Conditions"]
     assert CHOICES.keys() | FOLLOWING == conditions.keys()
     for name, condition in conditions.items():
-        assert (outcome(condition, nothing), outcome(condition, everything)) == (False, True), name
+        assert (evaluate(condition, nothing), evaluate(condition, everything)) == (False, True), name
 
 
 def test_every_pair_of_choices_is_tried() -> None:
@@ -106,7 +78,7 @@ def test_every_pair_of_choices_is_tried() -> None:
 def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exactly the resources that the conditions ask for are there, and everything that the demo claims comes true."""
     parameters, declared = deployment.parameters, cloudformation()["Resources"]
-    conditions = {name: outcome(condition, parameters) for name, condition in cloudformation()["Conditions"].items()}
+    conditions = {name: evaluate(condition, parameters) for name, condition in cloudformation()["Conditions"].items()}
 
     assert set(deployment.resources) == {
         name
@@ -114,7 +86,7 @@ def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS, monkeypatch
         if resource["Type"] not in LEFT_OUT and conditions.get(resource.get("Condition"), True)
     }
     assert set(LEFT_OUT) <= {resource["Type"] for resource in declared.values()}
-    assert_took_effect(deployment, schedule=conditions["HasScheduler"])
+    assert_took_effect(deployment, scheduler=conditions["HasScheduler"])
     # Without a rule or a schedule of the stack's, somebody else sends what these would send.
     for name, condition in (("put_event", "HasEventBus"), ("run_schedule", "HasSchedule")):
         if not conditions[condition]:
@@ -123,7 +95,7 @@ def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS, monkeypatch
         assert Demo(deployment, load_function(deployment.environment), Terminal(io.StringIO())).run()
 
 
-def assert_took_effect(aws: EmbeddedAWS, *, schedule: bool) -> None:
+def assert_took_effect(aws: EmbeddedAWS, *, scheduler: bool) -> None:
     """The key, the boundary, the address and the accounts are where they belong, and nowhere when not given."""
     parameters, topic_arn = aws.parameters, aws.outputs["NotificationTopicArn"]
     for name in ("RequestQueue", "DeadLetterQueue"):
@@ -133,7 +105,7 @@ def assert_took_effect(aws: EmbeddedAWS, *, schedule: bool) -> None:
     assert topic.get("KmsMasterKeyId", "") == parameters["KmsKeyArn"]
     subscriptions = aws.client("sns").list_subscriptions_by_topic(TopicArn=topic_arn)["Subscriptions"]
     assert [s["Endpoint"] for s in subscriptions] == list(filter(None, [parameters["NotificationEmail"]]))
-    for name in ("FunctionRole", "ScheduleRole") if schedule else ("FunctionRole",):
+    for name in ("FunctionRole", "ScheduleRole") if scheduler else ("FunctionRole",):
         role = aws.client("iam").get_role(RoleName=aws.resources[name])["Role"]
         boundary = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
         assert boundary == parameters["PermissionsBoundaryArn"]

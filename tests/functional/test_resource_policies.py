@@ -1,27 +1,18 @@
 """The policies of the queues and of the topic: whoever can send a request can delete images."""
 
 import json
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from local.aws import ACCOUNT_ID, DEFAULT_PARAMETERS, REGION, EmbeddedAWS
-from tests.policies import Statement, verdict
-
-type Deploy = Callable[[Mapping[str, str]], EmbeddedAWS]
+from local.aws import ACCOUNT_ID, REGION, EmbeddedAWS
+from tests.policies import verdict
 
 OTHER_ACCOUNT = "210987654321"
 OTHER_RULE = f"arn:aws:events:{REGION}:{ACCOUNT_ID}:rule/another"
 OWN = {"aws:PrincipalAccount": ACCOUNT_ID, "aws:SecureTransport": "true"}
 ANOTHER_ACCOUNT = {"aws:PrincipalAccount": OTHER_ACCOUNT, "aws:SecureTransport": "true"}
 SERVICE = {"aws:SecureTransport": "true"}
-
-
-def policy_of(aws: EmbeddedAWS, queue: str) -> tuple[list[Statement], str]:
-    """The policy of a queue, and the queue's ARN."""
-    attributes = aws.client("sqs").get_queue_attributes(QueueUrl=aws.resources[queue], AttributeNames=["All"])
-    return json.loads(attributes["Attributes"]["Policy"])["Statement"], attributes["Attributes"]["QueueArn"]
 
 
 @pytest.mark.parametrize("queue", ["RequestQueue", "DeadLetterQueue"])
@@ -43,7 +34,8 @@ def test_nobody_but_the_rule_and_the_accounts_own_may_send(
     aws: EmbeddedAWS, queue: str, principal: str, context: dict[str, str], expected: str
 ) -> None:
     """The schedule's role is one of the account's own. Others are refused even if a further statement admits them."""
-    policy, arn = policy_of(aws, queue)
+    attributes = aws.client("sqs").get_queue_attributes(QueueUrl=aws.resources[queue], AttributeNames=["All"])
+    policy, arn = json.loads(attributes["Attributes"]["Policy"])["Statement"], attributes["Attributes"]["QueueArn"]
     rule = aws.client("events").describe_rule(Name=aws.resources["RequestRule"])["Arn"]
     context = {key: rule if value == "the rule" else value for key, value in context.items()}
     everybody = {"Effect": "Allow", "Principal": "*", "Action": "sqs:*", "Resource": arn}
@@ -53,33 +45,6 @@ def test_nobody_but_the_rule_and_the_accounts_own_may_send(
     assert verdict(policy, **asked) == expected
     if expected == "denied":
         assert verdict([*policy, everybody], **asked) == "denied"
-
-
-@pytest.mark.parametrize(
-    ("account", "role", "expected"),
-    [
-        (OTHER_ACCOUNT, "ci/main", "allowed"),
-        (OTHER_ACCOUNT, "cd/main", "denied"),
-        (ACCOUNT_ID, "ci/main", "allowed"),
-        (ACCOUNT_ID, "cd/main", "denied"),
-        (ACCOUNT_ID, "the function's", "not mentioned"),
-        (ACCOUNT_ID, "the schedule's", "not mentioned"),
-    ],
-)
-def test_where_senders_are_named_nobody_else_may_send(deploy: Deploy, account: str, role: str, expected: str) -> None:
-    """Also of other accounts; but the stack's own roles, whose policies decide, and its rule."""
-    senders = {"SenderPrincipalArns": f"arn:aws:iam::{OTHER_ACCOUNT}:role/ci/*,arn:aws:iam::{ACCOUNT_ID}:role/ci/*"}
-    aws = deploy(DEFAULT_PARAMETERS | senders)
-    own = {"the function's": "FunctionRole", "the schedule's": "ScheduleRole"}
-    arn = f"arn:aws:iam::{account}:role/{role}"
-    if role in own:
-        arn = aws.client("iam").get_role(RoleName=aws.resources[own[role]])["Role"]["Arn"]
-    policy, queue = policy_of(aws, "RequestQueue")
-    context = {"aws:PrincipalArn": arn, "aws:PrincipalAccount": account, "aws:SecureTransport": "true"}
-    assert verdict(policy, action="sqs:SendMessage", resource=queue, context=context) == expected
-    rule = aws.client("events").describe_rule(Name=aws.resources["RequestRule"])["Arn"]
-    event: dict[str, Any] = {"action": "sqs:SendMessage", "resource": queue, "principal": "events.amazonaws.com"}
-    assert verdict(policy, context=SERVICE | {"aws:SourceArn": rule}, **event) == "allowed"
 
 
 def test_the_topic_takes_alarms_of_this_stack_and_only_over_tls(aws: EmbeddedAWS) -> None:

@@ -76,10 +76,10 @@ def test_guards_hold_for_selections_too(stack: Outside) -> None:
     with pytest.raises(Exception, match="2 of the repository's 3 images, more than the 50 % that it may delete"):
         select(function, PREVIEWS)
     with pytest.raises(Exception, match="allowPercent must be at most 50"):
-        select(function, PREVIEWS, allowPercent=100)
+        select(stack.start(ALLOW_PERCENT_IN_REQUESTS="false"), PREVIEWS, allowPercent=100)
     with pytest.raises(Exception, match="means 2 images, and a request may delete 1"):
         select(stack.start(PROTECTED_TAGS="prod", MAX_IMAGES_PER_REQUEST="1"), PREVIEWS)
-    function = stack.start(PROTECTED_TAGS="prod", ALLOW_PERCENT_IN_REQUESTS="true")
+    function = stack.start(PROTECTED_TAGS="prod")
 
     dry = select(function, PREVIEWS, dryRun=True, allowPercent=100, notify="always")
     assert dry["dryRun"] is True

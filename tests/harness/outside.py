@@ -1,7 +1,6 @@
 """The stack as seen from outside: images, messages, notices, log entries and metrics; never its code or its steps."""
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from local.aws import ACCOUNT_ID, REGION, EmbeddedAWS, Notice
 from local.images import push_image, push_index, push_referrer
 from local.poller import FakeLambdaContext, Handler, Poll, Poller, load_function
 from tests.harness.instance import Instance
-from tests.harness.server_faults import FaultInjector
+from tests.harness.server_faults import Action, Answer, Call, FaultInjector, Perform
 
 type Json = dict[str, Any]
 
@@ -234,29 +233,43 @@ def codes(report: Json) -> list[str]:
     return [failure["failureCode"] for failure in report["failures"]]
 
 
-def limited(function: Handler, seconds: float) -> Handler:
-    """Gives an instance so many seconds for each invocation, and raises TimedOutError where one takes longer.
+class Clock:
+    """Time that passes only where a test says so, so that a busy machine makes no difference."""
 
-    The invocation is not ended, as Lambda would end it, but its answer is lost in the same way.
-    """
+    def __init__(self) -> None:
+        self._seconds = 0.0
 
-    def invoke(event: Any, context: FakeLambdaContext) -> Any:
-        start = time.monotonic()
-        limited_context = FakeLambdaContext(aws_request_id=context.aws_request_id, timeout=seconds)
-        answer = function(event, limited_context)
-        if (took := time.monotonic() - start) > seconds:
-            raise TimedOutError(f"the invocation took {took:.1f} s, and had {seconds:.1f}")
-        return answer
+    def takes(self, seconds: float) -> Action:
+        """Returns the fault by which a call takes so long."""
 
-    return invoke
+        def act(call: Call, perform: Perform) -> Answer:
+            self._seconds += seconds
+            return perform(call.body)
+
+        return act
+
+    def limit(self, function: Handler, seconds: float) -> Handler:
+        """Gives an instance so many seconds for each invocation, and raises TimedOutError where one takes longer.
+
+        The invocation is not ended, as Lambda would end it, but its answer is lost in the same way.
+        """
+
+        def invoke(event: Any, context: FakeLambdaContext) -> Any:
+            end = self._seconds + seconds
+            answer = hurried(function, lambda: end - self._seconds)(event, context)
+            if self._seconds > end:
+                raise TimedOutError(f"the invocation took {self._seconds - end:.1f} s too long")
+            return answer
+
+        return invoke
 
 
-def hurried(function: Handler, is_over: Callable[[], bool]) -> Handler:
-    """Gives an instance contexts in which hardly any time is left as soon as a condition holds."""
+def hurried(function: Handler, seconds_left: Callable[[], float]) -> Handler:
+    """Gives an instance contexts in which so much time is left."""
 
     class Context(FakeLambdaContext):
         def get_remaining_time_in_millis(self) -> int:
-            return 100 if is_over() else super().get_remaining_time_in_millis()
+            return max(0, int(seconds_left() * 1_000))
 
     return lambda event, context: function(event, Context(aws_request_id=context.aws_request_id))
 
