@@ -132,7 +132,7 @@ class EmbeddedAWS:
         )
         variables = function["Environment"]["Variables"]
         self.environment: dict[str, str] = {name: str(value) for name, value in variables.items()} | {
-            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "ENDPOINT_URL": self.endpoint_url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "testing",

@@ -42,7 +42,7 @@ def test_the_functions_environment_comes_from_the_template(aws: EmbeddedAWS) -> 
     assert set(declared["Environment"]["Variables"]) <= set(aws.environment)
     assert aws.environment["IDEMPOTENCY_TABLE"] in aws.client("dynamodb").list_tables()["TableNames"]
     assert aws.environment["NOTIFICATION_TOPIC_ARN"] == aws.outputs["NotificationTopicArn"]
-    assert aws.environment["AWS_ENDPOINT_URL"] == aws.endpoint_url
+    assert aws.environment["ENDPOINT_URL"] == aws.endpoint_url
     assert aws.function.timeout == declared["Timeout"] == FakeLambdaContext().timeout
     assert aws.function.memory == declared["MemorySize"]
 
