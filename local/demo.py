@@ -1,4 +1,4 @@
-"""The main job as a stranger sees it: `python -m local.demo`."""
+"""The whole job on the embedded AWS: `python -m local.demo`."""
 
 import json
 import re
@@ -34,7 +34,7 @@ class Demo:
         self._poller = Poller(aws, function)
 
     def run(self) -> bool:
-        """Whether everything came out as it claims."""
+        """Runs it; returns whether everything came out as it claims."""
         say = self._terminal
         push_samples(self._aws.client("ecr"))
         push_previews(self._aws)
@@ -58,15 +58,15 @@ class Demo:
         say.heading("On a schedule: EventBridge Scheduler sends its request to the queue")
         self._aws.run_schedule()
         self._poll("events/schedule.json, as template.yaml makes it")
-        say.heading("What it will never delete: the stack protects release-*")
+        say.heading("Guards: the stack protects release-*")
         self._by_hand("by-hand-dry-run")
         say.line()
         self._by_hand("by-hand-protected")
-        say.heading("A selection: previews of two weeks ago and more, but for the last two; tried out, then for real")
+        say.heading("A selection: previews older than two weeks, except the last two")
         self._select("schedule-selection", dry_run=True)
         say.line()
         self._select("schedule-selection", dry_run=False)
-        say.heading("Twice: a queue may deliver a message again, after the tag was pushed again")
+        say.heading("Delivered twice: after the tag was pushed again")
         newest = self._twice()
         self._show_results(before)
         return self._check(before, newest, bodies[1])
@@ -83,7 +83,8 @@ class Demo:
                 request["repositoryName"], image_id["imageDigest"], image_id.get("imageTag"), would=would
             )
         for failure in answer["failures"]:
-            self._terminal.line(f"    failed   {failure['imageId']}: {failure['failureCode']}", "red")
+            name = ",".join(f"{key}={value}" for key, value in failure["imageId"].items())
+            self._terminal.line(f"    failed   {name}: {failure['failureCode']}", "red")
 
     def _select(self, name: str, *, dry_run: bool) -> None:
         """Sends a selection to the queue, as the schedule would, and shows what the report says of it."""
@@ -94,7 +95,7 @@ class Demo:
         self._poll(f"events/{name}.json" + (', with "dryRun": true' if dry_run else ""))
         report = self._aws.notices()[-1].data
         kept = ", ".join(f"{count} {reason}" for reason, count in sorted(report["keptByReason"].items()))
-        self._terminal.line(f"    report   {report['selected']} of the repository's images selected; kept: {kept}")
+        self._terminal.paragraph(f"{report['selected']} images selected; kept: {kept}", label="    report   ")
 
     def _poll(self, title: str) -> None:
         """Delivers what is on the queue to the function, and shows what became of it."""
@@ -106,13 +107,14 @@ class Demo:
         receives = [record["body"] for poll in self._poller.drain() for record in poll.event["Records"]]
         after = self._images()
         for repository in REPOSITORIES:
-            for digest, tags in sorted(before[repository] - after[repository], key=lambda image: image[1]):
+            for digest, tags in sorted(before[repository] - after[repository], key=lambda image: (image[1], image[0])):
                 self._show_deleted(repository, digest, ", ".join(tags))
         for notice in self._aws.notices()[notices:]:
-            say.line(f"    notice   {notice.subject}", "yellow")
+            say.paragraph(notice.subject, label="    notice   ", style="yellow")
         for body in self._aws.messages("DeadLetterQueue"):
             if times := receives.count(body):
-                say.line(f"    kept     in the dead-letter queue, after {times} receives: {body[:34]}...", "yellow")
+                text = f"after {times} receives, in the dead-letter queue: {body[:44]}..."
+                say.paragraph(text, label="    kept     ", style="yellow")
 
     def _twice(self) -> str:
         """Deletes latest, pushes it again, and delivers the same message a second time; returns the new digest."""
@@ -124,7 +126,7 @@ class Demo:
         [poll] = self._poller.drain()
         for digest, tags in before - self._images()["team/app"]:
             self._show_deleted("team/app", digest, ", ".join(tags))
-        newest = push_image(self._aws.client("ecr"), "team/app", tags=["latest"])
+        newest = push_image(self._aws.client("ecr"), "team/app", tags=["latest"], content="team/app latest, again")
         say.line(f"    pushed   {short(newest)}  team/app:latest", "cyan")
         self._poller.duplicate(poll)
         say.line(f"    again    message {poll.succeeded[0]}", "cyan")
@@ -135,8 +137,8 @@ class Demo:
         return newest
 
     def _show_deleted(self, repository: str, digest: str, tag: str | None, *, would: bool = False) -> None:
-        verb = "would go" if would else "deleted "
-        self._terminal.line(f"    {verb} {short(digest)}  {repository}{f':{tag}' if tag else ''}", "red")
+        verb = "dry run" if would else "deleted"
+        self._terminal.line(f"    {verb}  {short(digest)}  {repository}{f':{tag}' if tag else ''}", "red")
 
     def _show_results(self, before: dict[str, Images]) -> None:
         after = self._images()
@@ -154,21 +156,22 @@ class Demo:
         tags = {repository: {tag for _, tags in after[repository] for tag in tags} for repository in REPOSITORIES}
         untagged = [digest for digest, tags in after["team/app"] if not tags]
         claims = {
-            "precise is gone from ubuntu, and nothing else": before["ubuntu"] - after["ubuntu"]
+            "precise is deleted from ubuntu, and nothing else": before["ubuntu"] - after["ubuntu"]
             == {image for image in before["ubuntu"] if image[1] == ("precise",)},
-            "prod and team1 are gone from my-repository, team2 is not": tags["my-repository"] == {"team2"},
-            "1.0, pr-1 to pr-4 and nightly are gone from team/app": tags["team/app"]
+            "prod and team1 are deleted from my-repository, team2 is not": tags["my-repository"] == {"team2"},
+            "1.0, pr-1 to pr-4 and nightly are deleted from team/app": tags["team/app"]
             == {"1.1", "latest", "pr-5", "pr-6"},
-            "so are the two images of 1.0, but not those of 1.1": len(untagged) == _UNTAGGED_LEFT,
-            "the releases are all in team/web, for they are protected": {"release-1.0", "release-1.1"}
+            "so are the two platform images of 1.0, but not those of 1.1": len(untagged) == _UNTAGGED_LEFT,
+            "the releases are all still in team/web: they are protected": {"release-1.0", "release-1.1"}
             <= tags["team/web"],
-            "so is what was to be kept, and the other old previews are gone, each with its platform images": {
+            "so are the previews to be kept; the other old ones are deleted, with their platform images": {
                 tag for tag in tags["team/web"] if tag.startswith("pr-")
             }
             == {"pr-13", "pr-13-keep", "pr-18", "pr-19"}
             and sum(not tags for _, tags in after["team/web"]) == _UNTAGGED_LEFT,
-            "latest is what was pushed between a message and its duplicate": (newest, ("latest",)) in after["team/app"],
-            "reported once each: a rejection, an image not found, a protected one, a dry run, a selection": sorted(
+            "latest is the image that was pushed between a message and its duplicate": (newest, ("latest",))
+            in after["team/app"],
+            "one notice each: a rejection, an image not found, a protected one, a dry run, a selection": sorted(
                 (notice.attributes["type"], *notice.attributes.get("failureCodes", [])) for notice in notices
             )
             == [("dryRun",), ("failure", "ImageNotFound"), ("failure", "ProtectedTag"), ("rejection",), ("report",)],
@@ -176,9 +179,10 @@ class Demo:
             == [rejected],
             "the queue is empty": self._aws.messages("RequestQueue") == [],
         }
-        self._terminal.heading("Was it so?")
+        self._terminal.heading("Checked")
         for claim, holds in claims.items():
-            self._terminal.line(f"  {'yes' if holds else 'NO '}  {claim}", "green" if holds else "red")
+            style = "green" if holds else "red"
+            self._terminal.paragraph(claim, label="  yes  " if holds else "  NO   ", style=style)
         return all(claims.values())
 
     def _images(self) -> dict[str, Images]:
@@ -190,10 +194,11 @@ def _event(name: str) -> Any:
 
 
 def _readable(message: Json) -> str:
-    """JSON with digests cut short; of an EventBridge envelope what matters here."""
+    """JSON with digests and the names of schedules cut short; of an EventBridge envelope what matters here."""
     if "detail" in message:
         message = {key: message[key] for key in ("detail-type", "source", "id", "detail")}
-    return re.sub(r"sha256:\w{64}", lambda digest: short(digest[0]), json.dumps(message))
+    text = re.sub(r'(arn:aws:scheduler:)[^"]*(/\d{4}-)', r"\1...\2", json.dumps(message))
+    return re.sub(r"sha256:\w{64}", lambda digest: short(digest[0]), text)
 
 
 def main() -> int:

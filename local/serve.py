@@ -4,6 +4,7 @@ import argparse
 import json
 import shlex
 import signal
+import socket
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from .aws import ACCOUNT_ID, REGION, EmbeddedAWS
 from .demo import PARAMETERS
+from .gateway import Gateway, one_at_a_time
 from .images import push_previews, push_samples
 from .poller import Poll, Poller, load_function
 from .runtime import isolate
@@ -23,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".local"
 LOG = STATE / "serve.log"
 ENVIRONMENT = STATE / "env.json"
+CONTAINER_HOST = "host.docker.internal"
+"""This machine, as a container calls it."""
 
 POLL_SECONDS = 0.5
 REDELIVERY_SECONDS = 5
@@ -30,6 +34,7 @@ REDELIVERY_SECONDS = 5
 
 _CREDENTIALS = f"AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing AWS_DEFAULT_REGION={REGION}"
 _EVERYWHERE = "0.0.0.0"  # noqa: S104  # asked for with --host, so that containers reach it
+_PORTS_TRIED = 20
 
 
 class Serve:
@@ -63,6 +68,14 @@ class Serve:
             self._show_notices()
             self._show_dead_letters()
 
+    def show_invocation(self, request_id: str, error: Exception | None) -> None:
+        """Shows what became of an invocation by hand."""
+        now = time.strftime("%H:%M:%S")
+        if error:
+            self._terminal.line(f"{now}  invocation {request_id} failed: {type(error).__name__}", "red")
+        else:
+            self._terminal.line(f"{now}  invocation {request_id} is done", "green")
+
     def _show(self, poll: Poll) -> None:
         now = time.strftime("%H:%M:%S")
         for message_id in poll.succeeded:
@@ -94,41 +107,62 @@ def write_environment(aws: EmbeddedAWS, path: Path = ENVIRONMENT) -> None:
     resources = cloudformation()["Resources"]
     [(logical_id, function)] = ((k, r) for k, r in resources.items() if r["Type"] == "AWS::Lambda::Function")
     variables = {name: aws.environment[name] for name in function["Properties"]["Environment"]["Variables"]}
-    variables["ENDPOINT_URL"] = f"http://host.docker.internal:{aws.port}"
-    variables["FOREIGN_REGISTRY_IDS"] = ACCOUNT_ID  # SAM's function believes to live in another account
+    variables["ENDPOINT_URL"] = f"http://{CONTAINER_HOST}:{aws.port}"
+    variables["FOREIGN_REGISTRY_IDS"] = ACCOUNT_ID  # SAM CLI reports another account to the function
     path.write_text(json.dumps({logical_id: variables}, indent=2) + "\n")
 
 
 def commands(aws: EmbeddedAWS) -> dict[str, str]:
-    """Returns commands to paste into a terminal in the project's folder, by what they do."""
+    """Returns commands to paste into bash or zsh in the project's folder, by what they do."""
     url = aws.client("sqs").get_queue_url(QueueName=aws.outputs["RequestQueueUrl"].rpartition("/")[2])["QueueUrl"]
     event = json.loads((ROOT / "events" / "eventbridge.json").read_text())
     entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
     here = f"aws --endpoint-url {aws.endpoint_url}"
+    sam = "sam local invoke DeletionFunction --env-vars .local/env.json --event"
     return {
-        "First, in the terminal you paste these into: credentials that open nothing": f"export {_CREDENTIALS}",
+        "First: credentials that open nothing": f"export {_CREDENTIALS}",
+        "A request by hand, answered as on AWS":
+            f"{here} lambda invoke --function-name {aws.outputs['FunctionName']} "
+            "--payload fileb://events/by-hand-shorthand.json answer.json && cat answer.json",
+        "The same with the built package, in Lambda's runtime emulator": "make invoke EVENT=events/by-hand.json",
+        "The same in Docker, after sam build": f"{sam} events/by-hand-dry-run.json",
         "A request on the queue": f"{here} sqs send-message --queue-url {url} --message-body file://events/by-hand.json",
         "A selection on the queue, as a schedule sends it":
             f"{here} sqs send-message --queue-url {url} --message-body file://events/schedule-selection.json",
         "A request on the bus": f"{here} events put-events --entries {shlex.quote(json.dumps([entry]))}",
-        "A request by hand, in Lambda's own runtime (Docker, and `sam build` before)":
-            "sam local invoke -e events/by-hand-shorthand.json --env-vars .local/env.json",
-        "A dry run by hand, in the same way":
-            "sam local invoke -e events/by-hand-dry-run.json --env-vars .local/env.json",
         "The images that are left": f"{here} ecr list-images --repository-name team/app",
-        "The command this grew out of":
+        "What it is an event-driven form of":
             f"{here} ecr batch-delete-image --repository-name ubuntu --image-ids imageTag=trusty",
     }  # fmt: skip
 
 
-def main() -> int:
+def is_free(host: str, port: int) -> bool:
+    """Returns whether a server can listen there; port 0 means any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def taken(host: str, port: int) -> str:
+    """Returns what to do where another program listens."""
+    free = next((n for n in range(port + 1, port + _PORTS_TRIED) if is_free(host, n)), 0)
+    whose = " (on macOS, AirPlay Receiver takes 5000)" if port == 5000 else ""  # noqa: PLR2004  # the default
+    return f"Port {port} is taken{whose}. Take another: make serve PORT={free}"
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Serves until Ctrl-C or SIGTERM."""
-    arguments = argparse.ArgumentParser(prog="python -m local.serve", description=__doc__)
-    arguments.add_argument(
-        "--host", default="127.0.0.1", help=f"{_EVERYWHERE} lets containers reach it, and others too"
-    )
-    arguments.add_argument("--port", type=int, default=5000, help="0 means any free one")
-    options = arguments.parse_args()
+    parser = argparse.ArgumentParser(prog="python -m local.serve", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help=f"{_EVERYWHERE} lets containers reach it, and others too")
+    parser.add_argument("--port", type=int, default=5000, help="0 means any free one")
+    options = parser.parse_args(arguments)
+    if not is_free(options.host, options.port):
+        print(taken(options.host, options.port), file=sys.stderr)
+        return 1
     isolate()
     stop = threading.Event()
 
@@ -150,19 +184,21 @@ def main() -> int:
         write_environment(aws)
         for purpose, command in commands(aws).items():
             terminal.line()
-            terminal.line(f"# {purpose}", "dim")
+            terminal.line(f"{purpose}:", "dim")  # no comment: zsh would take it for a command
             terminal.line(command)
         terminal.line()
         if options.host != _EVERYWHERE:
-            terminal.line("Containers reach this only if it was started with: make serve HOST=0.0.0.0", "yellow")
+            terminal.line("Containers reach it only if started with: make serve HOST=0.0.0.0", "yellow")
         terminal.paragraph(
             f"Serving at {aws.endpoint_url}. The queue is polled; a message that fails is received again after "
             f"{REDELIVERY_SECONDS} seconds, on AWS after the queue's visibility time-out. Notices appear here, the "
             f"function's logs in {LOG.relative_to(ROOT)}. Ctrl-C ends it.",
         )
         terminal.line()
-        poller = Poller(aws, load_function(aws.environment))
-        Serve(aws, poller, terminal).run(stop)
+        function = one_at_a_time(load_function(aws.environment))
+        serve = Serve(aws, Poller(aws, function), terminal)
+        with aws.behind(lambda services: Gateway(services, aws.function, function, serve.show_invocation)):
+            serve.run(stop)
     terminal.line("Ended.", "dim")
     return 0
 
