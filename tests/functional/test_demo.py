@@ -1,20 +1,25 @@
 """The demo and the server for laptops, and the payloads that they share with the tests."""
 
+import html
 import io
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
+
+from docs import demo as recording
 from local.aws import EmbeddedAWS
 from local.demo import PARAMETERS, Demo
 from local.poller import Poller, load_function
 from local.serve import Serve, write_environment
 from local.template import cloudformation
-from local.terminal import Terminal
+from local.terminal import Terminal, wrapped
 from tests.harness.recorder import Recorder
 
 type Json = dict[str, Any]
@@ -23,7 +28,7 @@ EVENTS = Path(__file__).resolve().parents[2] / "events"
 
 
 def test_the_demo_comes_out_as_it_claims(aws: EmbeddedAWS) -> None:
-    """With the real function; and it fits a terminal of 100 columns, without colour where none is wanted."""
+    """With the real function; and it fits a terminal of 80 columns, without colour where none is wanted."""
     output = io.StringIO()
 
     with mock.patch.dict(os.environ):
@@ -32,7 +37,27 @@ def test_the_demo_comes_out_as_it_claims(aws: EmbeddedAWS) -> None:
 
     assert "ImageNotFound" in output.getvalue()
     assert "\033" not in output.getvalue()
-    assert max(map(len, output.getvalue().splitlines())) <= 100
+    assert max(map(len, output.getvalue().splitlines())) <= 80
+    assert "imageTag=release-1.0: ProtectedTag" in output.getvalue()  # as the CLI writes it
+    recorded = re.sub(
+        r"<[^>]+>", "", "\n".join(recording.PICTURE.read_text().partition('id="lines"')[2].splitlines()[1:])
+    )
+    printed = [line for line in recording.steady(output.getvalue()).splitlines() if line]
+    assert html.unescape(recorded).split("\n")[: len(printed)] == printed  # `make demo-svg` was run since
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("Reason:  pull request closed", ["Reason:  pull", "         request", "         closed"]),
+        ("Sent:    arn:aws:sqs:eu-west-1:q", ["Sent:    arn:aws:", "         sqs:eu-", "         west-1:q"]),
+        ("  short", ["  short"]),
+        ("", [""]),
+    ],
+)
+def test_lines_break_between_words_and_long_words_where_they_have_parts(text: str, lines: list[str]) -> None:
+    """An ARN goes on behind a colon; what follows a label stands below it."""
+    assert wrapped(text, 17, indent=9) == lines
 
 
 def test_serve_shows_what_happens(aws: EmbeddedAWS, poller: Poller, recorder: Recorder) -> None:
