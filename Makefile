@@ -5,10 +5,11 @@ PYTHON ?= $(shell for python in python3 python3.13; do \
   $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && command -v $$python && break; done)
 HOST ?= 127.0.0.1
 PORT ?= 5000
+EVENT ?= events/by-hand.json
 ARGS ?=
 
 # Caches and SAM's settings stay in this folder too, where `make clean` finds them, and nothing is reported to anyone.
-# So each clone downloads its tools for itself: 0.4 GB for the demo, 1.3 GB for all tests and checks, which it shares with
+# So each clone downloads its tools for itself: 0.4 GB for the demo, 1.4 GB for all tests and checks, which it shares with
 # the environments by hard links. To share a cache between clones, set UV_CACHE_DIR yourself.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export UV_CACHE_DIR ?= $(CURDIR)/.local/cache/uv
@@ -31,7 +32,7 @@ emulator := .local/lambda/.done
 sources := $(shell find src -not -path '*/.*' -not -path '*__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo serve build test faults bench check soak load fmt lock release-check clean
+.PHONY: help demo demo-svg serve invoke build test faults bench check docs soak load fmt lock release-check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,18 +40,24 @@ help: ## this list
 demo: $(dev) ## the whole job on an embedded AWS, in half a minute
 	@.venv/bin/python -m local.demo $(ARGS)
 
+demo-svg: $(dev) ## record the demo as docs/demo.svg
+	@.venv/bin/python docs/demo.py
+
 serve: $(dev) ## keep the embedded AWS running, with the stack deployed (PORT=5000 HOST=127.0.0.1)
 	@.venv/bin/python -m local.serve --host $(HOST) --port $(PORT) $(ARGS)
+
+invoke: $(dev) build ## invoke the built package by hand, beside `make serve` (EVENT=events/by-hand.json)
+	@.venv/bin/python -m local.invoke $(EVENT)
 
 build: $(package) $(emulator) ## the package that is deployed, and what runs it here
 
 test: $(dev) build .venv-cdk/.done ## unit, functional and end-to-end tests (ARGS=... for pytest)
 	@.venv/bin/pytest --numprocesses auto $(ARGS)
 
-faults: $(dev) build ## what is promised, under every fault, death and whim, in a quarter hour (ARGS="--only matrix")
+faults: $(dev) build ## the fault-injection suite: every fault at every moment, crashes, mutants (ARGS="--only matrix")
 	@.venv/bin/python -m tests.faults $(ARGS)
 
-check: $(dev) .venv-sam/.done .venv-checkov/.done ## lint, format, types and template
+check: $(dev) .venv-sam/.done .venv-checkov/.done docs ## lint, format, types, template and documents
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
@@ -60,7 +67,11 @@ check: $(dev) .venv-sam/.done .venv-checkov/.done ## lint, format, types and tem
 	@.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet
 	@.venv/bin/pytest --quiet tests/template tests/documents
 
-soak: $(dev) build ## 10,000 requests with duplicates, poison and faults, in five minutes (ARGS=--seed=2)
+docs: .venv-docs/.done ## build the documents as a site, in .local/site; a broken link fails it
+	@mkdir -p .local
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build >.local/docs.log 2>&1 || { cat .local/docs.log >&2; exit 1; }
+
+soak: $(dev) build ## 10,000 requests with duplicates, bad messages and faults, in five minutes (ARGS=--seed=2)
 	@.venv/bin/python -m tests.faults.soak $(ARGS)
 
 load: $(dev) build ## before an ECR that throttles, in a minute (ARGS=--all for other settings, in a quarter hour)
@@ -69,14 +80,14 @@ load: $(dev) build ## before an ECR that throttles, in a minute (ARGS=--all for 
 bench: $(dev) build ## how fast it is, beside what else one would use, in five minutes (ARGS=--quick)
 	@.venv/bin/python -m benchmarks $(ARGS)
 
-fmt: $(dev) ## format the code, mend what ruff can mend
+fmt: $(dev) ## format the code, fix what ruff can fix
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
 
 lock: .venv/.uv ## pin the dependencies of pyproject.toml (UPGRADE=--upgrade for the newest)
 	@$(compile) pyproject.toml --output-file src/requirements.txt
 	@$(compile) --group dev pyproject.toml --constraint src/requirements.txt --output-file requirements/dev.txt
-	@for group in sam checkov cdk lambda uv; do \
+	@for group in sam checkov cdk lambda docs uv; do \
 	  $(compile) --group pyproject.toml:$$group --output-file requirements/$$group.txt || exit; done
 
 # $$TAG rather than $(TAG): a tag's name comes from outside, and the shell must not read it as commands.
@@ -84,7 +95,7 @@ release-check: $(dev) build ## rehearse a release, changing nothing (TAG=v1.2.3 
 	@.venv/bin/python -m tools.release_check $${TAG:+--tag "$$TAG"}
 
 clean: ## remove all that make has made
-	@rm -rf .venv .venv-sam .venv-cdk .venv-checkov .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-sam .venv-cdk .venv-checkov .venv-docs .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.uv: requirements/uv.txt
@@ -119,6 +130,12 @@ clean: ## remove all that make has made
 	@echo "Setting up checkov, once"
 	@$(uv) venv --quiet --allow-existing --python .venv .venv-checkov
 	@$(uv) pip sync --quiet --python .venv-checkov --require-hashes requirements/checkov.txt
+	@touch $@
+
+.venv-docs/.done: .venv/.uv requirements/docs.txt
+	@echo "Setting up MkDocs, once"
+	@$(uv) venv --quiet --allow-existing --python .venv .venv-docs
+	@$(uv) pip sync --quiet --python .venv-docs --require-hashes requirements/docs.txt
 	@touch $@
 
 .aws-sam/.done: .venv-sam/.done template.yaml $(sources)
