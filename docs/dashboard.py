@@ -123,8 +123,8 @@ def _alarms(properties: Json, box: Box) -> Iterator[str]:
         color, state = ("#d13212", "In alarm") if rings else ("#1d8102", "OK")
         x = box.x + i * step
         yield f'<rect x="{x:.1f}" y="{box.y}" width="{step - 8:.1f}" height="{box.height}" rx="3" fill="{color}"/>'
-        yield _text(x + 10, box.y + box.height / 2 + 5, name, size=12, color=CARD)
-        yield _text(x + step - 18, box.y + box.height / 2 + 5, state, size=11, color=CARD, anchor="end")
+        yield _text(x + 6, box.y + box.height / 2 - 2, name, size=11, color=CARD)
+        yield _text(x + 6, box.y + box.height / 2 + 11, state, size=10, color=CARD)
 
 
 def _numbers(properties: Json, box: Box) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The cookbook of README.md: each recipe, taken from there as it stands, against a repository made for it."""
+"""The cookbook of docs/selections.md: each recipe, taken from there as it stands, against a repository made for it."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.harness.outside import REPOSITORY, Outside
 type Json = dict[str, Any]
 type Send = Callable[[Json], Json]
 
-README = Path(__file__).parent.parent.parent / "README.md"
+SELECTIONS = Path(__file__).parent.parent.parent / "docs" / "selections.md"
 
 
 def _name(title: str) -> str:
@@ -24,9 +24,9 @@ def _name(title: str) -> str:
 
 def _cookbook() -> dict[str, Json]:
     """The recipes by the names of their tests: each heading has one block of JSON."""
-    [chapter] = re.findall(r"^### Cookbook\n(.*?)^##? ", README.read_text(), re.DOTALL | re.MULTILINE)
+    chapter = SELECTIONS.read_text().partition("## Cookbook\n")[2]
     recipes = {}
-    for section in re.split(r"^#### ", chapter, flags=re.MULTILINE)[1:]:
+    for section in re.split(r"^### ", chapter, flags=re.MULTILINE)[1:]:
         [block] = re.findall(r"^```json\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
         recipes[_name(section.partition("\n")[0])] = json.loads(block)
     return recipes
