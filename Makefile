@@ -28,10 +28,11 @@ compile = $(uv) pip compile --quiet --universal --python-version 3.13 --generate
 dev := .venv/.done
 package := .aws-sam/.done
 emulator := .local/lambda/.done
+floor := 90
 sources := $(shell find src -not -path '*/.*' -not -path '*__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo serve build test faults bench check soak load fmt lock release-check clean
+.PHONY: help demo serve build unit test examples foreign faults bench check soak load fmt lock package release-check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,13 +45,23 @@ serve: $(dev) ## keep the embedded AWS running, with the stack deployed (PORT=50
 
 build: $(package) $(emulator) ## the package that is deployed, and what runs it here
 
-test: $(dev) build .venv-cdk/.done ## unit, functional and end-to-end tests (ARGS=... for pytest)
-	@.venv/bin/pytest --numprocesses auto $(ARGS)
+unit: $(dev) ## what needs no build and no network, in seconds (ARGS=... for pytest)
+	@.venv/bin/pytest --numprocesses auto tests/unit tests/template tests/documents $(ARGS)
+
+# The floor holds for all of it: a part covers less.
+test: $(dev) build ## all suites, with the coverage of src/ (ARGS=... for pytest, without it)
+	@.venv/bin/pytest --numprocesses auto $(or $(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=$(floor))
+
+examples: $(dev) .venv-cdk/.done ## synthesise the CDK app of examples/, with half a gigabyte of CDK
+	@.venv/bin/pytest tests/functional/examples $(ARGS)
+
+foreign: $(dev) build .venv-foreign/.done ## the stack on ministack, an emulator that others wrote (ARGS=... for pytest)
+	@.venv/bin/pytest tests/foreign $(ARGS)
 
 faults: $(dev) build ## what is promised, under every fault, death and whim, in a quarter hour (ARGS="--only matrix")
 	@.venv/bin/python -m tests.faults $(ARGS)
 
-check: $(dev) .venv-sam/.done .venv-checkov/.done ## lint, format, types and template
+check: $(dev) .venv-sam/.done .venv-checkov/.done .venv-supply/.done ## lint, format, types, template, advisories
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
@@ -58,6 +69,7 @@ check: $(dev) .venv-sam/.done .venv-checkov/.done ## lint, format, types and tem
 	@.venv/bin/zizmor --offline --no-progress --quiet .github examples/github-actions/delete-images.yml
 	@$(sam) validate --lint
 	@.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet
+	@.venv/bin/python -m tools.audit
 	@.venv/bin/pytest --quiet tests/template tests/documents
 
 soak: $(dev) build ## 10,000 requests with duplicates, poison and faults, in five minutes (ARGS=--seed=2)
@@ -76,15 +88,18 @@ fmt: $(dev) ## format the code, mend what ruff can mend
 lock: .venv/.uv ## pin the dependencies of pyproject.toml (UPGRADE=--upgrade for the newest)
 	@$(compile) pyproject.toml --output-file src/requirements.txt
 	@$(compile) --group dev pyproject.toml --constraint src/requirements.txt --output-file requirements/dev.txt
-	@for group in sam checkov cdk lambda uv; do \
+	@for group in sam checkov cdk lambda supply foreign uv; do \
 	  $(compile) --group pyproject.toml:$$group --output-file requirements/$$group.txt || exit; done
+
+package: $(dev) build .venv-supply/.done ## what is published: for SAM, SAR and StackSets, with its bill of materials
+	@.venv/bin/python -m tools.package
 
 # $$TAG rather than $(TAG): a tag's name comes from outside, and the shell must not read it as commands.
 release-check: $(dev) build ## rehearse a release, changing nothing (TAG=v1.2.3 for one that is to be made)
 	@.venv/bin/python -m tools.release_check $${TAG:+--tag "$$TAG"}
 
 clean: ## remove all that make has made
-	@rm -rf .venv .venv-sam .venv-cdk .venv-checkov .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-sam .venv-cdk .venv-checkov .venv-supply .venv-foreign .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.uv: requirements/uv.txt
@@ -119,6 +134,17 @@ clean: ## remove all that make has made
 	@echo "Setting up checkov, once"
 	@$(uv) venv --quiet --allow-existing --python .venv .venv-checkov
 	@$(uv) pip sync --quiet --python .venv-checkov --require-hashes requirements/checkov.txt
+	@touch $@
+
+.venv-supply/.done: .venv/.uv requirements/supply.txt
+	@$(uv) venv --quiet --allow-existing --python .venv .venv-supply
+	@$(uv) pip sync --quiet --python .venv-supply --require-hashes requirements/supply.txt
+	@touch $@
+
+.venv-foreign/.done: .venv/.uv requirements/foreign.txt
+	@echo "Setting up ministack, once"
+	@$(uv) venv --quiet --allow-existing --python .venv .venv-foreign
+	@$(uv) pip sync --quiet --python .venv-foreign --require-hashes requirements/foreign.txt
 	@touch $@
 
 .aws-sam/.done: .venv-sam/.done template.yaml $(sources)

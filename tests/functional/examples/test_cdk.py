@@ -8,10 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.examples import EXAMPLES, ROOT, Json, stack, translated_stack
 
 APP = EXAMPLES / "cdk" / "app.py"
 CDK = ROOT / ".venv-cdk"
+
+pytestmark = pytest.mark.skipif(
+    not (CDK / ".done").exists(), reason="CDK is half a gigabyte: `make examples` sets it up, and runs this"
+)
 
 
 def parameters() -> dict[str, str]:
