@@ -111,6 +111,6 @@ def test_the_app_synthesises_the_stack_that_sam_deploys(tmp_path: Path) -> None:
         difference
         for name, resource in expected.items()
         for part in ("Type", "Condition", "Properties")
-        for difference in differences(resource.get(part), found[name].get(part), f"{name}/{part}")
+        for difference in differences(resource.get(part) or None, found[name].get(part), f"{name}/{part}")
     ]
     assert synthesised["Outputs"].keys() == stack()["Outputs"].keys()
