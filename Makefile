@@ -29,10 +29,12 @@ compile = $(uv) pip compile --quiet --universal --python-version 3.13 --generate
 dev := .venv/.done
 package := .aws-sam/.done
 emulator := .local/lambda/.done
+floor := 95
 sources := $(shell find src -not -path '*/.*' -not -path '*__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-svg serve invoke build test faults bench check docs soak load fmt lock release-check clean
+.PHONY: help demo demo-svg serve invoke build unit test examples foreign faults check docs soak load bench fmt lock package \
+  release-check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,13 +53,23 @@ invoke: $(dev) build ## invoke the built package by hand, beside `make serve` (E
 
 build: $(package) $(emulator) ## the package that is deployed, and what runs it here
 
-test: $(dev) build .venv-cdk/.done ## unit, functional and end-to-end tests (ARGS=... for pytest)
-	@.venv/bin/pytest --numprocesses auto $(ARGS)
+unit: $(dev) ## what needs no build and no network, in seconds (ARGS=... for pytest)
+	@.venv/bin/pytest --numprocesses auto tests/unit tests/template tests/documents $(ARGS)
+
+# The floor holds for all of it: a part covers less.
+test: $(dev) build ## all suites, with the coverage of src/ (ARGS=... for pytest, without it)
+	@.venv/bin/pytest --numprocesses auto $(or $(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=$(floor))
+
+examples: $(dev) .venv-cdk/.done ## synthesise the CDK app of examples/, with half a gigabyte of CDK
+	@.venv/bin/pytest tests/functional/examples $(ARGS)
+
+foreign: $(dev) build .venv-foreign/.done ## the stack on ministack, an emulator that others wrote (ARGS=... for pytest)
+	@.venv/bin/pytest tests/foreign $(ARGS)
 
 faults: $(dev) build ## the fault-injection suite: every fault at every moment, crashes, mutants (ARGS="--only matrix")
 	@.venv/bin/python -m tests.faults $(ARGS)
 
-check: $(dev) .venv-sam/.done .venv-checkov/.done docs ## lint, format, types, template and documents
+check: $(dev) .venv-sam/.done .venv-checkov/.done .venv-supply/.done docs ## lint, format, types, template, documents, advisories
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
@@ -65,6 +77,7 @@ check: $(dev) .venv-sam/.done .venv-checkov/.done docs ## lint, format, types, t
 	@.venv/bin/zizmor --offline --no-progress --quiet .github examples/github-actions/delete-images.yml
 	@$(sam) validate --lint
 	@.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet
+	@.venv/bin/python -m tools.audit
 	@.venv/bin/pytest --quiet tests/template tests/documents
 
 docs: .venv-docs/.done ## build the documents as a site, in .local/site; a broken link fails it
@@ -87,15 +100,19 @@ fmt: $(dev) ## format the code, fix what ruff can fix
 lock: .venv/.uv ## pin the dependencies of pyproject.toml (UPGRADE=--upgrade for the newest)
 	@$(compile) pyproject.toml --output-file src/requirements.txt
 	@$(compile) --group dev pyproject.toml --constraint src/requirements.txt --output-file requirements/dev.txt
-	@for group in sam checkov cdk lambda docs uv; do \
+	@for group in sam checkov cdk lambda docs supply foreign uv; do \
 	  $(compile) --group pyproject.toml:$$group --output-file requirements/$$group.txt || exit; done
+
+package: $(dev) build .venv-supply/.done ## what is published: for SAM, SAR and StackSets, with its bill of materials
+	@.venv/bin/python -m tools.package
 
 # $$TAG rather than $(TAG): a tag's name comes from outside, and the shell must not read it as commands.
 release-check: $(dev) build ## rehearse a release, changing nothing (TAG=v1.2.3 for one that is to be made)
 	@.venv/bin/python -m tools.release_check $${TAG:+--tag "$$TAG"}
 
 clean: ## remove all that make has made
-	@rm -rf .venv .venv-sam .venv-cdk .venv-checkov .venv-docs .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-sam .venv-cdk .venv-checkov .venv-docs .venv-supply .venv-foreign .local .aws-sam .hypothesis \
+	  .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.uv: requirements/uv.txt
@@ -120,22 +137,11 @@ clean: ## remove all that make has made
 	@echo '{"telemetryEnabled": false, "lastVersionCheck": 4102444800}' >.venv-sam/settings/metadata.json
 	@touch $@
 
-.venv-cdk/.done: .venv/.uv requirements/cdk.txt
-	@echo "Setting up CDK, once"
-	@$(uv) venv --quiet --allow-existing --python .venv .venv-cdk
-	@$(uv) pip sync --quiet --python .venv-cdk --require-hashes requirements/cdk.txt
-	@touch $@
-
-.venv-checkov/.done: .venv/.uv requirements/checkov.txt
-	@echo "Setting up checkov, once"
-	@$(uv) venv --quiet --allow-existing --python .venv .venv-checkov
-	@$(uv) pip sync --quiet --python .venv-checkov --require-hashes requirements/checkov.txt
-	@touch $@
-
-.venv-docs/.done: .venv/.uv requirements/docs.txt
-	@echo "Setting up MkDocs, once"
-	@$(uv) venv --quiet --allow-existing --python .venv .venv-docs
-	@$(uv) pip sync --quiet --python .venv-docs --require-hashes requirements/docs.txt
+# The other tools: each has an environment of its own, for they pin what the others use.
+.venv-%/.done: .venv/.uv requirements/%.txt
+	@echo "Setting up the tools in .venv-$*, once"
+	@$(uv) venv --quiet --allow-existing --python .venv .venv-$*
+	@$(uv) pip sync --quiet --python .venv-$* --require-hashes requirements/$*.txt
 	@touch $@
 
 .aws-sam/.done: .venv-sam/.done template.yaml $(sources)

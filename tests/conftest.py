@@ -20,7 +20,7 @@ from tests.environment import ENVIRONMENT
 
 TESTS = Path(__file__).parent
 OFFLINE = ("unit", "template", "documents")
-SUITES = (*OFFLINE, "functional", "e2e", "faults")
+SUITES = (*OFFLINE, "functional", "e2e", "faults", "foreign")
 
 isolate(ENVIRONMENT)
 

@@ -125,6 +125,8 @@ def check_urls(release: Release) -> Iterator[str]:
     urls = tomllib.loads(release.read("pyproject.toml"))["project"]["urls"]
     if release.tag and f"/{PLACEHOLDER}/" in urls["Repository"]:
         yield f"pyproject.toml: {PLACEHOLDER} stands for the account that publishes this; replace it everywhere"
+    if release.tag and f"github.com/{PLACEHOLDER}" in release.read("template.yaml"):
+        yield f"template.yaml: the author, the home page and the source are those of {PLACEHOLDER}; replace it"
 
 
 CHECKS: dict[str, Callable[[Release], Iterator[str]]] = {

@@ -949,6 +949,12 @@ def test_the_version_is_that_of_the_project() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
     for name in (application["ReadmeUrl"], application["LicenseUrl"]):
         assert (ROOT / name).is_file()
+    assert application["HomePageUrl"] == application["SourceCodeUrl"] == project["urls"]["Repository"]
+    # As the Serverless Application Repository takes it, and on a line that the search for OWNER finds.
+    assert re.fullmatch(r"[a-zA-Z0-9](([a-zA-Z0-9]|-(?!-))*[a-zA-Z0-9])?", application["Author"])
+    assert project["urls"]["Repository"].startswith(f"https://github.com/{application['Author']}/")
+    [line] = [line for line in TEXT.splitlines() if line.lstrip().startswith("Author:")]
+    assert f"github.com/{application['Author']}" in line
 
 
 def test_samconfig_knows_nobodys_account() -> None:
@@ -958,4 +964,7 @@ def test_samconfig_knows_nobodys_account() -> None:
 
     assert {"default", "prod"} <= config.keys()
     assert not re.search(r"\d{12}|arn:|RepositoryPattern|profile|s3_bucket|@", text)
+    stacks = [config[environment]["global"]["parameters"]["stack_name"] for environment in ("default", "prod")]
+    assert len(set(stacks)) == len(stacks)  # or the one would replace the other
+    assert "/samconfig.local.toml" in (ROOT / ".gitignore").read_text().splitlines()
     assert not any("region" in config[environment][command]["parameters"] for environment, command in DEPLOYMENTS)
