@@ -1,0 +1,42 @@
+"""botocore's clients, made once for all tests, before whichever AWS a test puts behind them."""
+
+import copy
+from typing import Any
+
+import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+
+from handler.bootstrap import Services
+from tests.environment import VARIABLES
+from tests.fakes.aws import FakeAWS
+
+
+class Clients(FakeAWS):
+    """The function's services; what they ask is passed on to the AWS that is behind them at the moment.
+
+    The client for ECR asks once, for how often it asks again is a matter of test_client.py alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._behind = FakeAWS()
+        self._services = Services.from_env(VARIABLES)
+        once = self._services.settings.client_config().merge(Config(retries={"total_max_attempts": 1}))
+        self._services.ecr = boto3.client("ecr", config=once)
+        self.ecr_client, self.dynamodb_client = self._services.ecr, self._services.dynamodb
+        self.connect(self._services.ecr, self._services.dynamodb, self._services.sns, self._services.sqs)
+
+    def use[T: FakeAWS](self, aws: T) -> T:
+        """Puts another AWS behind the clients."""
+        self._behind = aws
+        return aws
+
+    def answer(self, service: str, operation: str, body: Any, url: str) -> AWSResponse:
+        return self._behind.answer(service, operation, body, url)
+
+    def services(self, **settings: Any) -> Services:
+        """Returns the function's services with these settings, beside those of tests/environment.py."""
+        services = copy.copy(self._services)
+        services.settings = services.settings._replace(**settings)
+        return services
