@@ -27,6 +27,9 @@ class Clients(FakeAWS):
         self.ecr_client, self.dynamodb_client = self._services.ecr, self._services.dynamodb
         self.connect(self._services.ecr, self._services.dynamodb, self._services.sns, self._services.sqs)
 
+    def __repr__(self) -> str:
+        return "clients"
+
     def use[T: FakeAWS](self, aws: T) -> T:
         """Puts another AWS behind the clients."""
         self._behind = aws
