@@ -98,7 +98,7 @@ class StepRunner:
             raise
         if not record.done:
             inline = {name: outcome.to_json() for name, outcome in [self._first]} if self._first else {}
-            record.save_success({"step": record.step}, {"steps": inline, "saved": self._saved})
+            record.save_success({"step": record.step}, {"steps": inline, "saved": self._saved or bool(self._stored)})
         self._first, self.replaying = None, False
 
     def run[T: Outcome](

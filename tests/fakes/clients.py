@@ -15,15 +15,18 @@ from tests.fakes.aws import FakeAWS
 class Clients(FakeAWS):
     """The function's services; what they ask is passed on to the AWS that is behind them at the moment.
 
-    The client for ECR asks once, for how often it asks again is a matter of test_client.py alone.
+    The client for ECR asks once, for how often it asks again is a matter of test_client.py alone. That for DynamoDB
+    asks as often as ever, but without the quota of retries that a client keeps, which all tests would share.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._behind = FakeAWS()
         self._services = Services.from_env(VARIABLES)
-        once = self._services.settings.client_config().merge(Config(retries={"total_max_attempts": 1}))
-        self._services.ecr = boto3.client("ecr", config=once)
+        config = self._services.settings.client_config()
+        self._services.ecr = boto3.client("ecr", config=config.merge(Config(retries={"total_max_attempts": 1})))
+        legacy = Config(retries={"mode": "legacy", "total_max_attempts": 5})
+        self._services.dynamodb = boto3.client("dynamodb", config=config.merge(legacy))
         self.ecr_client, self.dynamodb_client = self._services.ecr, self._services.dynamodb
         self.connect(self._services.ecr, self._services.dynamodb, self._services.sns, self._services.sqs)
 

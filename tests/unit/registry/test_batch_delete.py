@@ -93,6 +93,12 @@ ANSWERS: dict[str, tuple[list[ImageId], list[dict[str, str]], list[dict[str, Any
         [failure({"imageDigest": A}, REFUSED[0])],
         [None, REFUSED],
     ),
+    "its tag came too late": (
+        [DIGEST, TAG],
+        [{"imageDigest": A, "imageTag": "v1"}],
+        [failure({"imageTag": "v1"})],
+        [None, ("ImageNotFound", "why")],
+    ),
     "answers for others too": (
         [TAG],
         [{"imageDigest": A, "imageTag": "v1"}, {"imageDigest": B}],
@@ -249,14 +255,21 @@ def test_what_is_still_there_after_a_lost_call_is_asked_for_again(
 def test_an_id_that_ecr_never_answers_for_is_a_failure(
     repository: Repository, aws: ScriptedAWS, sleeps: list[float]
 ) -> None:
-    """It was asked for three times, and is still there; the others lose nothing."""
+    """It was asked for three times, and is still there; what is gone by then was deleted as asked."""
     aws.ecr.push(REPOSITORY, "v1", digest=A)
-    aws.ecr.push(REPOSITORY, digest=B)
+    aws.ecr.push(REPOSITORY, digest=C)
+    nothing: dict[str, Any] = {"imageIds": [], "failures": []}
+
+    def third(_: object) -> dict[str, Any]:
+        aws.ecr.push(REPOSITORY, "v1", digest=A)
+        return nothing
+
     for_b = answered({"imageIds": [{"imageDigest": B}], "failures": []})
-    aws.plays["BatchDeleteImage"] = [for_b, *[answered({"imageIds": [], "failures": []})] * 2]
-    outcome = delete(repository, TAG, ImageId(B))
-    assert (outcome.image_ids, codes(outcome), len(sleeps)) == ((ImageId(B),), [(TAG, "Unanswered")], 2)
-    assert [len(call["imageIds"]) for call in aws.asked("BatchDeleteImage")] == [2, 1, 1]
+    aws.plays["BatchDeleteImage"] = [for_b, answered(nothing), edited(third)]
+    outcome = delete(repository, TAG, ImageId(B), ImageId(C))
+    assert (outcome.image_ids, outcome.unconfirmed) == ((ImageId(B), ImageId(C)), (ImageId(C),))
+    assert (codes(outcome), len(sleeps)) == ([(TAG, "Unanswered")], 2)
+    assert [len(call["imageIds"]) for call in aws.asked("BatchDeleteImage")] == [3, 2, 2]
 
 
 @pytest.mark.parametrize(
