@@ -117,9 +117,10 @@ class StepRunner:
         with self._lock:
             if self._first:
                 (first, outcome), self._first = self._first, None
-                self._handle(
-                    StepRecord(self._table, self._key, first, self.generation), type(outcome), lambda _: outcome
-                )
+                record = StepRecord(self._table, self._key, first, self.generation)
+                self._handle(record, type(outcome), lambda _: outcome)
+                if record.done:
+                    raise StepLostError(f"another invocation has taken over {first}, and has stored its outcome")
         if alone:
             result = work(self._claim)
             self._first = name, result
