@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import boto3
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 
 from handler.bootstrap import Services
@@ -12,7 +12,7 @@ from tests.environment import VARIABLES
 from tests.fakes.aws import FakeAWS
 
 
-class Clients(FakeAWS):
+class Clients:
     """The function's services; what they ask is passed on to the AWS that is behind them at the moment.
 
     The client for ECR asks once, for how often it asks again is a matter of test_client.py alone. That for DynamoDB
@@ -20,7 +20,6 @@ class Clients(FakeAWS):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self._behind = FakeAWS()
         self._services = Services.from_env(VARIABLES)
         config = self._services.settings.client_config()
@@ -28,18 +27,17 @@ class Clients(FakeAWS):
         legacy = Config(retries={"mode": "legacy", "total_max_attempts": 5})
         self._services.dynamodb = boto3.client("dynamodb", config=config.merge(legacy))
         self.ecr_client, self.dynamodb_client = self._services.ecr, self._services.dynamodb
-        self.connect(self._services.ecr, self._services.dynamodb, self._services.sns, self._services.sqs)
-
-    def __repr__(self) -> str:
-        return "clients"
+        for client in (self._services.ecr, self._services.dynamodb, self._services.sns, self._services.sqs):
+            register: Any = client.meta.events.register  # the stubs know only hooks that answer nothing
+            register("before-send", self._before_send)
 
     def use[T: FakeAWS](self, aws: T) -> T:
         """Puts another AWS behind the clients."""
         self._behind = aws
         return aws
 
-    def answer(self, service: str, operation: str, body: Any, url: str) -> AWSResponse:
-        return self._behind.answer(service, operation, body, url)
+    def _before_send(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
+        return self._behind.before_send(request, event_name)
 
     def services(self, **settings: Any) -> Services:
         """Returns the function's services with these settings, beside those of tests/environment.py."""

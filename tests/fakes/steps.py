@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 from handler.concurrency import TaskPool
+from handler.models.errors import UnfinishedRequestError
 from handler.models.outcomes import Outcome
 from handler.steps import Done, StepRunner, Work
 
@@ -57,7 +58,12 @@ class MemorySteps(StepRunner):
             raise KilledError
         first_attempt_at = memory.began.get(step)
         memory.began.setdefault(step, time.time())
-        outcome = work(Try(first_attempt_at))
+        try:
+            outcome = work(Try(first_attempt_at))
+        except UnfinishedRequestError as error:
+            if error.nothing_done and first_attempt_at is None:
+                del memory.began[step]
+            raise
         if killed:
             raise KilledError
         memory.outcomes[step] = json.dumps(outcome.to_json(), sort_keys=True)

@@ -1,13 +1,12 @@
 """The engine: chunks and passes, relatives, and one report that accounts for every id, whatever ECR answers."""
 
 import logging
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from threading import Lock
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 from unittest import mock
 
@@ -174,24 +173,21 @@ def test_an_error_of_a_step_ends_the_walk() -> None:
     assert len(delete.calls) < 7
 
 
-@pytest.mark.parametrize(("untag", "at_a_time"), [(False, 3), (True, 1)])
-def test_chunks_go_side_by_side_unless_they_untag(untag: bool, at_a_time: int) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("untag", [False, True])
+def test_chunks_go_side_by_side_unless_they_untag(untag: bool) -> None:  # noqa: FBT001
     """Tags of one image that go side by side would each see the other left, and the image would go with the last."""
-    lock, running, most = Lock(), [0], [0]
+    together, met = Barrier(3), [0]
 
     def delete(attempt: Attempt, *, image_ids: Sequence[ImageId], **_: Any) -> ChunkOutcome:
         del attempt
-        with lock:
-            running[0] += 1
-            most[0] = max(most[0], running[0])
-        time.sleep(0.02)
-        with lock:
-            running[0] -= 1
+        with suppress(BrokenBarrierError):
+            together.wait(0.05 if untag else 5)
+            met[0] += 1
         return ChunkOutcome(tuple(image_ids))
 
     with ThreadPoolExecutor(3) as threads:
         run(delete, *by_tag(*(f"v{n}" for n in range(300))), pool=TaskPool(threads, 3), untag=untag)
-    assert most == [at_a_time]
+    assert met[0] == (0 if untag else 3)
 
 
 # Passes.
@@ -409,7 +405,8 @@ def test_relatives_are_found_level_by_level() -> None:
 
 def test_what_is_named_is_no_relative() -> None:
     """By its digest; what it belongs to is known of it, and what belongs to it is found."""
-    assert found(find(Families(graph((1, [2]), (2, [3]))), *by_digest(1, 2))) == {3: [2]}
+    assert found(find(families := Families(graph((1, [2]), (2, [3]))), *by_digest(1, 2))) == {3: [2]}
+    assert families.asked == [by_digest(1, 2), by_digest(3)]
     assert found(find(Families(graph((1, [2]), (2, [3]))), *by_digest(1, 1), ImageId(tag="1"))) == {2: [1], 3: [2]}
 
 
