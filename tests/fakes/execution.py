@@ -1,10 +1,11 @@
 """What a workflow is carried out with, before an AWS in memory."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from handler.bootstrap import Invocation
-from handler.concurrency import Deadline, TaskPool
+from handler.concurrency import Deadline
 from handler.models.request import DeletionRequest
 from handler.steps import StepRunner
 from handler.workflows.execution import Execution
@@ -16,9 +17,14 @@ LOG = logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)
 
 
 def execution(
-    clients: Clients, request: DeletionRequest, steps: StepRunner, *, pool: TaskPool = INLINE, **settings: Any
+    clients: Clients,
+    request: DeletionRequest,
+    steps: StepRunner,
+    *,
+    remaining_seconds: Callable[[], float] = lambda: 60.0,
+    **settings: Any,
 ) -> Execution:
-    """One request under its claim, in an invocation with a minute left."""
+    """One request under its claim, in an invocation with a minute left, whose tasks run one after the other."""
     context: Any = FakeLambdaContext()
-    invocation = Invocation(context, pool, Deadline(lambda: 60.0), "123456789012")
+    invocation = Invocation(context, INLINE, Deadline(remaining_seconds), "123456789012")
     return Execution(request, steps, clients.services(**settings), invocation, LOG)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from handler.concurrency import TaskPool
 from handler.models.errors import UnfinishedRequestError
+from handler.models.images import Json
 from handler.models.outcomes import Outcome
 from handler.steps import Done, StepRunner, Work
 
@@ -37,19 +38,32 @@ class MemorySteps(StepRunner):
     """The steps of a request in one invocation, which is killed after so many, maybe with the work of the next done."""
 
     def __init__(
-        self, memory: StepMemory | None = None, *, survives: int | None = None, does_the_next: bool = False
+        self,
+        memory: StepMemory | None = None,
+        turn: int = 0,
+        *,
+        survives: int | None = None,
+        does_the_next: bool = False,
     ) -> None:
         self.memory = memory or StepMemory()
         self.done: list[str] = []
         """The steps that were done in this invocation."""
         self.replaying = False
-        self._survives, self._does_the_next = survives, does_the_next
+        self._turn, self._survives, self._does_the_next = turn, survives, does_the_next
+
+    @property
+    def generation(self) -> str:
+        return "generation"
+
+    def remembered(self, prefix: str) -> list[Json]:
+        return [json.loads(text) for name, text in self.memory.outcomes.items() if name.startswith(prefix)]
 
     def run[T: Outcome](
         self, step: str, kind: type[T], work: Work[T], *, alone: bool = False, of_all_turns: bool = False
     ) -> Done[T]:
-        del alone, of_all_turns
+        del alone
         memory = self.memory
+        step = step if of_all_turns or not self._turn else f"turn/{self._turn}/{step}"
         if step in memory.outcomes:
             return Done(kind.from_json(json.loads(memory.outcomes[step])), replayed=True)
         assert not self.replaying, f"{step} was not done before"
