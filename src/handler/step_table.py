@@ -178,8 +178,7 @@ class StepRecord(BasePersistenceLayer):
         if not own and float(item["until"]["N"]) >= now * 1000:
             raise self._existing("INPROGRESS")
         self.met_unfinished = not own
-        begun = float(item["begun"]["N"]) if "begun" in item else now
-        self.first_attempt_at = begun if begun < now else None
+        self.first_attempt_at = float(item["begun"]["N"]) if "begun" in item and not own else None
 
     def _existing(self, status: str) -> IdempotencyItemAlreadyExistsError:
         """Returns the error by which Powertools knows a step that is done, or in progress elsewhere."""

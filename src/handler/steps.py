@@ -119,6 +119,8 @@ class StepRunner:
                 (first, outcome), self._first = self._first, None
                 record = StepRecord(self._table, self._key, first, self.generation)
                 self._handler(record, type(outcome), lambda _: outcome).handle()
+                if record.done:
+                    raise StepLostError(f"another invocation has taken over {first}, and has stored its outcome")
         if alone:
             result = work(self._claim)
             self._first = name, result

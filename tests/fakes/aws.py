@@ -41,7 +41,12 @@ class FakeAWS:
     def connect(self, *clients: Any) -> None:
         """Puts this behind clients, instead of the network."""
         for client in clients:
-            client.meta.events.register("before-send", self._before_send)
+            client.meta.events.register("before-send", self.before_send)
+
+    def before_send(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
+        """Answers a request that botocore is about to send."""
+        service, operation = event_name.split(".")[1:]
+        return self.answer(service, operation, request.body, request.url)
 
     def answer(self, service: str, operation: str, body: Any, url: str) -> AWSResponse:
         """Answers one call."""
@@ -78,10 +83,6 @@ class FakeAWS:
                     for name, unit in {"begun": 1, "expiration": 1, "until": 1000}.items():
                         if name in item:
                             item[name] = {"N": str(float(item[name]["N"]) - seconds * unit)}
-
-    def _before_send(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
-        service, operation = event_name.split(".")[1:]
-        return self.answer(service, operation, request.body, request.url)
 
     def _send_message_batch(self, call: Json) -> Json:
         self.sent += [entry["MessageBody"] for entry in call["Entries"]]

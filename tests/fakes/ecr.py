@@ -42,6 +42,8 @@ class FakeImage:
     activated: float | None = None
     status: str = "ACTIVE"
     size: int = 1
+    failure: str | None = None
+    """The code under which ECR cannot show its manifest, such as that of a key that is gone."""
 
     def text(self) -> str:
         """Its manifest."""
@@ -64,6 +66,8 @@ class FakeECR:
     """Images or repositories in one page; ECR may give fewer than it is asked for."""
     pushes: int = 0
     """How many images were ever pushed."""
+    digest_outweighs_tag: bool = False
+    """Digest and tag together take the whole image, not the tag: which of the two ECR does is not established."""
     _tags: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     """By repository and tag, for repositories of thousands of images."""
 
@@ -143,7 +147,8 @@ class FakeECR:
                 failures.append(_failure(image_id, digest))
                 continue
             image = images[digest]
-            going = {image_id["imageTag"]} if "imageTag" in image_id else set(image.tags)
+            by_tag = "imageTag" in image_id and not (self.digest_outweighs_tag and "imageDigest" in image_id)
+            going = {image_id["imageTag"]} if by_tag else set(image.tags)
             if digest in needed and going == image.tags:
                 failures.append(_failed(image_id, "ImageReferencedByManifestList", "Requested image is referenced"))
                 continue
@@ -163,6 +168,8 @@ class FakeECR:
             digest = self.find(repository, image_id)
             if digest is None or image_id.get("imageDigest", digest) != digest:
                 failures.append(_failure(image_id, digest))
+            elif code := self.repositories[repository][digest].failure:
+                failures.append(_failed(image_id, code, "The manifest cannot be shown"))
             else:
                 manifest = self.repositories[repository][digest].text()
                 found.append({"imageId": {**image_id, "imageDigest": digest}, "imageManifest": manifest})
@@ -174,9 +181,10 @@ class FakeECR:
         if "imageIds" in call:
             _check(call["imageIds"])
             digests = dict.fromkeys(self.find(repository, image_id) for image_id in call["imageIds"])
-            if None in digests:
+            found = [digest for digest in digests if digest and _shown(images[digest], call.get("filter", {}))]
+            if len(found) < len(digests):
                 raise ServiceError(400, "ImageNotFoundException")
-            return {"imageDetails": [_detail(digest, images[digest]) for digest in digests if digest]}
+            return {"imageDetails": [_detail(digest, images[digest]) for digest in found]}
         shown = [d for d, image in images.items() if _shown(image, call.get("filter", {}))]
         page, more = self._paged(shown, call)
         return {"imageDetails": [_detail(digest, images[digest]) for digest in page], **more}
@@ -187,7 +195,10 @@ class FakeECR:
 
     def _list_image_referrers(self, call: Json) -> Json:
         images, subject = self.repositories[call["repositoryName"]], call["subjectId"]["imageDigest"]
-        return {"referrers": [{"digest": digest} for digest, image in images.items() if image.subject == subject]}
+        wanted = {"imageStatus": call.get("filter", {}).get("artifactStatus", "ACTIVE")}
+        shown = [d for d, image in images.items() if image.subject == subject and _shown(image, wanted)]
+        page, more = self._paged(shown, call)
+        return {"referrers": [{"digest": digest} for digest in page], **more}
 
     def _paged(self, items: list[str], call: Json) -> tuple[list[str], Json]:
         start = int(call.get("nextToken", 0))

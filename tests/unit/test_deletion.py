@@ -1,31 +1,44 @@
-"""The engine: a request becomes chunks of at most a hundred, and their outcomes one report."""
+"""The engine: chunks and passes, relatives, and one report that accounts for every id, whatever ECR answers."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from copy import replace
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError
 from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from handler.deletion import StepPool, Taken, carry_out
-from handler.models import ChunkOutcome, DeletionReport, DeletionRequest, ImageId, Origin
+from handler.concurrency import TaskPool
+from handler.deletion import TRANSIENT_TRIES, PassRunner, Relatives, RelativesFinder
+from handler.models.errors import RetryableError
+from handler.models.images import ImageFailure, ImageId
+from handler.models.limits import CHUNK_SIZE
+from handler.models.outcomes import ChunkOutcome, Family, FoundFamilies
+from handler.models.report import DeletionReport
+from handler.models.request import DeletionRequest, Origin
+from handler.steps import Attempt
+from tests.fakes.steps import INLINE, KilledError, MemorySteps, StepMemory
 
-LOG = logging.LoggerAdapter(logging.getLogger("test"), {})
+LOG = logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)
+BLOCKED, NOT_FOUND = "ImageReferencedByManifestList", "ImageNotFound"
+TRANSIENT = ["UpstreamTooManyRequests", "UpstreamUnavailable", "KmsError"]
+DELETED, UNCONFIRMED = "deleted", "unconfirmed"
 
 
-class Repository:
-    """An ECR that deletes what it is asked to delete."""
+def digest(number: int) -> str:
+    """One of many."""
+    return f"sha256:{number:064x}"
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, tuple[ImageId, ...]]] = []
 
-    def delete(self, name: str, image_ids: Sequence[ImageId], delay: float, taken: Taken) -> ChunkOutcome:
-        """One call of BatchDeleteImage."""
-        assert delay == 0
-        taken()
-        self.calls.append((name, tuple(image_ids)))
-        return ChunkOutcome(tuple(image_ids), ())
+def by_digest(*numbers: int) -> tuple[ImageId, ...]:
+    """Ids of images by their digests."""
+    return tuple(ImageId(digest(number)) for number in numbers)
 
 
 def by_tag(*tags: str) -> tuple[ImageId, ...]:
@@ -33,83 +46,538 @@ def by_tag(*tags: str) -> tuple[ImageId, ...]:
     return tuple(ImageId(tag=tag) for tag in tags)
 
 
-@pytest.fixture
-def pool() -> Iterator[StepPool]:
-    """A pool of one thread, so that calls come in order."""
-    with ThreadPoolExecutor(1) as executor:
-        yield StepPool(executor, 1, lambda: 60.0)
+class Call:
+    """One chunk that was asked for."""
+
+    def __init__(self, label: str, image_ids: Sequence[ImageId], gone: AbstractSet[ImageId], wait: float) -> None:
+        self.label, self.image_ids, self.gone, self.wait = label, tuple(image_ids), gone, wait
 
 
-def run(pool: StepPool, image_ids: Sequence[ImageId], delete: Callable[..., ChunkOutcome]) -> DeletionReport:
+class Chunks:
+    """Answers for each id of a chunk in turn, at last always the same; everything else is deleted."""
+
+    def __init__(self, answers: Mapping[ImageId, Sequence[str]] | None = None) -> None:
+        self.answers = {image_id: list(some) for image_id, some in (answers or {}).items()}
+        self.calls: list[Call] = []
+        self.given: defaultdict[ImageId, list[str]] = defaultdict(list)
+        """The answers for each id so far."""
+
+    def answer(self, image_id: ImageId) -> str:
+        """Returns what becomes of an id now."""
+        some = self.answers.get(image_id, [DELETED])
+        return some.pop(0) if len(some) > 1 else some[0]
+
+    def __call__(
+        self,
+        attempt: Attempt,
+        *,
+        label: str,
+        image_ids: Sequence[ImageId],
+        gone: AbstractSet[ImageId],
+        not_before: float,
+    ) -> ChunkOutcome:
+        del attempt
+        self.calls.append(Call(label, image_ids, gone, not_before))
+        answers = {image_id: self.answer(image_id) for image_id in image_ids}
+        for image_id, answer in answers.items():
+            self.given[image_id].append(answer)
+        unconfirmed = tuple(i for i, answer in answers.items() if answer == UNCONFIRMED)
+        failures = (ImageFailure(i, answer, "why") for i, answer in answers.items())
+        return ChunkOutcome(
+            (*(i for i, answer in answers.items() if answer == DELETED), *unconfirmed),
+            tuple(failure for failure in failures if failure.code not in (DELETED, UNCONFIRMED)),
+            unconfirmed,
+        )
+
+    @property
+    def asked(self) -> list[tuple[ImageId, ...]]:
+        """The ids of each call."""
+        return [call.image_ids for call in self.calls]
+
+
+def run(
+    delete_chunk: Any,
+    *image_ids: ImageId,
+    relatives: Relatives | None = None,
+    steps: MemorySteps | None = None,
+    pool: TaskPool = INLINE,
+    **changes: Any,
+) -> DeletionReport:
     """Carries out a request for these ids."""
-    request = DeletionRequest("r-1", "app", tuple(image_ids), Origin("message", "m-1", "queue"), "hash")
-    return carry_out(request, delete, pool, LOG)
+    request = DeletionRequest(("request", "r-1"), "r-1", "app", image_ids, Origin("message", "m-1", "queue"), "hash")
+    runner = PassRunner(request._replace(**changes), steps or MemorySteps(), pool, LOG)
+    with mock.patch("time.monotonic", return_value=0.0):  # so that a step is not to begin before so many seconds
+        return runner.run(relatives or Relatives(), delete_chunk)
+
+
+def failed(report: DeletionReport) -> dict[str, str]:
+    """The code of each failure, by its id."""
+    return {str(failure.image_id): failure.code for failure in report.failures}
+
+
+# Chunks.
 
 
 @pytest.mark.parametrize(
     ("count", "chunks"), [(1, [1]), (99, [99]), (100, [100]), (101, [100, 1]), (200, [100, 100]), (254, [100, 100, 54])]
 )
-def test_a_request_is_cut_into_chunks_of_a_hundred(pool: StepPool, count: int, chunks: list[int]) -> None:
-    """In the order asked, each id once; the name of a step tells pass and chunk."""
-    tags = [f"v{n}" for n in range(count)]
-    repository = Repository()
-    report = run(pool, by_tag(*tags), repository.delete)
-    assert [(name, len(image_ids)) for name, image_ids in repository.calls] == [
-        (f"0/{n}", size) for n, size in enumerate(chunks)
-    ]
-    assert [image_id.tag for _, image_ids in repository.calls for image_id in image_ids] == tags
-    assert (report.deleted, report.image_ids, report.failures) == (count, by_tag(*tags), ())
+def test_a_request_is_cut_into_chunks_of_a_hundred(count: int, chunks: list[int]) -> None:
+    """In the order asked, each id once; the name of a step says its pass and its chunk."""
+    ids, delete = by_digest(*range(count)), Chunks()
+    report = run(delete, *ids, steps=(steps := MemorySteps()))
+    assert [len(some) for some in delete.asked] == chunks
+    assert [image_id for some in delete.asked for image_id in some] == list(ids)
+    assert [call.label for call in delete.calls] == [f"0/{n}" for n in range(len(chunks))]
+    assert steps.done == [f"delete/0/{n}" for n in range(len(chunks))]
+    assert (report.deleted, report.image_ids, report.failures) == (count, ids, ())
 
 
-def test_malformed_ids_are_never_asked(pool: StepPool) -> None:
-    """Each is its own failure, told in the order asked, and the others are deleted."""
-    repository = Repository()
-    report = run(pool, [ImageId(), *by_tag("v1", "", "v2"), ImageId("sha256:short")], repository.delete)
-    assert [image_ids for _, image_ids in repository.calls] == [by_tag("v1", "v2")]
+def test_malformed_ids_are_never_asked_for() -> None:
+    """Each is a failure, in the order asked; the others are deleted. Where that is all, no call is made."""
+    delete = Chunks()
+    report = run(delete, ImageId(), *by_tag("v1", "", "v2"), ImageId("sha256:short"))
+    assert delete.asked == [by_tag("v1", "v2")]
     assert [f.code for f in report.failures] == ["MissingDigestAndTag", "InvalidImageTag", "InvalidImageDigest"]
     assert report.deleted == 2
+    assert len(run(Chunks(), *by_tag("", "-")).failures) == 2
 
 
-def test_malformed_ids_alone_ask_nothing(pool: StepPool) -> None:
-    """Nor do they make an empty call."""
-    repository = Repository()
-    report = run(pool, by_tag("", "-"), repository.delete)
-    assert (repository.calls, len(report.failures)) == ([], 2)
-
-
-def test_what_the_store_left_out_is_added_up(pool: StepPool) -> None:
+def test_what_the_store_left_out_is_added_up() -> None:
     """Over all chunks of all passes."""
-    report = run(pool, by_tag(*(f"v{n}" for n in range(150))), lambda *_: ChunkOutcome((), (), omitted=7))
+    report = run(lambda _, **__: ChunkOutcome(omitted=7), *by_digest(*range(150)))
     assert report.omitted == 14
 
 
-@pytest.mark.parametrize(("remembered", "replayed"), [((), False), (("0/0",), False), (("0/0", "0/1"), True)])
-def test_a_report_is_replayed_when_every_step_was(
-    pool: StepPool,
-    remembered: tuple[str, ...],
-    replayed: bool,  # noqa: FBT001
-) -> None:
-    """One step that was done now makes it news; the report is the same otherwise."""
-
-    def delete(name: str, *_: Any) -> ChunkOutcome:
-        return ChunkOutcome((), (), replayed=name in remembered)
-
-    report = run(pool, by_tag(*(f"v{n}" for n in range(150))), delete)
-    assert report.replayed is replayed
-    news = run(pool, report.request.image_ids, lambda *_: ChunkOutcome((), ()))
-    assert replace(report, replayed=False) == news
+@pytest.mark.parametrize("replaying", [True, False])
+def test_a_report_is_replayed_with_its_request(replaying: bool) -> None:  # noqa: FBT001
+    """A request that is done does nothing now; what was unfinished is news, though steps of it are replayed."""
+    memory = StepMemory()
+    first = run(Chunks(), *by_tag("v1"), steps=MemorySteps(memory))
+    steps = MemorySteps(memory)
+    steps.replaying = replaying
+    assert run(Chunks(), *by_tag("v1"), steps=steps) == first._replace(replayed=replaying)
 
 
-def test_what_a_step_raises_is_raised(pool: StepPool) -> None:
-    """It is a redelivery's to cure: no later chunk is asked, and there is no report."""
-    asked: list[str] = []
+def test_an_error_of_a_step_ends_the_walk() -> None:
+    """It is for a redelivery to cure: no later chunk is asked for, and there is no report."""
+    ids, delete = by_digest(*range(700)), Chunks()
 
-    def delete(name: str, *_: Any) -> ChunkOutcome:
-        asked.append(name)
-        if name == "0/1":
-            raise ConnectionError(name)
-        return ChunkOutcome((), ())
+    def fails(attempt: Attempt, **chunk: Any) -> ChunkOutcome:
+        delete(attempt, **chunk)
+        if chunk["label"] == "0/1":
+            raise RetryableError("not now")
+        return ChunkOutcome()
 
-    with pytest.raises(ConnectionError, match=r"^0/1$"):
-        run(pool, by_tag(*(f"v{n}" for n in range(700))), delete)
-    assert asked == ["0/0", "0/1"]
+    with pytest.raises(RetryableError, match=r"^not now$"):
+        run(fails, *ids)
+    assert len(delete.calls) < 7
+
+
+@pytest.mark.parametrize("untag", [False, True])
+def test_chunks_go_side_by_side_unless_they_untag(untag: bool) -> None:  # noqa: FBT001
+    """Tags of one image that go side by side would each see the other left, and the image would go with the last."""
+    together, met = Barrier(3), [0]
+
+    def delete(attempt: Attempt, *, image_ids: Sequence[ImageId], **_: Any) -> ChunkOutcome:
+        del attempt
+        with suppress(BrokenBarrierError):
+            together.wait(0.05 if untag else 5)
+            met[0] += 1
+        return ChunkOutcome(tuple(image_ids))
+
+    with ThreadPoolExecutor(3) as threads:
+        run(delete, *by_tag(*(f"v{n}" for n in range(300))), pool=TaskPool(threads, 3), untag=untag)
+    assert met[0] == (0 if untag else 3)
+
+
+# Passes.
+
+
+def test_what_is_blocked_is_asked_for_again_once_something_is_gone() -> None:
+    """In the order of the request; without progress, to ask again would only repeat the answer."""
+    index, child, grandchild, other = by_digest(1, 2, 3, 4)
+    delete = Chunks({grandchild: [BLOCKED, BLOCKED, DELETED], child: [BLOCKED, DELETED], other: [BLOCKED]})
+    report = run(delete, grandchild, other, child, index)
+    assert delete.asked == [
+        (grandchild, other, child, index),
+        (grandchild, other, child),
+        (grandchild, other),
+        (other,),
+    ]
+    assert failed(report) == {str(other): BLOCKED}
+    delete = Chunks({child: [BLOCKED], index: [NOT_FOUND]})
+    assert failed(run(delete, child, index)) == {str(child): BLOCKED, str(index): NOT_FOUND}
+    assert len(delete.calls) == 1
+
+
+def test_what_a_lost_answer_left_gone_is_progress_too() -> None:
+    """A hundred children and their index in one request, and the answer to the index's deletion was lost."""
+    children, index = by_digest(*range(100)), ImageId(digest(1_000))
+    delete = Chunks({index: [UNCONFIRMED]} | {child: [BLOCKED, DELETED] for child in children})
+    report = run(delete, *children, index)
+    assert (report.deleted, report.failures, report.unconfirmed) == (101, (), (index,))
+
+
+@pytest.mark.parametrize("code", TRANSIENT)
+@pytest.mark.parametrize(("troubles", "waits"), [(1, [0, 1]), (2, [0, 1, 2]), (3, [0, 1, 2, 4]), (4, [0, 1, 2, 4])])
+def test_a_failure_that_may_pass_is_retried(code: str, troubles: int, waits: list[float]) -> None:
+    """Four times at most, each after twice the time; then it is a failure."""
+    delete = Chunks({ImageId(tag="v1"): [code] * troubles + [DELETED]})
+    report = run(delete, *by_tag("v1", "v2"))
+    assert [call.wait for call in delete.calls[1:]] == waits[1:]
+    assert delete.asked == [by_tag("v1", "v2"), *[by_tag("v1")] * (len(waits) - 1)]
+    assert failed(report) == ({"imageTag=v1": code} if troubles == 4 else {})
+
+
+def test_every_chunk_of_a_retry_waits() -> None:
+    """Ids beyond the first hundred wait 1, 2 and 4 seconds like the others."""
+    ids = by_tag(*(f"v{n}" for n in range(250)))
+    delete = Chunks({image_id: ["KmsError"] for image_id in ids})
+    assert len(run(delete, *ids).failures) == 250
+    assert [(call.label, call.wait) for call in delete.calls[3:]] == [
+        (f"{number}/{n}", wait) for number, wait in ((1, 1), (2, 2), (3, 4)) for n in range(3)
+    ]
+
+
+def test_only_failures_that_may_pass_use_up_the_tries() -> None:
+    """An id that was blocked in four passes is still retried at its first trouble; one that was in trouble may wait."""
+    ids = by_digest(1, 2, 3, 4, 5)
+    answers = {i: [*[BLOCKED] * (4 - n), DELETED] for n, i in enumerate(ids)}
+    answers[ids[0]] = [*[BLOCKED] * 4, "KmsError", DELETED]
+    delete = Chunks(answers)
+    assert run(delete, *ids).failures == ()
+    assert [call.wait for call in delete.calls[5:]] == [1]
+
+
+def test_other_codes_are_not_retried() -> None:
+    """A code that nobody knows yet is a failure as it stands."""
+    delete = Chunks({ImageId(tag="v1"): ["UpstreamAccessDenied"], ImageId(tag="v2"): ["SomethingNew"]})
+    report = run(delete, *by_tag("v1", "v2", "v3"))
+    assert failed(report) == {"imageTag=v1": "UpstreamAccessDenied", "imageTag=v2": "SomethingNew"}
+    assert len(delete.calls) == 1
+
+
+@pytest.mark.parametrize("digest_first", [True, False])
+def test_what_another_id_took_along_is_deleted(digest_first: bool) -> None:  # noqa: FBT001
+    """By digest with all its tags, or with its last tag, also in another chunk: not found there, but gone."""
+    named, filler = (*by_digest(1), *by_tag("latest")), by_digest(*range(100, 200))
+    first, second = named if digest_first else named[::-1]
+
+    def delete(attempt: Attempt, *, image_ids: Sequence[ImageId], **_: Any) -> ChunkOutcome:
+        del attempt
+        failures = (ImageFailure(second, NOT_FOUND, "why"),) if second in image_ids else ()
+        gone = [ImageId(digest(1), "latest") if i == first else i for i in image_ids if i != second]
+        return ChunkOutcome(tuple(gone), failures)
+
+    report = run(delete, first, *filler, second)
+    assert (report.deleted, report.failures) == (102, ())
+    report = run(Chunks({second: [NOT_FOUND]}), *filler, second)
+    assert failed(report) == {str(second): NOT_FOUND}
+
+
+# Relatives.
+
+INDEX, CHILD, OTHER_CHILD, THIRD = by_digest(1, 2, 3, 4)
+
+
+def parents(*relatives: ImageId) -> Relatives:
+    """These belong to the index."""
+    return Relatives({str(relative.digest): [digest(1)] for relative in relatives})
+
+
+def test_relatives_are_asked_for_after_what_is_named() -> None:
+    """And again as long as something goes that they may have been needed by."""
+    delete = Chunks({CHILD: ["StillUsed", "StillUsed", DELETED], OTHER_CHILD: [BLOCKED, DELETED]})
+    report = run(delete, INDEX, relatives=parents(CHILD, OTHER_CHILD, THIRD), cascade=True)
+    assert delete.asked == [(INDEX,), (CHILD, OTHER_CHILD, THIRD), (CHILD, OTHER_CHILD), (CHILD,)]
+    assert (set(report.image_ids), report.kept, report.deleted) == ({INDEX, CHILD, OTHER_CHILD, THIRD}, (), 1)
+
+
+def test_a_relative_that_stays_is_reported_under_what_holds_in_the_end() -> None:
+    """It is kept on purpose, and no failure: used, tagged, protected, or named by an index that only ECR knows."""
+    codes = ["StillUsed", "StillTagged", "ProtectedTag", BLOCKED]
+    relatives = by_digest(2, 3, 4, 5)
+    delete = Chunks(
+        {i: [*["StillUsed"] * (code != "ProtectedTag"), code] for i, code in zip(relatives, codes, strict=True)}
+    )
+    delete.answers[ImageId(digest(6))] = [DELETED]
+    report = run(delete, INDEX, relatives=parents(*relatives, ImageId(digest(6))), cascade=True)
+    assert [(kept.image_id, kept.code) for kept in report.kept] == list(zip(relatives, codes, strict=True))
+    assert (report.failures, report.failed_relatives, report.left_untagged) == ((), 0, 0)
+
+
+def test_a_relative_that_cannot_be_deleted_is_a_failure() -> None:
+    """After those of the ids that are named, and counted among what was asked for."""
+    delete = Chunks({INDEX: ["SomethingNew"], CHILD: ["KmsError"], OTHER_CHILD: [NOT_FOUND]})
+    report = run(delete, INDEX, relatives=parents(CHILD, OTHER_CHILD, THIRD), cascade=True)
+    assert failed(report) == {str(INDEX): "SomethingNew", str(CHILD): "KmsError"}
+    assert (report.asked, report.deleted, report.failed_relatives, report.kept) == (2, 0, 1, ())
+    assert delete.given[CHILD] == ["KmsError"] * TRANSIENT_TRIES
+
+
+def test_relatives_that_are_left_are_counted() -> None:
+    """Where the request says that they stay."""
+    delete = Chunks({CHILD: ["LeftUntagged"], OTHER_CHILD: ["LeftUntagged"], THIRD: ["StillTagged"]})
+    report = run(delete, INDEX, relatives=parents(CHILD, OTHER_CHILD, THIRD), cascade=False)
+    assert (report.left_untagged, report.failures, report.deleted) == (2, (), 1)
+    assert [kept.code for kept in report.kept] == ["StillTagged"]
+
+
+def test_what_belongs_to_what_cannot_be_known_is_never_asked_for() -> None:
+    """Named or not; it is a failure as the look-up says, and no retry cures it."""
+    failures = {i: ImageFailure(i, "KmsError", "why") for i in (INDEX, CHILD)}
+    delete = Chunks()
+    relatives = parents(CHILD, OTHER_CHILD)._replace(failures=failures)
+    report = run(delete, INDEX, THIRD, relatives=relatives, cascade=True)
+    assert delete.asked == [(THIRD,), (OTHER_CHILD,)]
+    assert failed(report) == {str(INDEX): "KmsError", str(CHILD): "KmsError"}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_dry_run_hands_on_what_would_be_gone(dry_run: bool) -> None:  # noqa: FBT001
+    """So that relatives are judged as if it were; of a real one, ECR is asked what is there."""
+    delete = Chunks({THIRD: [UNCONFIRMED]})
+    run(delete, INDEX, THIRD, relatives=parents(CHILD), cascade=True, dry_run=dry_run)
+    assert [call.gone for call in delete.calls] == [set(), {INDEX, THIRD} if dry_run else set()]
+
+
+# Relatives that are found.
+
+type Graph = Mapping[str, Sequence[str]]
+
+
+class Families:
+    """Finds families in a graph of digests, at most so many in one step; what has no place in it is not there."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        subjects: Mapping[str, str] | None = None,
+        failures: Mapping[str, str] | None = None,
+        at_most: int = 20,
+    ) -> None:
+        self.graph, self.subjects, self.failures, self.at_most = graph, subjects or {}, failures or {}, at_most
+        self.asked: list[tuple[ImageId, ...]] = []
+
+    def __call__(self, attempt: Attempt, *, image_ids: Sequence[ImageId]) -> FoundFamilies:
+        del attempt
+        self.asked.append(tuple(image_ids))
+        return FoundFamilies(tuple(self._family(image_id) for image_id in image_ids[: self.at_most]))
+
+    def _family(self, image_id: ImageId) -> Family | ImageFailure | None:
+        name = image_id.digest or digest(int(str(image_id.tag)))
+        if name in self.failures:
+            return ImageFailure(image_id, self.failures[name], "why")
+        if name not in self.graph:
+            return None
+        return Family(name, self.subjects.get(name), tuple(self.graph[name]))
+
+
+def find(families: Families, *image_ids: ImageId, steps: MemorySteps | None = None) -> Relatives:
+    """Finds the relatives of these images."""
+    return RelativesFinder(image_ids).run(families, steps or MemorySteps(), INLINE)
+
+
+def graph(*edges: tuple[int, Iterable[int]]) -> dict[str, list[str]]:
+    """What belongs to each."""
+    found = {digest(of): [digest(n) for n in numbers] for of, numbers in edges}
+    return {name: [] for some in found.values() for name in some} | found
+
+
+def found(relatives: Relatives) -> dict[int, list[int]]:
+    """The parents of each relative, by their numbers."""
+    return {int(of[7:], 16): [int(parent[7:], 16) for parent in some] for of, some in relatives.parents.items()}
+
+
+def test_relatives_are_found_level_by_level() -> None:
+    """However deep they nest; each is looked for once, and what two name has both as its parents."""
+    families = Families(graph((1, [3, 4]), (2, [4, 5]), (5, [6]), (6, [7])))
+    relatives = find(families, ImageId(tag="1"), ImageId(digest(2)), *by_tag("9"))
+    assert found(relatives) == {3: [1], 4: [1, 2], 5: [2], 6: [5], 7: [6]}
+    assert families.asked == [
+        (*by_tag("1"), *by_digest(2), *by_tag("9")),
+        by_digest(3, 4, 5),
+        by_digest(6),
+        by_digest(7),
+    ]
+
+
+def test_what_is_named_is_no_relative() -> None:
+    """By its digest; what it belongs to is known of it, and what belongs to it is found."""
+    assert found(find(families := Families(graph((1, [2]), (2, [3]))), *by_digest(1, 2))) == {3: [2]}
+    assert families.asked == [by_digest(1, 2), by_digest(3)]
+    assert found(find(Families(graph((1, [2]), (2, [3]))), *by_digest(1, 1), ImageId(tag="1"))) == {2: [1], 3: [2]}
+
+
+def test_a_signature_that_an_index_names_belongs_to_its_subject_too() -> None:
+    """Which may stay; what is asked for by name needs nothing."""
+    families = Families(graph((1, [2]), (3, [])), subjects={digest(2): digest(3)})
+    assert found(find(families, *by_digest(1))) == {2: [1, 3]}
+    assert found(find(families, *by_digest(2))) == {}
+
+
+def test_what_belongs_to_each_other_comes_to_an_end() -> None:
+    """No honest client makes it, but a signature of a signature may come close."""
+    assert found(find(Families(graph((1, [2]), (2, [3]), (3, [2]))), *by_digest(1))) == {2: [1, 3], 3: [2]}
+
+
+def test_families_are_looked_for_twenty_a_step() -> None:
+    """Each with a call of its own; what did not fit into what one step may do is looked for in the next round."""
+    families = Families(graph(*((n, [1_000 + n]) for n in range(50))), at_most=8)
+    relatives = find(families, *by_digest(*range(50)), steps=(steps := MemorySteps()))
+    assert found(relatives) == {1_000 + n: [n] for n in range(50)}
+    assert [len(some) for some in families.asked[:3]] == [20, 20, 10]
+    assert steps.done[:4] == ["find/0/0", "find/0/1", "find/0/2", "find/1/0"]
+
+
+@pytest.mark.parametrize("code", ["UnreadableIndex", "TooManyRelatives", "AccessDeniedException"])
+@pytest.mark.parametrize("unknown", [1, 3, 4])
+def test_what_cannot_be_known_keeps_all_above_it(code: str, unknown: int) -> None:
+    """The ids whose families it is part of stay, and are failures; others lose nothing."""
+    families = Families(graph((1, [3]), (2, [5]), (3, [4])), failures={digest(unknown): code})
+    ids = (ImageId(digest(1)), ImageId(digest(2)))
+    relatives = find(families, *ids)
+    assert {i: failure.code for i, failure in relatives.failures.items()} == {ids[0]: code}
+    assert digest(5) in relatives.parents
+
+
+def test_a_relative_that_cannot_be_shown_fails_alone() -> None:
+    """What belongs to it is not known, so it stays; what it belongs to may go."""
+    families = Families(graph((1, [2, 3])), failures={digest(2): "KmsError"})
+    relatives = find(families, *by_digest(1))
+    assert {i: failure.code for i, failure in relatives.failures.items()} == dict.fromkeys(by_digest(2), "KmsError")
+    assert found(relatives) == {2: [1], 3: [1]}
+
+
+GRAPHS = st.dictionaries(st.integers(0, 9), st.lists(st.integers(0, 9), max_size=4, unique=True), max_size=10)
+
+
+@given(GRAPHS, st.lists(st.integers(0, 9), min_size=1, unique=True), st.integers(1, 3))
+def test_all_relatives_are_found_however_they_nest(edges: dict[int, list[int]], asked: list[int], at_most: int) -> None:
+    """Every image that something found names, with all that name it; and nothing else."""
+    edges = {of: [n for n in numbers if n != of] for of, numbers in edges.items()}
+    relatives = find(Families(graph(*edges.items()), at_most=at_most), *by_digest(*asked))
+    family, before = set(asked), set[int]()
+    while family != before:
+        before = set(family)
+        family |= {n for of in before for n in edges.get(of, ())}
+    expected = {n: {of for of in family if n in edges.get(of, ())} for n in family - set(asked)}
+    assert {n: set(of) for n, of in found(relatives).items()} == expected
+    assert all(len(set(of)) == len(of) for of in relatives.parents.values())
+
+
+# Whatever ECR answers, and wherever an invocation ends.
+
+ANSWERS = st.sampled_from([
+    *[DELETED, BLOCKED] * 2, UNCONFIRMED, *TRANSIENT, NOT_FOUND, "ImageTagDoesNotMatchDigest", "SomethingNew"
+])  # fmt: skip
+OF_RELATIVES = st.sampled_from(
+    [DELETED, "StillUsed", "StillTagged", "LeftUntagged", "ProtectedTag", BLOCKED, NOT_FOUND]
+)
+SIZES = st.one_of(*[st.integers(0, 30)] * 3, st.sampled_from([99, 100, 101, 250]))
+FINAL = {"ImageTagDoesNotMatchDigest", "SomethingNew", "LeftUntagged", "ProtectedTag", NOT_FOUND}
+
+
+type Request = tuple[tuple[ImageId, ...], Relatives, Callable[[], AnyChunks]]
+
+
+class AnyChunks(Chunks):
+    """Answers as is drawn, by the id and how often it was asked for: the same in every invocation."""
+
+    def __init__(self, drawn: Sequence[str], of_relatives: Sequence[str], relatives: AbstractSet[ImageId]) -> None:
+        super().__init__()
+        self.drawn, self.of_relatives, self.relatives = drawn, of_relatives, relatives
+
+    def answer(self, image_id: ImageId) -> str:
+        drawn = self.of_relatives if image_id in self.relatives else self.drawn
+        number = int((image_id.digest or "0")[-6:], 16)
+        return drawn[(number * 7 + len(self.given[image_id])) % len(drawn)]
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    """Ids, every tenth of which can name no image; their relatives; and what ECR answers."""
+    ids = tuple(ImageId(digest(n)) if n % 10 else ImageId(tag=f"-{n}") for n in range(draw(SIZES)))
+    relatives = by_digest(*range(10_000, 10_000 + draw(SIZES)))
+    drawn = draw(st.lists(ANSWERS, min_size=1, max_size=12)), draw(st.lists(OF_RELATIVES, min_size=1, max_size=8))
+    return ids, parents(*relatives), lambda: AnyChunks(*drawn, set(relatives))
+
+
+@given(case=requests())
+def test_each_id_is_accounted_for_once(case: Request) -> None:
+    """By the last that ECR answered; what is settled is never asked for again, and the number of calls is bounded."""
+    ids, relatives, chunks = case
+    report = run(delete := chunks(), *ids, relatives=relatives, cascade=True)
+    others = by_digest(*range(10_000, 10_000 + len(relatives.parents)))
+
+    assert all(0 < len(chunk) <= CHUNK_SIZE and max(Counter(chunk).values()) == 1 for chunk in delete.asked)
+    assert delete.given.keys() == {image_id for image_id in (*ids, *others) if image_id.malformed() is None}
+    last = {image_id: answers[-1] for image_id, answers in delete.given.items()}
+    gone = {image_id for image_id, answer in last.items() if answer in (DELETED, UNCONFIRMED)}
+    assert (set(report.image_ids), len(report.image_ids)) == (gone, len(gone))
+    assert set(report.unconfirmed) == {image_id for image_id, answer in last.items() if answer == UNCONFIRMED}
+
+    assert [f.image_id for f in report.failures if f.image_id not in others] == [i for i in ids if i not in gone]
+    assert report.deleted == len(gone & set(ids))
+    kept = {"StillUsed", "StillTagged", "ProtectedTag", BLOCKED}
+    assert [k.image_id for k in report.kept] == [i for i in others if last[i] in kept]
+    assert report.left_untagged == sum(last[i] == "LeftUntagged" for i in others)
+    for failure in (*report.failures, *report.kept):
+        image_id = failure.image_id
+        assert failure == (image_id.malformed() or ImageFailure(image_id, last[image_id], "why"))
+
+    for answers in delete.given.values():
+        assert not FINAL.union([DELETED, UNCONFIRMED]) & set(answers[:-1])
+        assert sum(answer in TRANSIENT for answer in answers) <= TRANSIENT_TRIES
+    # A pass in which nothing goes asks for nothing again that is blocked, so what goes bounds the number of passes.
+    assert len(delete.calls) <= (len(gone) + TRANSIENT_TRIES + 2) * (2 + (len(ids) + len(others)) // CHUNK_SIZE)
+    assert {call.wait for call in delete.calls} <= {0, 1, 2, 4}
+
+
+@given(case=requests(), lives=st.lists(st.integers(0, 8), max_size=4))
+@settings(max_examples=settings().max_examples // 2)
+def test_a_redelivery_goes_on_where_the_last_stopped(case: Request, lives: list[int]) -> None:
+    """Wherever invocations end: no chunk is asked for whose outcome is stored, and the report is the same.
+
+    Stored outcomes are all that it goes by, in however many threads, although they come back with sorted keys.
+    """
+    ids, relatives, chunks = case
+    expected = run(reference := chunks(), *ids, relatives=relatives, cascade=True)
+    memory, delete = StepMemory(), chunks()
+    for survives in [*lives, None]:
+        with suppress(KilledError):
+            steps = MemorySteps(memory, survives=survives)
+            assert run(delete, *ids, relatives=relatives, cascade=True, steps=steps) == expected
+    assert delete.asked == reference.asked
+    assert memory.outcomes.keys() == {f"delete/{call.label}" for call in reference.calls}
+    steps = MemorySteps(memory)
+    steps.replaying = True
+    with ThreadPoolExecutor(4) as threads:
+        again = run(delete, *ids, relatives=relatives, cascade=True, steps=steps, pool=TaskPool(threads, 4))
+    assert again == expected._replace(replayed=True)
+
+
+@given(GRAPHS, st.lists(st.integers(0, 6), max_size=3))
+@settings(max_examples=settings().max_examples // 3)
+def test_relatives_are_found_in_the_same_order_by_a_redelivery(edges: dict[int, list[int]], lives: list[int]) -> None:
+    """What belongs to which decides the chunks, so it must not depend on where an invocation ended."""
+    edges = {of * 100 + 7: [n * 100 + m for n in numbers for m in range(30)] for of, numbers in edges.items()}
+    ids = by_digest(*edges)
+    expected = find(Families(graph(*edges.items())), *ids)
+    memory = StepMemory()
+    for survives in [*lives, None]:
+        with suppress(KilledError):
+            again = find(
+                Families(graph(*edges.items()), at_most=20), *ids, steps=MemorySteps(memory, survives=survives)
+            )
+            assert list(again.parents.items()) == list(expected.parents.items())
+
+
+@pytest.mark.parametrize("answer", [BLOCKED, *TRANSIENT])
+def test_an_answer_that_never_changes_ends_the_walk(answer: str) -> None:
+    """However stubborn ECR is, the number of its calls is known."""
+    delete = Chunks({ImageId(tag="v1"): [answer]})
+    report = run(delete, *by_tag("v1"))
+    assert len(delete.calls) == (1 if answer == BLOCKED else TRANSIENT_TRIES)
+    assert [failure.code for failure in report.failures] == [answer]

@@ -1,250 +1,426 @@
-"""A step happens once, and a try that left no outcome is remembered: Powertools on moto's DynamoDB, in memory."""
+"""The claim of a request and its steps: what is admitted, done and replayed, on a DynamoDB in memory."""
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from contextlib import suppress
+from threading import Barrier
+from typing import Any
 
-import boto3
 import pytest
-from aws_lambda_powertools.utilities.idempotency import idempotent_function
-from aws_lambda_powertools.utilities.idempotency.exceptions import (
-    IdempotencyAlreadyInProgressError,
-    IdempotencyKeyError,
-    IdempotencyValidationError,
+from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyAlreadyInProgressError
+from botocore.exceptions import ReadTimeoutError
+
+from handler.models.errors import (
+    OutOfTimeError,
+    RejectedRequestError,
+    RetryableError,
+    StepLostError,
+    UnknownOutcomeError,
 )
-from moto import mock_aws
+from handler.models.images import ImageFailure, ImageId
+from handler.models.outcomes import ChunkOutcome, Published
+from handler.models.request import DeletionRequest, Key, Origin
+from handler.step_table import StepTable
+from handler.steps import Attempt, StepRunner
+from local.runtime import FakeLambdaContext
+from tests.fakes.clients import Clients
+from tests.fakes.ecr import DAY
+from tests.fakes.scripted import URL, Play, ScriptedAWS, after, broken, lost
 
-from handler.models import Json, LostAnswerError, NotNowError
-from handler.steps import StepStore, begun, step_config
+KEY: Key = ("request", "r-1")
+MESSAGE: Key = ("message", "m-1")
+REQUEST = DeletionRequest(KEY, "r-1", "team/app", (), Origin("message", "m-1", "queue"), "hash")
+OTHER = REQUEST._replace(content_hash="other")
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-FOURTEEN_DAYS = 14 * 24 * 60 * 60
-LONG_AGO = float(int(time.time()) - 86_400)
-
-
-class Table:
-    """The table of steps, as its owner sees it."""
-
-    def __init__(self, client: "DynamoDBClient", name: str) -> None:
-        self._client, self._name = client, name
-        client.create_table(
-            TableName=name,
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-
-    @property
-    def items(self) -> list[Json]:
-        """All there is in it."""
-        return list(self._client.scan(TableName=self._name)["Items"])
-
-    @property
-    def item(self) -> Json:
-        """The only item."""
-        (item,) = self.items
-        return item
-
-    def change(self, **numbers: float) -> None:
-        """Sets attributes of the only item."""
-        self._client.put_item(TableName=self._name, Item=self.item | {k: {"N": str(v)} for k, v in numbers.items()})
+type Arrive = Callable[..., StepRunner]
 
 
-class Invocation:
-    """The context of an invocation with half a minute left."""
+class Work:
+    """The side effect of a step: ends as it is scripted, and remembers what each try knew of earlier ones."""
 
-    def get_remaining_time_in_millis(self) -> int:
-        return 30_000
+    def __init__(self, *ends: BaseException, happens: Callable[[], object] = lambda: None) -> None:
+        self.ends = list(ends)
+        self.happens = happens
+        self.first_attempts: list[float | None] = []
 
-
-class Deletion:
-    """A step that ends as it is told, and remembers what it knew each time it ran."""
-
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
-        self.table = Table(client, table)
-        self.ends: list[Exception] = []
-        self.meeting = threading.Barrier(1)
-        self.knew: list[float | None] = []
-        """When an earlier try had begun, as each run saw it."""
-        config = step_config()
-        config.register_lambda_context(Invocation())  # type: ignore[arg-type]  # what Powertools uses of it
-        self.run = idempotent_function(
-            self._run,
-            data_keyword_argument="step",
-            persistence_store=StepStore(table, client, config),
-            config=config,
-            key_prefix="delete",
-        )
-
-    def __call__(self, key: str = "r-1/0/0", content: str = "hash") -> Any:
-        return self.run(step={"key": key, "content": content})
-
-    def _run(self, *, step: Json) -> Json:
-        self.meeting.wait(5)
-        self.knew.append(begun.get())
+    def __call__(self, attempt: Attempt) -> Published:
+        self.first_attempts.append(attempt.first_attempt_at)
+        self.happens()
         if self.ends:
-            raise self.ends.pop()
-        return {"deleted": step["key"]}
-
-    def fails(self, error: Exception) -> None:
-        """One try that ends in an error."""
-        self.ends.append(error)
-        with pytest.raises(type(error)):
-            self()
-
-
-@pytest.fixture(scope="module")
-def dynamodb() -> Iterator["DynamoDBClient"]:
-    """A DynamoDB in memory."""
-    with mock_aws():
-        yield boto3.client("dynamodb", region_name="eu-central-1")
+            raise self.ends.pop(0)
+        return Published(str(len(self.first_attempts)))
 
 
 @pytest.fixture
-def deletion(dynamodb: "DynamoDBClient") -> Deletion:
-    """A step on an empty table."""
-    return Deletion(dynamodb, f"steps-{uuid4()}")
+def arrive(clients: Clients, aws: ScriptedAWS) -> Arrive:
+    """Makes the steps of a request, as a new arrival in a new invocation meets them."""
+    del aws
+
+    def arrive(key: Key = KEY, turn: int = 0, timeout: float = 60) -> StepRunner:
+        context: Any = FakeLambdaContext(timeout=timeout)
+        return StepRunner(StepTable.of(clients.dynamodb_client, "steps", context), key, turn)
+
+    return arrive
 
 
-def test_a_step_happens_once(deletion: Deletion) -> None:
-    """Its outcome is replayed afterwards, and says so."""
-    assert deletion() == {"deleted": "r-1/0/0"}
-    assert deletion() == {"deleted": "r-1/0/0", "replayed": True}
-    assert len(deletion.knew) == 1
+def walk(
+    runner: StepRunner,
+    **steps: Callable[[Attempt], Published],
+) -> list[tuple[str, bool]]:
+    """Does these steps under the claim, `alone` as one that may be the only one.
+
+    Returns the outcome of each, and whether it was replayed.
+    """
+    with runner.claim(REQUEST, None):
+        done = [runner.run(name, Published, work, alone=name == "alone") for name, work in steps.items()]
+    return [(outcome.message_id, replayed) for outcome, replayed in done]
 
 
-def test_each_key_is_a_step_of_its_own(deletion: Deletion) -> None:
-    """Other chunks, other requests."""
-    assert [deletion("r-1/0/0"), deletion("r-1/0/1"), deletion("r-2/0/0")] == [
-        {"deleted": "r-1/0/0"},
-        {"deleted": "r-1/0/1"},
-        {"deleted": "r-2/0/0"},
-    ]
+def admit(
+    runner: StepRunner,
+    request: DeletionRequest = REQUEST,
+    refusal: str | None = None,
+    then: Exception | None = None,
+    **steps: Callable[[Attempt], Published],
+) -> bool:
+    """Admits a request, does steps, and stops with an error; returns whether it is a dry run."""
+    with runner.claim(request, refusal) as dry_run:
+        for name, work in steps.items():
+            runner.run(name, Published, work)
+        if then:
+            raise then
+    return dry_run
 
 
-def test_a_step_is_remembered_for_fourteen_days_under_a_sha256(deletion: Deletion) -> None:
-    """As long as dead letters are kept, so that one that is sent back finds what was done."""
-    deletion()
-    item = deletion.table.item
-    function, _, hashed = item["id"]["S"].rpartition("#")
-    assert (function, len(hashed)) == ("delete", 64)
-    assert int(item["expiration"]["N"]) == pytest.approx(time.time() + FOURTEEN_DAYS, abs=5)
-    assert item["status"] == {"S": "COMPLETED"}
+BOTH = pytest.mark.parametrize("name", ["alone", "one"])
+"""A step that is stored with its claim, and one that has an item of its own."""
 
 
-def test_a_step_that_is_forgotten_happens_again(deletion: Deletion) -> None:
-    """It was finished, so nothing is doubtful about it."""
-    deletion()
-    deletion.table.change(expiration=int(time.time()) - 1)
-    assert deletion() == {"deleted": "r-1/0/0"}
-    assert deletion.knew == [None, None]
+# Steps.
 
 
-def test_a_key_with_other_content_is_refused(deletion: Deletion) -> None:
-    """It is another request's, and its outcome is not this one's."""
-    deletion()
-    with pytest.raises(IdempotencyValidationError):
-        deletion(content="other")
-    assert len(deletion.knew) == 1
+def test_a_step_that_is_alone_costs_two_calls(arrive: Arrive, aws: ScriptedAWS) -> None:
+    """To begin and to finish its claim; a duplicate costs one, and replays."""
+    work = Work()
+    assert walk(arrive(), alone=work) == [("1", False)]
+    assert aws.calls == {"dynamodb": 2, "UpdateItem": 2}
+    assert walk(arrive(), alone=work) == [("1", True)]
+    assert aws.calls == {"dynamodb": 3, "UpdateItem": 3}
 
 
-def test_an_unfinished_step_belongs_to_its_request(deletion: Deletion) -> None:
-    """Another request with its key cannot take it over, though it could be tried again."""
-    deletion.fails(LostAnswerError())
-    with pytest.raises(IdempotencyValidationError):
-        deletion(content="other")
-    assert deletion() == {"deleted": "r-1/0/0"}
+def test_a_step_that_others_follow_is_stored_before_they_begin(arrive: Arrive) -> None:
+    """What was done is not done again, wherever the walk stopped; a duplicate replays it all."""
+    for steps in (["two"], ["two", "three"]):
+        stopped: dict[str, Any] = {name: Work(*[RetryableError()] * (name == steps[-1])) for name in steps}
+        with suppress(RetryableError):
+            walk(arrive(), alone=Work(), **stopped)
+    late = Work(RuntimeError("done again"))
+    assert walk(arrive(), alone=late, two=late, three=Work()) == [("1", True), ("1", True), ("1", False)]
+    assert walk(arrive(), alone=late, two=late, three=late) == [("1", True)] * 3
 
 
-def test_a_step_without_a_key_is_refused(deletion: Deletion) -> None:
-    """It would run unprotected."""
-    with pytest.raises(IdempotencyKeyError):
-        deletion.run(step={"content": "hash"})
-    assert deletion.knew == []
+def test_a_redelivery_that_finds_every_step_done_only_finishes_the_claim(arrive: Arrive) -> None:
+    """The invocation before it ended in between; every duplicate after it replays."""
+    with suppress(RetryableError):
+        admit(arrive(), one=Work(), then=RetryableError())
+    for _ in range(3):
+        assert walk(arrive(), one=Work(RuntimeError("done again"))) == [("1", True)]
 
 
-def test_a_step_whose_twin_is_at_work_is_left_to_it(deletion: Deletion) -> None:
-    """A duplicate that arrives while the first still runs does nothing."""
-    deletion.fails(LostAnswerError())
-    deletion.table.change(in_progress_expiration=int(time.time() * 1000) + 10_000)
-    with pytest.raises(IdempotencyAlreadyInProgressError):
-        deletion()
-    assert len(deletion.knew) == 1
+def test_steps_side_by_side_store_the_one_before_them_first(arrive: Arrive, aws: ScriptedAWS) -> None:
+    """Once, whichever of them begins; the others wait for it."""
+    together, names = Barrier(4), [f"side{n}" for n in range(4)]
+    work = Work(happens=lambda: together.wait(5))
+    slow: Play = after(lambda: threading.Event().wait(0.02))
+    runner = arrive()
+    with runner.claim(REQUEST, None), ThreadPoolExecutor(4) as threads:
+        runner.run("alone", Published, Work(), alone=True)
+        aws.plays["UpdateItem"] = [slow, slow]
+        assert not any(threads.map(lambda name: runner.run(name, Published, work).replayed, names))
+    written = [call["Key"]["step"]["S"] for call in aws.asked("UpdateItem")]
+    assert written[:3] == ["claim", "alone", "alone"]
+    assert written.count("alone") == 2
+    late = Work(RuntimeError("done again"))
+    assert all(replayed for _, replayed in walk(arrive(), alone=late, **dict.fromkeys(names, late)))
 
 
-def test_a_try_that_did_nothing_is_forgotten(deletion: Deletion) -> None:
-    """ECR refused it or was not reached: the next try is a first one."""
-    deletion.fails(NotNowError())
-    assert deletion.table.items == []
-    assert deletion() == {"deleted": "r-1/0/0"}
-    assert deletion.knew == [None, None]
+def test_an_outcome_is_read_as_it_was_stored(arrive: Arrive) -> None:
+    """With its types, though JSON has lists for tuples, and its objects come back with sorted keys."""
+    ids = (ImageId("sha256:b"), ImageId("sha256:a", "v1"), ImageId(tag="v0"))
+    outcome = ChunkOutcome(ids, (ImageFailure(ImageId(tag="z"), "KmsError", "why"),), ids[2:], 7)
+    for replayed in (False, True):
+        runner = arrive()
+        with runner.claim(REQUEST, None):
+            assert runner.run("only", ChunkOutcome, lambda _: outcome, alone=True) == (outcome, replayed)
+            assert runner.run("more", ChunkOutcome, lambda _: outcome) == (outcome, replayed)
 
 
-@pytest.mark.parametrize("error", [LostAnswerError(), RuntimeError("a defect")])
-def test_a_try_that_may_have_had_its_effect_is_known_to_have_begun(deletion: Deletion, error: Exception) -> None:
-    """The step may be tried again at once, and its next try knows when the first began."""
-    start = time.time()
-    deletion.fails(error)
-    assert deletion() == {"deleted": "r-1/0/0"}
-    assert deletion.knew == [None, pytest.approx(start, abs=5)]
+def test_a_step_that_is_missing_from_a_finished_request_is_an_error(arrive: Arrive) -> None:
+    """A replay does nothing, whatever it lacks."""
+    walk(arrive(), one=Work())
+    with pytest.raises(StepLostError, match=r"^the request is done, and yet there is no outcome of two$"):
+        walk(arrive(), one=Work(), two=Work(RuntimeError("done")))
 
 
-def test_a_try_whose_process_died_is_known_to_have_begun(deletion: Deletion) -> None:
-    """It left its item as it was; once its time is up, the step is tried again."""
-    deletion.fails(LostAnswerError())
-    deletion.table.change(begun=LONG_AGO, in_progress_expiration=int(time.time() * 1000) - 1)
-    deletion()
-    assert deletion.knew == [None, LONG_AGO]
+# Tries that leave no outcome.
 
 
-def test_every_further_try_knows_when_the_first_began(deletion: Deletion) -> None:
-    """Also after tries that did nothing: what was pushed since the first is not what was meant."""
-    deletion.fails(LostAnswerError())
-    deletion.table.change(begun=LONG_AGO)
-    for error in (LostAnswerError(), NotNowError(), RuntimeError("a defect")):
-        deletion.fails(error)
-    assert deletion() == {"deleted": "r-1/0/0"}
-    assert deletion.knew == [None] + [LONG_AGO] * 4
-    assert deletion() == {"deleted": "r-1/0/0", "replayed": True}
+@BOTH
+def test_a_try_that_did_nothing_is_forgotten(arrive: Arrive, name: str) -> None:
+    """ECR refused it, or it had no time: the next try is a first one, and may come at once."""
+    work = Work(RetryableError(), OutOfTimeError())
+    for _ in range(2):
+        with pytest.raises((RetryableError, OutOfTimeError)):
+            walk(arrive(), **{name: work})
+    assert walk(arrive(), **{name: work}) == [("3", False)]
+    assert work.first_attempts == [None] * 3
 
 
-def test_a_time_from_before_the_step_was_forgotten_is_none_of_this_one(deletion: Deletion) -> None:
-    """Under a key used again after fourteen days, a try knows its own first try, not that of the request before."""
-    deletion()
-    deletion.table.change(begun=LONG_AGO - 30 * 86_400, expiration=int(LONG_AGO))
-    deletion.fails(LostAnswerError())
-    deletion()
-    assert deletion.knew == [None, None, pytest.approx(time.time(), abs=5)]
+@BOTH
+@pytest.mark.parametrize("error", [UnknownOutcomeError(), RuntimeError("a defect")])
+def test_a_try_that_may_have_had_an_effect_is_known_to_the_next(
+    arrive: Arrive, aws: ScriptedAWS, name: str, error: Exception
+) -> None:
+    """By the time of the first, also after tries that did nothing; once it is done, nothing is doubtful any more."""
+    began, work = time.time(), Work(error, RetryableError(), UnknownOutcomeError())
+    for _ in range(3):
+        with pytest.raises(type(work.ends[0])):
+            walk(arrive(), **{name: work})
+        aws.let_time_pass(DAY)
+    assert walk(arrive(), **{name: work}) == [("4", False)]
+    assert walk(arrive(), **{name: work}) == [("4", True)]
+    assert work.first_attempts == [None] + [pytest.approx(began - days * DAY, abs=5) for days in (1, 2, 3)]
 
 
-def test_what_a_step_knows_is_its_own(deletion: Deletion) -> None:
-    """Another step, run by the same thread, is a first try."""
-    deletion.fails(LostAnswerError())
-    deletion()
-    deletion("r-1/0/1")
-    assert [since is None for since in deletion.knew] == [True, False, True]
+class KilledError(BaseException):
+    """Lambda ends the invocation."""
 
 
-def test_a_first_try_after_another_step_that_had_begun_is_forgotten_too(deletion: Deletion) -> None:
-    """It did nothing itself, and what the thread ran before is not its history."""
-    deletion.fails(LostAnswerError())
-    deletion()
-    deletion.ends.append(NotNowError())
-    with pytest.raises(NotNowError):
-        deletion("r-1/0/1")
-    assert len(deletion.table.items) == 1
+@BOTH
+def test_what_a_killed_invocation_began_waits_until_that_is_over(arrive: Arrive, aws: ScriptedAWS, name: str) -> None:
+    """It may still be at work: meanwhile nobody else is, and afterwards the next knows that it had begun."""
+    began, work = time.time(), Work(KilledError())
+    with pytest.raises(KilledError):
+        walk(arrive(timeout=60), **{name: work})
+    with pytest.raises(StepLostError, match=r"^another invocation is at work on this request$"):
+        walk(arrive(), **{name: work})
+    aws.let_time_pass(61)
+    assert walk(arrive(), **{name: work}) == [("2", False)]
+    assert work.first_attempts == [None, pytest.approx(began - 61, abs=5)]
 
 
-def test_steps_side_by_side_know_each_their_own(deletion: Deletion) -> None:
-    """In threads of one pool: only the one that was tried before knows of it."""
-    deletion.fails(LostAnswerError())
-    deletion.knew.clear()
-    deletion.meeting = threading.Barrier(2)
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(deletion, ["r-1/0/0", "r-1/0/1"]))
-    assert sorted(since is None for since in deletion.knew) == [False, True]
+@BOTH
+def test_who_was_taken_over_stores_nothing(arrive: Arrive, aws: ScriptedAWS, name: str) -> None:
+    """It comes too late, and fails; the outcome is that of the other."""
+    other = Work(UnknownOutcomeError())
+
+    def meanwhile() -> None:
+        aws.let_time_pass(61)
+        with suppress(UnknownOutcomeError):
+            walk(arrive(), **{name: other})
+        walk(arrive(), **{name: other})
+
+    late = Work(happens=meanwhile)
+    with pytest.raises(Exception, match="another invocation has taken over"):
+        walk(arrive(timeout=60), **{name: late})
+    assert walk(arrive(), **{name: late}) == [("2", True)]
+
+
+def test_who_was_taken_over_does_not_go_on_from_an_outcome_of_its_own(arrive: Arrive, aws: ScriptedAWS) -> None:
+    """The first step is stored when the next begins: where another has stored it meanwhile, the walk ends there."""
+
+    def meanwhile() -> None:
+        aws.let_time_pass(61)
+        with suppress(RetryableError):
+            walk(arrive(), alone=Work(), two=Work(RetryableError()))
+
+    late = Work()
+    with pytest.raises(StepLostError):
+        walk(arrive(timeout=60), alone=Work(happens=meanwhile), two=late)
+    assert late.first_attempts == []
+    assert walk(arrive(), alone=late, two=late) == [("1", True), ("1", False)]
+
+
+@pytest.mark.parametrize("ends", [[], [KilledError()]])
+def test_of_two_redeliveries_at_a_time_one_goes_on(arrive: Arrive, aws: ScriptedAWS, ends: list[BaseException]) -> None:
+    """Both find that the first try is over, and the other is first to take it over."""
+    with suppress(UnknownOutcomeError):
+        walk(arrive(), alone=Work(UnknownOutcomeError()))
+
+    def other() -> None:
+        with suppress(KilledError):
+            walk(arrive(), alone=Work(*ends))
+
+    aws.plays["UpdateItem"] = [lambda do: do(), after(other)]
+    late = Work()
+    with pytest.raises(StepLostError):
+        walk(arrive(), alone=late)
+    assert late.first_attempts == []
+
+
+def test_two_receives_at_a_time_do_a_step_once(arrive: Arrive) -> None:
+    """A message may be received again while its rejection is being published: only one of them publishes it."""
+    late = Work()
+
+    def meanwhile() -> None:
+        with pytest.raises(IdempotencyAlreadyInProgressError):
+            arrive(MESSAGE).reject("why", Published, late)
+
+    assert arrive(MESSAGE).reject("why", Published, Work(happens=meanwhile)) == (Published("1"), False)
+    assert late.first_attempts == []
+
+
+# Admission.
+
+
+def test_what_was_admitted_stays_so(arrive: Arrive, aws: ScriptedAWS) -> None:
+    """Lower limits do not reject it, finished or not; what was not admitted is rejected, and leaves nothing behind."""
+    with pytest.raises(RejectedRequestError, match=r"^too many$"):
+        admit(arrive(), refusal="too many")
+    assert aws.dynamodb.items("steps") == []
+    with suppress(RetryableError):
+        admit(arrive(), then=RetryableError())
+    for _ in range(2):
+        admit(arrive(), refusal="too many", one=Work())
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_content_under_an_admitted_key_is_rejected(arrive: Arrive, finished: bool) -> None:  # noqa: FBT001
+    """Whether the first is done or can be gone on with; it is not disturbed."""
+    work = Work(*[UnknownOutcomeError()] * (not finished))
+    with suppress(UnknownOutcomeError):
+        walk(arrive(), one=work)
+    for refusal in (None, "too many"):
+        with pytest.raises(RejectedRequestError, match=r"^requestId 'r-1' was used before by a request that asked"):
+            admit(arrive(), OTHER, refusal)
+    assert walk(arrive(), one=work) == [("1", True) if finished else ("2", False)]
+
+
+def test_a_request_that_is_rejected_inside_leaves_no_claim_behind(arrive: Arrive) -> None:
+    """Its key admits any content anew, with steps of its own; and limits that refuse it now are asked again."""
+    with pytest.raises(RejectedRequestError, match=r"^too large$"):
+        admit(first := arrive(), one=Work(), then=RejectedRequestError("too large"))
+    with pytest.raises(RejectedRequestError, match=r"^too many$"):
+        admit(arrive(), refusal="too many")
+    work = Work()
+    admit(second := arrive(), OTHER, one=work)
+    assert work.first_attempts == [None]
+    assert second.generation != first.generation
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_began_as_a_dry_run_stays_one(arrive: Arrive, finished: bool) -> None:  # noqa: FBT001
+    """And a real request stays real, whatever the stack says later."""
+    dry_run = REQUEST._replace(dry_run=True)
+    for key, first, later in ((("request", "dry"), dry_run, REQUEST), (("request", "real"), REQUEST, dry_run)):
+        with suppress(RetryableError):
+            admit(arrive(key), first, then=None if finished else RetryableError())
+        assert admit(arrive(key), later) is first.dry_run
+
+
+# Turns.
+
+
+def test_each_turn_has_steps_of_its_own(arrive: Arrive) -> None:
+    """But for those of all turns; they belong to the claim that the first turn began."""
+    work = Work()
+
+    def turn(number: int, generation: str | None) -> tuple[list[tuple[str, bool]], list[Any], str]:
+        runner = arrive(turn=number)
+        with runner.claim(REQUEST._replace(turn=number, generation=generation), None):
+            remembered = runner.remembered("sha")
+            done = [runner.run("own", Published, work, alone=True)]
+            done += [runner.run("shared", Published, work, of_all_turns=True)]
+        return [(outcome.message_id, replayed) for outcome, replayed in done], remembered, runner.generation
+
+    *first, generation = turn(0, None)
+    shared = [{"messageId": "2"}]
+    assert first == [[("1", False), ("2", False)], []]
+    assert turn(1, generation) == ([("3", False), ("2", True)], shared, generation)
+    assert turn(1, generation) == ([("3", True), ("2", True)], shared, generation)
+    assert turn(0, None) == ([("1", True), ("2", True)], shared, generation)
+
+
+# Rejections.
+
+
+def test_a_rejection_belongs_to_its_arrival_and_is_published_once(arrive: Arrive) -> None:
+    """Every later receive of it is rejected for the reason of the first; another arrival is judged anew."""
+    work = Work()
+    arrive(MESSAGE).raise_if_rejected()
+    assert arrive(MESSAGE).reject("too many", Published, work) == (Published("1"), False)
+    with pytest.raises(RejectedRequestError, match=r"^too many$"):
+        arrive(MESSAGE).raise_if_rejected()
+    assert arrive(MESSAGE).reject("too many", Published, work) == (Published("1"), True)
+    arrive(("message", "m-2")).raise_if_rejected()
+    admit(arrive())
+
+
+def test_a_rejection_sticks_although_it_could_not_be_published(arrive: Arrive, aws: ScriptedAWS) -> None:
+    """Its reason is stored first; the next receive publishes it. After 32 days it is forgotten."""
+    with pytest.raises(ConnectionError):
+        arrive(MESSAGE).reject("too many", Published, Work(ConnectionError()))
+    with pytest.raises(RejectedRequestError, match=r"^too many$"):
+        arrive(MESSAGE).raise_if_rejected()
+    assert arrive(MESSAGE).reject("too many", Published, Work()) == (Published("1"), False)
+    aws.let_time_pass(33 * DAY)
+    arrive(MESSAGE).raise_if_rejected()
+
+
+# A table whose responses are lost, or that cannot be reached.
+
+
+@BOTH
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_a_write_whose_response_is_lost_is_no_other_try(
+    arrive: Arrive,
+    aws: ScriptedAWS,
+    sleeps: list[float],
+    name: str,
+    taken_over: bool,  # noqa: FBT001
+) -> None:
+    """It is applied, and applied again as botocore repeats it: to begin, to take over, and to finish."""
+    if taken_over:
+        with suppress(UnknownOutcomeError):
+            walk(arrive(), **{name: Work(UnknownOutcomeError())})
+    aws.plays["UpdateItem"] = [lost(), lambda do: do()] * 6
+    assert walk(arrive(), **{name: (work := Work())}) == [("1", False)]
+    assert [known is not None for known in work.first_attempts] == [taken_over]
+    assert len(sleeps) >= 2
+
+
+UNREACHED = [broken(ReadTimeoutError(endpoint_url=URL))] * 5
+
+
+@pytest.mark.parametrize(("name", "before"), [("alone", 0), ("one", 0), ("one", 1)])
+def test_a_step_that_cannot_be_begun_is_not_done(
+    arrive: Arrive, aws: ScriptedAWS, sleeps: list[float], name: str, before: int
+) -> None:
+    """Nothing happens that could not be remembered: neither without its claim, nor without an item of its own."""
+    del sleeps
+    work = Work()
+    aws.plays["UpdateItem"] = [lambda do: do()] * before + UNREACHED
+    with pytest.raises(Exception, match=r"Read timeout|Failed to save in progress"):
+        walk(arrive(), **{name: work})
+    assert work.first_attempts == []
+
+
+@BOTH
+def test_a_step_whose_outcome_cannot_be_stored_is_known_to_have_begun(
+    arrive: Arrive, aws: ScriptedAWS, sleeps: list[float], name: str
+) -> None:
+    """It is tried again once its invocation is over, and looks first."""
+    del sleeps
+
+    def unreached() -> None:
+        aws.plays["UpdateItem"] = list(UNREACHED)
+
+    work = Work(happens=unreached)
+    with pytest.raises(Exception, match=r"Read timeout|Failed to update record"):
+        walk(arrive(timeout=60), **{name: work})
+    aws.let_time_pass(61)
+    work.happens = lambda: None
+    assert walk(arrive(), **{name: work}) == [("2", False)]
+    assert work.first_attempts == [None, pytest.approx(time.time() - 61, abs=5)]

@@ -1,0 +1,30 @@
+"""What a workflow is carried out with, before an AWS in memory."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from handler.bootstrap import Invocation
+from handler.concurrency import Deadline
+from handler.models.request import DeletionRequest
+from handler.steps import StepRunner
+from handler.workflows.execution import Execution
+from local.runtime import FakeLambdaContext
+from tests.fakes.clients import Clients
+from tests.fakes.steps import INLINE
+
+LOG = logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)
+
+
+def execution(
+    clients: Clients,
+    request: DeletionRequest,
+    steps: StepRunner,
+    *,
+    remaining_seconds: Callable[[], float] = lambda: 60.0,
+    **settings: Any,
+) -> Execution:
+    """One request under its claim, in an invocation with a minute left, whose tasks run one after the other."""
+    context: Any = FakeLambdaContext()
+    invocation = Invocation(context, INLINE, Deadline(remaining_seconds), "123456789012")
+    return Execution(request, steps, clients.services(**settings), invocation, LOG)

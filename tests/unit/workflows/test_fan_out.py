@@ -1,0 +1,135 @@
+"""A request for several repositories: one message each, none twice from one step, and a redelivery goes on behind."""
+
+import json
+from typing import Any
+
+import pytest
+
+from handler.models.errors import OutOfTimeError, RejectedRequestError, RetryableError, UnknownOutcomeError
+from handler.models.report import FanOutReport
+from handler.models.request import DeletionRequest, Origin
+from handler.workflows.fan_out import FanOut
+from tests.fakes.clients import Clients
+from tests.fakes.execution import execution
+from tests.fakes.scripted import ScriptedAWS, answered, refused
+from tests.fakes.steps import KilledError, MemorySteps, StepMemory
+
+NAMES = [f"team/{n:03}" for n in range(450)]
+
+
+def fan_out(clients: Clients, steps: MemorySteps, *names: str, **variables: Any) -> FanOutReport:
+    """Carries out a request for these repositories."""
+    content = {"requestId": "r-1", "repositoryNames": list(names), "imageIds": [{"imageTag": "v1"}]}
+    request = DeletionRequest(
+        ("request", "r-1"),
+        "r-1",
+        "",
+        (),
+        Origin("message", "m-1", "queue"),
+        "hash",
+        repository_names=names,
+        payload=content,
+    )
+    return FanOut(execution(clients, request, steps, **variables)).carry_out()
+
+
+@pytest.fixture
+def aws(aws: ScriptedAWS) -> ScriptedAWS:
+    """A registry of many repositories."""
+    for name in NAMES:
+        aws.ecr.push(name)
+    return aws
+
+
+def sent(aws: ScriptedAWS) -> list[str]:
+    """The repositories of the messages that were sent."""
+    return [json.loads(body)["request"]["repositoryName"] for body in aws.sent]
+
+
+def test_each_repository_gets_a_request_of_its_own(clients: Clients, aws: ScriptedAWS) -> None:
+    """In the order of their names, ten to a call and two hundred to a step; its key is made of that of the request."""
+    report = fan_out(clients, steps := MemorySteps(), "team/*")
+    assert (list(report.repository_names), sent(aws), report.replayed) == (NAMES, NAMES, False)
+    assert steps.done == ["send/0", "send/1", "send/2"]
+    assert aws.calls["SendMessageBatch"] == 45
+    assert json.loads(aws.sent[7])["followUp"]["key"] == ["child", ["request", "r-1"], "team/007"]
+
+
+@pytest.mark.parametrize("does_the_next", [True, False])
+def test_a_redelivery_sends_for_those_behind(
+    clients: Clients,
+    aws: ScriptedAWS,
+    does_the_next: bool,  # noqa: FBT001
+) -> None:
+    """A step whose outcome was not stored is done again, and its messages have the same keys; no other is sent twice.
+
+    What has come into being since, among those before, is none of this request.
+    """
+    memory = StepMemory()
+    with pytest.raises(KilledError):
+        fan_out(clients, MemorySteps(memory, survives=1, does_the_next=does_the_next), "team/*")
+    assert len(sent(aws)) == (400 if does_the_next else 200)
+    aws.ecr.push("team/000a")
+    report = fan_out(clients, MemorySteps(memory), "team/*")
+    assert list(report.repository_names) == NAMES
+    assert len(sent(aws)) == (650 if does_the_next else 450)
+    assert len(set(aws.sent)) == 450
+
+
+def test_a_replay_sends_nothing(clients: Clients, aws: ScriptedAWS) -> None:
+    """And makes no call."""
+    memory = StepMemory()
+    fan_out(clients, MemorySteps(memory), "team/*")
+    steps = MemorySteps(memory)
+    steps.replaying = True
+    aws.calls.clear()
+    report = fan_out(clients, steps, "team/*")
+    assert (list(report.repository_names), report.replayed, aws.calls) == (NAMES, True, {})
+
+
+def test_a_step_sends_as_many_as_there_is_time_for(clients: Clients, aws: ScriptedAWS) -> None:
+    """What was sent is stored; the next invocation sends for those behind."""
+    memory = StepMemory()
+
+    def remaining() -> float:
+        return 60.0 if len(aws.sent) < 30 else 0.1
+
+    with pytest.raises(OutOfTimeError):
+        fan_out(clients, MemorySteps(memory), "team/*", remaining_seconds=remaining)
+    assert (sent(aws), list(memory.outcomes)) == (NAMES[:30], ["send/0"])
+    fan_out(clients, MemorySteps(memory), "team/*")
+    assert sent(aws) == NAMES
+
+
+def test_what_is_not_taken_by_sqs_is_sent_again(clients: Clients, aws: ScriptedAWS) -> None:
+    """Half a batch is none."""
+    aws.plays["SendMessageBatch"] = [answered({"Successful": [], "Failed": [{"Id": "0", "Code": "InternalError"}]})]
+    memory = StepMemory()
+    with pytest.raises(UnknownOutcomeError):
+        fan_out(clients, MemorySteps(memory), "team/00*")
+    assert fan_out(clients, MemorySteps(memory), "team/00*").repository_names == tuple(NAMES[:10])
+
+
+def test_a_request_that_means_no_repository_is_rejected(clients: Clients, aws: ScriptedAWS) -> None:
+    """Or whose repositories ECR will not list; with the stack's pattern, to see why."""
+    with pytest.raises(
+        RejectedRequestError, match=r"means no repository; the stack's RepositoryPattern is 'other/\*'$"
+    ):
+        fan_out(clients, MemorySteps(), "team/*", repository_pattern="other/*")
+    aws.plays["DescribeRepositories"] = [refused("AccessDeniedException")]
+    with pytest.raises(RejectedRequestError, match=r"the repositories cannot be listed: AccessDeniedException: why$"):
+        fan_out(clients, MemorySteps(), "team/*")
+    assert aws.sent == []
+
+
+@pytest.mark.parametrize("survives", [0, 1])
+def test_what_may_have_sent_something_is_not_rejected(clients: Clients, aws: ScriptedAWS, survives: int) -> None:
+    """Though nothing more is meant, or can be listed: nobody may say that nothing of it was carried out."""
+    memory = StepMemory()
+    with pytest.raises(KilledError):
+        fan_out(clients, MemorySteps(memory, survives=survives, does_the_next=True), "team/*")
+    aws.plays["DescribeRepositories"] = [refused("AccessDeniedException")]
+    with pytest.raises(RetryableError):
+        fan_out(clients, MemorySteps(memory), "team/*")
+    aws.ecr.repositories.clear()
+    assert not fan_out(clients, MemorySteps(memory), "team/*").replayed

@@ -1,0 +1,181 @@
+"""A request that says which images it means: admitted once, continued where time runs short, nothing left behind."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from handler.models.errors import OutOfTimeError, RejectedRequestError, RetryableError
+from handler.models.report import DeletionReport
+from handler.models.request import DeletionRequest, Origin, Selection
+from handler.workflows.selection import MAX_TURNS, SelectedImages
+from tests.fakes.clients import Clients
+from tests.fakes.execution import execution
+from tests.fakes.scripted import ScriptedAWS, refused
+from tests.fakes.steps import MemorySteps, StepMemory
+
+REPOSITORY = "team/app"
+OLD = Selection("tagged", ("pr-*",))
+
+
+def select(
+    clients: Clients,
+    memory: StepMemory | None = None,
+    *,
+    remaining_seconds: Callable[[], float] = lambda: 60.0,
+    turn: int = 0,
+    variables: dict[str, Any] | None = None,
+    **changes: Any,
+) -> DeletionReport:
+    """Carries out a request for a selection, or a further turn of it."""
+    content = {"requestId": "r-1", "repositoryName": REPOSITORY, "selection": {}}
+    origin = Origin("message", "m-1", "queue")
+    request = DeletionRequest(("request", "r-1"), f"r-1#{turn}" if turn else "r-1", REPOSITORY, (), origin, "hash")
+    request = request._replace(selection=OLD, payload=content, turn=turn, **changes)
+    all_may_go: dict[str, Any] = {"max_percent_of_repository": 100}
+    steps = MemorySteps(memory, turn)
+    return SelectedImages(
+        execution(clients, request, steps, remaining_seconds=remaining_seconds, **all_may_go | (variables or {}))
+    ).carry_out()
+
+
+def after(aws: ScriptedAWS, deletions: int) -> Callable[[], float]:
+    """There is time until so many deletions."""
+    return lambda: 60.0 if aws.calls["BatchDeleteImage"] < deletions else 0.1
+
+
+def test_what_a_selection_means_is_deleted_and_counted(clients: Clients, aws: ScriptedAWS) -> None:
+    """With what belongs to it; what is kept is counted by its reason, in one step."""
+    child = aws.ecr.push(REPOSITORY, size=5)
+    aws.ecr.push(REPOSITORY, "pr-1", children=[child], size=2)
+    kept = [aws.ecr.push(REPOSITORY, "main"), aws.ecr.push(REPOSITORY, "pr-2", "prod")]
+    report = select(clients, variables={"protected_tags": ("prod",)})
+    assert report.selection
+    assert (report.selection.selected, report.deleted, report.selection.bytes) == (2, 2, 7)
+    assert report.selection.kept == {"NotMatched": 1, "ProtectedTag": 1}
+    assert (aws.ecr.digests(REPOSITORY), report.failures) == (set(kept), ())
+
+
+@pytest.mark.parametrize("share", [{"max_percent_of_repository": 50}, {"max_images_per_request": 1}])
+def test_a_selection_that_means_too_much_is_rejected(clients: Clients, aws: ScriptedAWS, share: dict[str, int]) -> None:
+    """Before anything is deleted."""
+    for n in range(3):
+        aws.ecr.push(REPOSITORY, f"pr-{n}" if n else "main")
+    with pytest.raises(RejectedRequestError, match=r"^request\.selection means 2 "):
+        select(clients, variables=share)
+    assert len(aws.ecr.digests(REPOSITORY)) == 3
+    if "max_percent_of_repository" in share:
+        assert select(clients, variables=share, allow_percent=70).deleted == 2
+
+
+def test_what_was_admitted_is_measured_by_the_limits_of_then(clients: Clients, aws: ScriptedAWS) -> None:
+    """It stopped half way: a lower limit, or a share that is larger of what is left, does not reject it now."""
+    for n in range(250):
+        aws.ecr.push(REPOSITORY, f"pr-{n}")
+    for n in range(250):
+        aws.ecr.push(REPOSITORY, f"main-{n}")
+    memory = StepMemory()
+    half: dict[str, Any] = {"max_percent_of_repository": 50}
+    aws.plays["BatchDeleteImage"] = [lambda do: do(), lambda do: do(), refused("ThrottlingException")]
+    report = select(clients, memory, variables=half)
+    assert (report.deleted, report.selection and report.selection.continued_as) == (200, "r-1#1")
+    report = select(clients, memory, variables=half | {"max_images_per_request": 1}, turn=1)
+    assert (report.deleted, len(aws.ecr.tags(REPOSITORY))) == (50, 250)
+
+
+def test_what_has_grown_beyond_its_admission_is_a_failure(clients: Clients, aws: ScriptedAWS) -> None:
+    """It is not rejected, for something may have been deleted; nothing more is."""
+    aws.ecr.push(REPOSITORY, "pr-0")
+    memory = StepMemory()
+    few: dict[str, Any] = {"max_images_per_request": 2}
+    aws.plays["BatchDeleteImage"] = [refused("ThrottlingException")]
+    with pytest.raises(RetryableError):
+        select(clients, memory, variables=few)
+    for n in range(3):
+        aws.ecr.push(REPOSITORY, f"pr-{n}")
+    report = select(clients, memory, variables=few)
+    assert [failure.code for failure in report.failures] == ["SelectionGrew"]
+    assert len(aws.ecr.tags(REPOSITORY)) == 3
+
+
+def test_a_selection_goes_on_with_another_message_where_time_runs_short(clients: Clients, aws: ScriptedAWS) -> None:
+    """It reports what it has deleted; the next turn belongs to the same claim and says so to people."""
+    for n in range(250):
+        aws.ecr.push(REPOSITORY, f"pr-{n}")
+    report = select(clients, memory := StepMemory(), remaining_seconds=after(aws, 1))
+    assert (report.deleted, report.selection and report.selection.continued_as) == (100, "r-1#1")
+    follow_up = json.loads(aws.sent[0])["followUp"]
+    assert (follow_up["turn"], follow_up["key"], follow_up["generation"]) == (1, ["request", "r-1"], "generation")
+    report = select(clients, memory, turn=1, remaining_seconds=after(aws, 2))
+    assert (report.deleted, report.selection and report.selection.continued_as) == (100, "r-1#2")
+
+
+def test_without_any_progress_a_redelivery_begins_anew(clients: Clients, aws: ScriptedAWS) -> None:
+    """Time, or a refusal for now, before the first deletion: nothing is sent."""
+    aws.ecr.push(REPOSITORY, "pr-1")
+    with pytest.raises(OutOfTimeError):
+        select(clients, remaining_seconds=after(aws, 0))
+    aws.plays["DescribeImages"] = [refused("ThrottlingException")]
+    with pytest.raises(RetryableError):
+        select(clients)
+    aws.plays["BatchGetImage"] = [refused("ThrottlingException")]
+    aws.ecr.push(REPOSITORY, "pr-2", children=["sha256:" + "0" * 64])
+    with pytest.raises(RetryableError):
+        select(clients)
+    assert (aws.sent, aws.ecr.tags(REPOSITORY)) == ([], {"pr-1", "pr-2"})
+
+
+def test_a_dry_run_is_not_continued(clients: Clients, aws: ScriptedAWS) -> None:
+    """What it has foreseen is still there, and would be foreseen again, without end: a redelivery begins anew."""
+    for n in range(150):
+        aws.ecr.push(REPOSITORY, f"pr-{n}")
+
+    def remaining() -> float:
+        return 60.0 if aws.calls["DescribeImages"] < 4 else 0.1
+
+    with pytest.raises(OutOfTimeError):
+        select(clients, dry_run=True, remaining_seconds=remaining)
+    report = select(clients, dry_run=True)
+    assert (report.deleted, len(aws.ecr.tags(REPOSITORY)), aws.sent) == (150, 150, [])
+
+
+def test_a_selection_that_is_continued_without_end_is_a_failure(clients: Clients, aws: ScriptedAWS) -> None:
+    """Something holds it up that no further turn will cure."""
+    for n in range(150):
+        aws.ecr.push(REPOSITORY, f"pr-{n}")
+    report = select(clients, turn=MAX_TURNS, remaining_seconds=after(aws, 1))
+    assert (report.deleted, [failure.code for failure in report.failures]) == (100, ["TooManyTurns"])
+    assert aws.sent == []
+
+
+def test_what_goes_along_is_remembered_before_anything_is_deleted(clients: Clients, aws: ScriptedAWS) -> None:
+    """Its index is gone when the invocation ends: nothing tells what it named, but that goes all the same."""
+    children = [aws.ecr.push(REPOSITORY) for _ in range(3)]
+    aws.ecr.push(REPOSITORY, "pr-1", children=children)
+    stray = aws.ecr.push(REPOSITORY)
+    memory = StepMemory()
+    aws.plays["BatchDeleteImage"] = [lambda do: do(), refused("ThrottlingException")]
+    report = select(clients, memory)
+    assert (report.deleted, aws.ecr.digests(REPOSITORY)) == (1, {*children, stray})
+    report = select(clients, memory, turn=1)
+    assert aws.ecr.digests(REPOSITORY) == {stray}
+
+
+@pytest.mark.parametrize(
+    ("variables", "play", "code"),
+    [
+        ({"protected_repositories": ("team/*",)}, None, "ProtectedRepository"),
+        ({"dry_run": True}, None, "StoppedByDryRun"),
+        ({}, refused("RepositoryNotFoundException"), "RepositoryNotFoundException"),
+    ],
+)
+def test_a_repository_that_cannot_be_selected_from_is_a_failure(
+    clients: Clients, aws: ScriptedAWS, variables: dict[str, Any], play: Any, code: str
+) -> None:
+    """A guard's, without a call; or ECR's, which it would meet again."""
+    aws.ecr.push(REPOSITORY, "pr-1")
+    aws.plays["DescribeImages"] = [play] if play else []
+    report = select(clients, variables=variables)
+    assert [failure.code for failure in report.failures] == [code]
+    assert len(aws.requests) == (1 if play else 0)
