@@ -1,5 +1,5 @@
 # All that a machine needs is Python 3.13 and make. Everything else is pinned by hash in requirements/ and lands in this
-# folder: .venv (the code and its tools), .venv-sam (SAM CLI), .local (state), .aws-sam (the built package).
+# folder: .venv (the code and its tools), .venv-sam (SAM CLI), .local (state and caches), .aws-sam (the built package).
 
 PYTHON ?= $(shell for python in python3 python3.13; do \
   $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && command -v $$python && break; done)
@@ -7,11 +7,16 @@ HOST ?= 127.0.0.1
 PORT ?= 5000
 ARGS ?=
 
-# Python's and SAM's by-products stay in this folder too, and nothing is reported to anyone.
+# Caches and SAM's settings stay in this folder too, where `make clean` finds them, and nothing is reported to anyone.
+# So each clone downloads its tools for itself: 0.4 GB for the demo, 1.3 GB for all tests and checks, which it shares with
+# the environments by hard links. To share a cache between clones, set UV_CACHE_DIR yourself.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
+export UV_CACHE_DIR ?= $(CURDIR)/.local/cache/uv
+export PIP_CACHE_DIR ?= $(CURDIR)/.local/cache/pip
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.venv-sam/settings
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export CKV_SKIP_PACKAGE_UPDATE_CHECK := true# or checkov notes in the home folder what the newest version is
 export UV_SYSTEM_CERTS := 1# trust the certificates the machine trusts, as pip does
 
 uv := .venv/bin/uv
@@ -26,10 +31,10 @@ emulator := .local/lambda/.done
 sources := $(shell find src -not -path '*/.*' -not -path '*__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo serve build test faults bench check soak load fmt lock clean
+.PHONY: help demo serve build test faults bench check soak load fmt lock release-check clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(dev) ## the whole job on an embedded AWS, in half a minute
 	@.venv/bin/python -m local.demo $(ARGS)
@@ -39,7 +44,7 @@ serve: $(dev) ## keep the embedded AWS running, with the stack deployed (PORT=50
 
 build: $(package) $(emulator) ## the package that is deployed, and what runs it here
 
-test: $(dev) build ## unit, functional and end-to-end tests (ARGS=... for pytest)
+test: $(dev) build .venv-cdk/.done ## unit, functional and end-to-end tests (ARGS=... for pytest)
 	@.venv/bin/pytest --numprocesses auto $(ARGS)
 
 faults: $(dev) build ## what is promised, under every fault, death and whim, in a quarter hour (ARGS="--only matrix")
@@ -50,9 +55,10 @@ check: $(dev) .venv-sam/.done .venv-checkov/.done ## lint, format, types and tem
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 	@.venv/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml
+	@.venv/bin/zizmor --offline --no-progress --quiet .github examples/github-actions/delete-images.yml
 	@$(sam) validate --lint
 	@.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet
-	@.venv/bin/pytest --quiet tests/unit/test_template.py tests/unit/test_operations_guide.py
+	@.venv/bin/pytest --quiet tests/template tests/documents
 
 soak: $(dev) build ## 10,000 requests with duplicates, poison and faults, in five minutes (ARGS=--seed=2)
 	@.venv/bin/python -m tests.faults.soak $(ARGS)
@@ -70,11 +76,16 @@ fmt: $(dev) ## format the code, mend what ruff can mend
 lock: .venv/.uv ## pin the dependencies of pyproject.toml (UPGRADE=--upgrade for the newest)
 	@$(compile) pyproject.toml --output-file src/requirements.txt
 	@$(compile) --group dev pyproject.toml --constraint src/requirements.txt --output-file requirements/dev.txt
-	@for group in sam checkov lambda uv; do \
+	@for group in sam checkov cdk lambda uv; do \
 	  $(compile) --group pyproject.toml:$$group --output-file requirements/$$group.txt || exit; done
 
+# $$TAG rather than $(TAG): a tag's name comes from outside, and the shell must not read it as commands.
+release-check: $(dev) build ## rehearse a release, changing nothing (TAG=v1.2.3 for one that is to be made)
+	@.venv/bin/python -m tools.release_check $${TAG:+--tag "$$TAG"}
+
 clean: ## remove all that make has made
-	@rm -rf .venv .venv-sam .venv-checkov .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-sam .venv-cdk .venv-checkov .local .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.uv: requirements/uv.txt
 	@test "$$($(PYTHON) -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)" = "3 13" || { \
@@ -96,6 +107,12 @@ clean: ## remove all that make has made
 	@$(uv) pip sync --quiet --python .venv-sam --require-hashes requirements/sam.txt
 	@mkdir -p .venv-sam/settings
 	@echo '{"telemetryEnabled": false, "lastVersionCheck": 4102444800}' >.venv-sam/settings/metadata.json
+	@touch $@
+
+.venv-cdk/.done: .venv/.uv requirements/cdk.txt
+	@echo "Setting up CDK, once"
+	@$(uv) venv --quiet --allow-existing --python .venv .venv-cdk
+	@$(uv) pip sync --quiet --python .venv-cdk --require-hashes requirements/cdk.txt
 	@touch $@
 
 .venv-checkov/.done: .venv/.uv requirements/checkov.txt

@@ -9,7 +9,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / ".aws-sam" / "build" / "DeletionFunction"
 MAX_CONCURRENT_CALLS = 12
-"""The parameter of that name, by default."""
+"""Calls to ECR at a time, as the template sets it."""
 MEMORY_MB = 1024
 """MemorySize in the template."""
 TIMEOUT_SECONDS = 120
@@ -23,7 +23,8 @@ _QUEUE = f"arn:aws:sqs:us-east-1:{_ACCOUNT}:requests"
 def environment(ecr_url: str, others_url: str) -> dict[str, str]:
     """Returns the template's variables, the addresses of the fake services, and nobody's credentials.
 
-    All parameters have their defaults but MaxImagesPerRequest, which must let the large requests in.
+    All parameters have their defaults but MaxImagesPerRequest and MaxPercentOfRepository, which must let the large
+    requests in.
     """
     return {
         "AWS_ACCESS_KEY_ID": "testing",
@@ -33,6 +34,7 @@ def environment(ecr_url: str, others_url: str) -> dict[str, str]:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "ENDPOINT_URL": "",
         "AWS_ENDPOINT_URL_ECR": ecr_url,
         "AWS_ENDPOINT_URL_DYNAMODB": others_url,
         "AWS_ENDPOINT_URL_SNS": others_url,
@@ -42,7 +44,8 @@ def environment(ecr_url: str, others_url: str) -> dict[str, str]:
         "NOTIFICATION_TOPIC_ARN": f"arn:aws:sns:us-east-1:{_ACCOUNT}:notifications",
         "MAX_CONCURRENT_CALLS": str(MAX_CONCURRENT_CALLS),
         "MAX_IMAGES_PER_REQUEST": "100000",
-        "MAX_PERCENT_OF_REPOSITORY": "50",
+        "MAX_PERCENT_OF_REPOSITORY": "100",
+        "ALLOW_PERCENT_IN_REQUESTS": "false",
         "PROTECTED_TAGS": "",
         "PROTECTED_REPOSITORIES": "",
         "DRY_RUN": "false",
@@ -68,7 +71,7 @@ def request(repository: str, ids: Sequence[dict[str, str]]) -> dict[str, Any]:
 def selection(repository: str, keep: int) -> dict[str, Any]:
     """Returns a request for all images but the newest."""
     rule = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": keep}
-    return {"repositoryName": repository, "selection": rule, "allowPercent": 100}
+    return {"repositoryName": repository, "selection": rule}
 
 
 def sqs_event(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -35,8 +35,8 @@ compared is work, not network. Each ratio comes from two things that ran in turn
 the spread is that from the least to the greatest. boto3 is of the same version and as pip installs it, and its clients
 as they come, without settings of ours; what runs beside the function in one process is the boto3 in its package, which
 starts faster. The AWS CLI starts anew for each call, so its time for one call is measured and multiplied. The function
-is the built package in Python alone, without site-packages, with the template's defaults; only `MaxImagesPerRequest` is
-raised, to let the large requests in.
+is the built package in Python alone, without site-packages, with the template's defaults; `MaxImagesPerRequest` and
+`MaxPercentOfRepository` alone are raised, to let the large requests in.
 
 {_goals_table(rows)}
 

@@ -1,39 +1,54 @@
 """The embedded AWS: moto in this process, with the template deployed."""
 
+import copy
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
 import boto3
 from botocore.config import Config
 from moto.ecr.models import ecr_backends
+from moto.events.models import events_backends
 from moto.moto_api._internal.models import moto_api_backend
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from . import ecr, sns, template
-from .server import Server
+from . import ecr, resources, sns, template
+from .server import Application, Server
 from .sns import Notice
 
-__all__ = ["ACCOUNT_ID", "REGION", "EmbeddedAWS", "Function", "Notice"]
+__all__ = ["ACCOUNT_ID", "DEFAULT_PARAMETERS", "REGION", "USER_AGENT", "EmbeddedAWS", "Function", "Notice"]
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
 STACK_NAME = "ecr-image-deletion"
+USER_AGENT = "embedded-aws"
+"""A part of the user agent of this module's own clients, by which their calls differ from those of the function."""
 
-DEFAULT_PARAMETERS = {"RepositoryPattern": "*", "ScheduleExpression": "cron(0 4 * * ? *)"}
-"""What the stack is deployed with unless told otherwise: everything here may be deleted, and there is a schedule."""
+_SCHEDULED = json.loads((Path(__file__).resolve().parent.parent / "events" / "schedule.json").read_text())
+DEFAULT_PARAMETERS = {
+    "RepositoryPattern": "*",
+    "AllowPercentInRequests": "true",
+    "EventBusName": "default",
+    "ScheduleExpression": "cron(0 4 * * ? *)",
+    "ScheduleRequest": json.dumps(
+        _SCHEDULED | {"requestId": "<aws.scheduler.schedule-arn>/<aws.scheduler.scheduled-time>"}
+    ),
+}
+"""The stack's parameters unless others are given: everything here may be deleted, and requests arrive in all ways."""
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """What the poller needs to know of the deployed function."""
+    """The deployed function, as far as the poller must know it."""
 
     name: str
     arn: str
@@ -53,12 +68,14 @@ class EmbeddedAWS:
     """
 
     def __init__(self, parameters: Mapping[str, str] | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.stack_name = STACK_NAME
         self.parameters = DEFAULT_PARAMETERS | dict(parameters or {})
         self._host = host
         self._port = port
 
     def __enter__(self) -> Self:
         ecr.install()
+        resources.install()
         sns.install()
         self._server = Server(self._host, self._port)
         self.port = self._server.port
@@ -79,19 +96,31 @@ class EmbeddedAWS:
     def reset(self) -> None:
         """Forgets everything and deploys the stack again."""
         _forget_everything()
+        self._deploy()
+
+    def beside(self, stack_name: str, parameters: Mapping[str, str]) -> Self:
+        """Deploys the template once more, as another stack of the same account and region; returns that stack."""
+        other = copy.copy(self)
+        other.stack_name = stack_name
+        other.parameters = DEFAULT_PARAMETERS | dict(parameters)
+        other._deploy()  # noqa: SLF001  # of its own class
+        return other
+
+    def _deploy(self) -> None:
+        template.check_parameters(self.parameters)
         cloudformation = self.client("cloudformation")
         cloudformation.create_stack(
-            StackName=STACK_NAME,
+            StackName=self.stack_name,
             TemplateBody=self._template,
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()],
         )
-        [stack] = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"]
+        [stack] = cloudformation.describe_stacks(StackName=self.stack_name)["Stacks"]
         if stack["StackStatus"] != "CREATE_COMPLETE":
             raise RuntimeError(f"the stack could not be deployed: {stack['StackStatus']}")
         self.outputs: dict[str, str] = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
-        resources = cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]
+        deployed = cloudformation.describe_stack_resources(StackName=self.stack_name)["StackResources"]
         self.resources: dict[str, str] = {  # moto lists what a condition left out as an empty entry
-            r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources if "LogicalResourceId" in r
+            r["LogicalResourceId"]: r["PhysicalResourceId"] for r in deployed if "LogicalResourceId" in r
         }
         function = self.client("lambda").get_function_configuration(FunctionName=self.outputs["FunctionName"])
         self.function = Function(
@@ -103,7 +132,7 @@ class EmbeddedAWS:
         )
         variables = function["Environment"]["Variables"]
         self.environment: dict[str, str] = {name: str(value) for name, value in variables.items()} | {
-            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "ENDPOINT_URL": self.endpoint_url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "testing",
@@ -114,12 +143,18 @@ class EmbeddedAWS:
         }
 
     def notices(self) -> list[Notice]:
-        """All that was published to the failure topic, in order."""
-        return list(sns_backends[ACCOUNT_ID][REGION].published)
+        """All that was published to the stack's topic, in order."""
+        topic = self.outputs["NotificationTopicArn"]
+        return [notice for arn, notice in sns_backends[ACCOUNT_ID][REGION].published if arn == topic]
 
     def messages(self, queue: str) -> list[str]:
         """The bodies of the messages on a queue, by its logical name; they stay there, and are not received by this."""
         return [message.body for message in self._queue(queue)._messages]  # noqa: SLF001  # those in flight too
+
+    def send(self, *bodies: str) -> list[str]:
+        """Puts messages on the request queue; returns their messageIds."""
+        sqs, url = self.client("sqs"), self.outputs["RequestQueueUrl"]
+        return [sqs.send_message(QueueUrl=url, MessageBody=body)["MessageId"] for body in bodies]
 
     def _queue(self, logical_name: str) -> Any:
         return sqs_backends[ACCOUNT_ID][REGION].get_queue(self.resources[logical_name].rpartition("/")[2])
@@ -132,16 +167,47 @@ class EmbeddedAWS:
 
     def age(self, repository: str, digest: str, *, days: float, pulled: float | None = None) -> None:
         """Makes an image so many days old, and last pulled so many days ago."""
-        images = ecr_backends[ACCOUNT_ID][REGION].repositories[repository].images
-        [image] = [image for image in images if image.image_digest == digest]
-        image.image_pushed_at = int(time.time() - days * 86_400)
+        image = _stored_image(repository, digest)
+        image.image_pushed_at = _days_ago(days)
         if pulled is not None:
-            image.last_recorded_pull_time = int(time.time() - pulled * 86_400)
+            image.last_recorded_pull_time = _days_ago(pulled)
 
-    def run_schedule(self, at: datetime | None = None) -> str:
-        """Does what EventBridge Scheduler does at that time (now, if none is given); returns the messageId."""
+    def archive(self, repository: str, digest: str, *, days: float = 0) -> None:
+        """Archives an image, so many days ago."""
+        image = _stored_image(repository, digest)
+        image.image_status = "ARCHIVED"
+        image.last_archived_at = _days_ago(days)
+
+    def restore(self, repository: str, digest: str, *, days: float = 0) -> None:
+        """Restores an image from the archive, so many days ago."""
+        image = _stored_image(repository, digest)
+        image.image_status = "ACTIVE"
+        image.last_activated_at = _days_ago(days)
+
+    @contextmanager
+    def behind(self, wrap: Callable[[Application], Application]) -> Iterator[None]:
+        """Puts an application of the caller's before the services, while it lasts."""
+        services = self._server.application
+        self._server.application = wrap(services)
+        try:
+            yield
+        finally:
+            self._server.application = services
+
+    def put_event(self, event: Mapping[str, Any]) -> str:
+        """Does what the default bus does with an event, whatever account and service it comes from; returns its id."""
+        for rule in events_backends[ACCOUNT_ID][REGION].event_buses["default"].rules.values():
+            rule.send_to_targets({**copy.deepcopy(event), "time": time.time(), "ingestion-time": time.time()})
+        return str(event["id"])
+
+    def run_schedule(self, at: datetime | None = None, *, schedule_name: str = "RequestSchedule") -> str:
+        """Does what EventBridge Scheduler does at that time (now, if none is given); returns the messageId.
+
+        `schedule_name` is the logical name of one.
+        """
         scheduler = self.client("scheduler")
-        schedule = scheduler.get_schedule(Name=self.resources["RequestSchedule"])
+        group = self.resources["ScheduleGroup"]
+        schedule = scheduler.get_schedule(Name=self.resources[schedule_name], GroupName=group)
         attributes = {
             "schedule-arn": schedule["Arn"],
             "scheduled-time": (at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -159,9 +225,26 @@ class EmbeddedAWS:
     def _client(self, service: str) -> Any:
         """A boto3 client that reaches this server only, with credentials that open nothing."""
         session = boto3.Session("testing", "testing", region_name=REGION)
-        config = Config(proxies={}, retries={"total_max_attempts": 1}, max_pool_connections=50, read_timeout=30)
+        config = Config(
+            proxies={},
+            retries={"total_max_attempts": 1},
+            max_pool_connections=50,
+            read_timeout=30,
+            user_agent_extra=USER_AGENT,
+        )
         connect: Any = session.client  # typed for each service by its literal name
         return connect(service, endpoint_url=self.endpoint_url, config=config)
+
+
+def _stored_image(repository: str, digest: str) -> Any:
+    """An image as moto keeps it."""
+    images = ecr_backends[ACCOUNT_ID][REGION].repositories[repository].images
+    [image] = [image for image in images if image.image_digest == digest]
+    return image
+
+
+def _days_ago(days: float) -> int:
+    return int(time.time() - days * 86_400)
 
 
 def _forget_everything() -> None:

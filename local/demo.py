@@ -50,10 +50,10 @@ class Demo:
         self._by_hand("by-hand-index")
         say.heading("On the queue: each message is a request; one of these can never work")
         bodies = [record["body"] for record in _event("sqs-batch")["Records"]]
-        self._send(*bodies)
+        self._aws.send(*bodies)
         self._poll("events/sqs-batch.json")
         say.heading("On the bus: a rule sends the event to the queue")
-        self._put_event("eventbridge")
+        self._aws.put_event(_event("eventbridge"))
         self._poll("events/eventbridge.json")
         say.heading("On a schedule: EventBridge Scheduler sends its request to the queue")
         self._aws.run_schedule()
@@ -79,34 +79,25 @@ class Demo:
         answer = self._function(request, context)
         for image_id in answer["imageIds"]:
             would = "dryRun" in answer
-            self._tell_deleted(
+            self._show_deleted(
                 request["repositoryName"], image_id["imageDigest"], image_id.get("imageTag"), would=would
             )
         for failure in answer["failures"]:
             self._terminal.line(f"    failed   {failure['imageId']}: {failure['failureCode']}", "red")
 
     def _select(self, name: str, *, dry_run: bool) -> None:
-        """Sends a selection to the queue, as the schedule would, and shows what is told of it."""
+        """Sends a selection to the queue, as the schedule would, and shows what the report says of it."""
         request = _event(name)
         if dry_run:
             request |= {"dryRun": True, "requestId": f"{request['requestId']}, tried out"}
-        self._send(json.dumps(request))
+        self._aws.send(json.dumps(request))
         self._poll(f"events/{name}.json" + (', with "dryRun": true' if dry_run else ""))
         report = self._aws.notices()[-1].data
         kept = ", ".join(f"{count} {reason}" for reason, count in sorted(report["keptByReason"].items()))
         self._terminal.line(f"    report   {report['selected']} of the repository's images selected; kept: {kept}")
 
-    def _send(self, *bodies: str) -> None:
-        for body in bodies:
-            self._aws.client("sqs").send_message(QueueUrl=self._aws.outputs["RequestQueueUrl"], MessageBody=body)
-
-    def _put_event(self, name: str) -> None:
-        event = _event(name)
-        entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
-        self._aws.client("events").put_events(Entries=[entry])
-
     def _poll(self, title: str) -> None:
-        """Takes what is on the queue through the function, and tells what became of it."""
+        """Delivers what is on the queue to the function, and shows what became of it."""
         say = self._terminal
         say.line(f"  {title}", "bold")
         for body in self._aws.messages("RequestQueue"):
@@ -116,7 +107,7 @@ class Demo:
         after = self._images()
         for repository in REPOSITORIES:
             for digest, tags in sorted(before[repository] - after[repository], key=lambda image: image[1]):
-                self._tell_deleted(repository, digest, ", ".join(tags))
+                self._show_deleted(repository, digest, ", ".join(tags))
         for notice in self._aws.notices()[notices:]:
             say.line(f"    notice   {notice.subject}", "yellow")
         for body in self._aws.messages("DeadLetterQueue"):
@@ -128,11 +119,11 @@ class Demo:
         say = self._terminal
         request = {"repositoryName": "team/app", "imageIds": ["imageTag=latest"]}
         say.paragraph(_readable(request), label="    message  ")
-        self._send(json.dumps(request))
+        self._aws.send(json.dumps(request))
         before = self._images()["team/app"]
         [poll] = self._poller.drain()
         for digest, tags in before - self._images()["team/app"]:
-            self._tell_deleted("team/app", digest, ", ".join(tags))
+            self._show_deleted("team/app", digest, ", ".join(tags))
         newest = push_image(self._aws.client("ecr"), "team/app", tags=["latest"])
         say.line(f"    pushed   {short(newest)}  team/app:latest", "cyan")
         self._poller.duplicate(poll)
@@ -140,10 +131,10 @@ class Demo:
         if (newest, ("latest",)) in self._images()["team/app"]:
             say.line(f"    kept     {short(newest)}  team/app:latest", "green")
         else:
-            self._tell_deleted("team/app", newest, "latest")
+            self._show_deleted("team/app", newest, "latest")
         return newest
 
-    def _tell_deleted(self, repository: str, digest: str, tag: str | None, *, would: bool = False) -> None:
+    def _show_deleted(self, repository: str, digest: str, tag: str | None, *, would: bool = False) -> None:
         verb = "would go" if would else "deleted "
         self._terminal.line(f"    {verb} {short(digest)}  {repository}{f':{tag}' if tag else ''}", "red")
 
@@ -177,7 +168,7 @@ class Demo:
             == {"pr-13", "pr-13-keep", "pr-18", "pr-19"}
             and sum(not tags for _, tags in after["team/web"]) == _UNTAGGED_LEFT,
             "latest is what was pushed between a message and its duplicate": (newest, ("latest",)) in after["team/app"],
-            "told once each: a rejection, an image not found, a protected one, a dry run, a selection": sorted(
+            "reported once each: a rejection, an image not found, a protected one, a dry run, a selection": sorted(
                 (notice.attributes["type"], *notice.attributes.get("failureCodes", [])) for notice in notices
             )
             == [("dryRun",), ("failure", "ImageNotFound"), ("failure", "ProtectedTag"), ("rejection",), ("report",)],

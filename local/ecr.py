@@ -3,13 +3,14 @@
 What ECR does and moto 5.2 does not, all of it done here:
 
 - A call takes 1 to 100 image ids; a tag that is empty or longer than 300 characters fails the whole call.
-- A manifest's digest is the SHA-256 of its text, so an index and its children are told apart.
+- A manifest's digest is the SHA-256 of its text, so an index and its children differ.
 - A tag that is pushed again leaves its former image untagged; an index needs its children to be there.
 - A manifest that an index references cannot be deleted, nor can its last tag be removed.
 - Digest and tag that belong to different images are a failure of their own.
 - An untagged image that was deleted by digest is in the answer.
 - Descriptions come in pages, by the order of digests, and know which manifest an image has as its subject.
 - What has a manifest as its subject can be listed.
+- Images may be archived, and restored; lists show archived ones only where they are asked for.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import moto.ecr.urls
@@ -117,7 +119,7 @@ class CorrectedECR(ECRBackend):
     def batch_delete_image(
         self, repository_name: str, registry_id: str | None = None, image_ids: list[ImageId] | None = None
     ) -> Json:
-        """Deletes what the ids name, one after the other; an id that is asked twice is one wish."""
+        """Deletes what the ids name, one after the other; an id that is asked for twice is one."""
         _check_repository_name(repository_name)
         _check_members(image_ids or [])
         with self._turn:
@@ -166,7 +168,12 @@ class CorrectedECR(ECRBackend):
                 found = [self._described(repository, image_id) for image_id in image_ids]
                 return [_details(image) for image in {image.image_digest: image for image in found}.values()], False
             wanted = {"TAGGED": [True], "UNTAGGED": [False]}.get(filter_.get("tagStatus", "ANY"), [True, False])
-            images = [image for image in repository.images if bool(image.image_tags) in wanted]
+            status = filter_.get("imageStatus", "ACTIVE")
+            images = [
+                image
+                for image in repository.images
+                if bool(image.image_tags) in wanted and status in {"ANY", _status(image)}
+            ]
             images.sort(key=lambda image: image.image_digest)
             return [_details(image) for image in images[page]], page.stop < len(images)
 
@@ -176,21 +183,23 @@ class CorrectedECR(ECRBackend):
             raise ImageNotFoundException(f"{image_id}", repository.name, self.account_id)
         return image
 
-    def list_image_referrers(self, repository_name: str, registry_id: str | None, subject: str) -> list[Json]:
-        """What has this manifest as its subject."""
+    def list_image_referrers(
+        self, repository_name: str, registry_id: str | None, subject: str, status: str
+    ) -> list[Json]:
+        """Returns the artifacts that have this manifest as their subject."""
         with self._turn:
             repository = self._get_repository(repository_name, registry_id)
-            manifests = [(image, json.loads(image.image_manifest)) for image in repository.images]
+            manifests = [(image, _parsed(image.image_manifest)) for image in repository.images]
             return [
                 {
                     "digest": image.image_digest,
                     "mediaType": image.image_manifest_media_type,
                     "artifactType": manifest.get("artifactType", manifest.get("config", {}).get("mediaType")),
                     "size": len(image.image_manifest),
-                    "artifactStatus": "ACTIVE",
+                    "artifactStatus": _status(image),
                 }
                 for image, manifest in manifests
-                if manifest.get("subject", {}).get("digest") == subject
+                if manifest.get("subject", {}).get("digest") == subject and status in {"ANY", _status(image)}
             ]
 
 
@@ -214,6 +223,7 @@ def _list_image_referrers(response: ECRResponse) -> ActionResult:
         response._get_param("repositoryName"),  # noqa: SLF001
         response._get_param("registryId"),  # noqa: SLF001
         response._get_param("subjectId")["imageDigest"],  # noqa: SLF001
+        (response._get_param("filter") or {}).get("artifactStatus", "ACTIVE"),  # noqa: SLF001
     )
     return ActionResult({"referrers": referrers})
 
@@ -265,8 +275,8 @@ def _untag(image: Image, tag: str | None) -> None:
 
 
 def _details(image: Image) -> Json:
-    """An image as DescribeImages tells it; without tags there are no imageTags."""
-    manifest = json.loads(image.image_manifest)
+    """An image as DescribeImages shows it; without tags there are no imageTags."""
+    manifest = _parsed(image.image_manifest)
     parts = [manifest.get("config", {}), *manifest.get("layers", [])]
     details = {
         "registryId": image.registry_id,
@@ -279,9 +289,23 @@ def _details(image: Image) -> Json:
         "artifactMediaType": manifest.get("config", {}).get("mediaType"),
         "lastRecordedPullTime": getattr(image, "last_recorded_pull_time", None),
         "subjectManifestDigest": manifest.get("subject", {}).get("digest"),
-        "imageStatus": "ACTIVE",
+        "imageStatus": _status(image),
+        "lastArchivedAt": getattr(image, "last_archived_at", None),
+        "lastActivatedAt": getattr(image, "last_activated_at", None),
     }
     return {key: value for key, value in details.items() if value is not None}
+
+
+def _status(image: Image) -> str:
+    """ACTIVE, or what was said of an image since it was pushed."""
+    return str(getattr(image, "image_status", "ACTIVE"))
+
+
+@lru_cache(maxsize=10_000)
+def _parsed(manifest: str) -> Json:
+    """A manifest, parsed once: each deletion and each list goes through those of the whole repository."""
+    parsed: Json = json.loads(manifest)
+    return parsed
 
 
 def _children(manifest: Json) -> list[str]:
@@ -293,7 +317,7 @@ def _parents(images: Iterable[Image]) -> dict[str, list[str]]:
     """For each digest the indexes that name it."""
     parents: defaultdict[str, list[str]] = defaultdict(list)
     for image in images:
-        for child in _children(json.loads(image.image_manifest)):
+        for child in _children(_parsed(image.image_manifest)):
             parents[child].append(image.image_digest)
     return parents
 

@@ -16,14 +16,14 @@ type Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """What became of one batch of messages."""
+    """The outcome of one batch of messages."""
 
     event: Json
-    """What the function was invoked with."""
+    """The event that the function was invoked with."""
     answer: Any
-    """What it answered; None if it raised."""
+    """Its answer; None if it raised."""
     error: Exception | None
-    """What it raised."""
+    """The error that it raised."""
     succeeded: tuple[str, ...]
     """Ids of the messages that are off the queue."""
     failed: tuple[str, ...]

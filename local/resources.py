@@ -1,10 +1,12 @@
 """Types of resource that moto serves but its CloudFormation cannot deploy; moto finds these classes by itself."""
 
 import json
+from functools import wraps
 from typing import Any, Self
 
 from moto.awslambda.models import lambda_backends
-from moto.cloudwatch.models import cloudwatch_backends
+from moto.cloudformation import parsing
+from moto.cloudwatch.models import Dimension, Metric, MetricDataQuery, MetricStat, cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.scheduler.models import scheduler_backends
 from moto.sns.models import sns_backends
@@ -28,6 +30,23 @@ class _Named:
     @staticmethod
     def cloudformation_name_type() -> str:
         return ""
+
+
+class ScheduleGroupResource(_Named, CloudFormationModel):
+    """A group of schedules."""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::Scheduler::ScheduleGroup"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str, **_: Any
+    ) -> Self:
+        group = scheduler_backends[account_id][region_name].create_schedule_group(
+            cloudformation_json["Properties"].get("Name", resource_name), tags=[]
+        )
+        return cls(str(group.name), str(group.arn))
 
 
 class ScheduleResource(_Named, CloudFormationModel):
@@ -73,20 +92,44 @@ class AlarmResource(_Named, CloudFormationModel):
         properties = cloudformation_json["Properties"]
         alarm = cloudwatch_backends[account_id][region_name].put_metric_alarm(
             name=resource_name,
-            namespace=properties["Namespace"],
-            metric_name=properties["MetricName"],
+            namespace=properties.get("Namespace"),
+            metric_name=properties.get("MetricName"),
+            metric_data_queries=[_query(metric) for metric in properties.get("Metrics", [])],
             comparison_operator=properties["ComparisonOperator"],
             evaluation_periods=int(properties["EvaluationPeriods"]),
-            period=int(properties["Period"]),
+            period=int(properties.get("Period", 0)),
             threshold=float(properties["Threshold"]),
-            statistic=properties["Statistic"],
+            statistic=properties.get("Statistic"),
             description=properties["AlarmDescription"],
-            dimensions=properties["Dimensions"],
+            dimensions=properties.get("Dimensions", []),
             alarm_actions=properties["AlarmActions"],
             datapoints_to_alarm=properties.get("DatapointsToAlarm"),
             treat_missing_data=properties["TreatMissingData"],
         )
         return cls(resource_name, str(alarm.alarm_arn))
+
+
+def _query(metric: Json) -> MetricDataQuery:
+    """One of the metrics that an alarm computes with."""
+    stat = metric.get("MetricStat")
+    return MetricDataQuery(
+        query_id=metric["Id"],
+        label=metric.get("Label", ""),
+        period=stat["Period"] if stat else None,
+        return_data=str(metric.get("ReturnData", True)).lower(),
+        expression=metric.get("Expression"),
+        metric_stat=stat
+        and MetricStat(
+            metric=Metric(
+                metric_name=stat["Metric"]["MetricName"],
+                namespace=stat["Metric"]["Namespace"],
+                dimensions=[Dimension(d["Name"], d["Value"]) for d in stat["Metric"]["Dimensions"]],
+            ),
+            period=stat["Period"],
+            stat=stat["Stat"],
+            unit=None,
+        ),
+    )
 
 
 class QueuePolicyResource(_Named, CloudFormationModel):
@@ -144,7 +187,7 @@ class SubscriptionResource(_Named, CloudFormationModel):
 
 
 class EventInvokeConfigResource(_Named, CloudFormationModel):
-    """What becomes of asynchronous invocations, of which there are none here."""
+    """The settings for asynchronous invocations, of which there are none here."""
 
     @staticmethod
     def cloudformation_type() -> str:
@@ -158,3 +201,17 @@ class EventInvokeConfigResource(_Named, CloudFormationModel):
         config = {key: value for key, value in properties.items() if key not in {"FunctionName", "Qualifier"}}
         lambda_backends[account_id][region_name].put_function_event_invoke_config(properties["FunctionName"], config)
         return cls(resource_name)
+
+
+def install() -> None:
+    """From now on, moto's CloudFormation leaves out of a list what AWS::NoValue stands for, as it does elsewhere."""
+    if hasattr(parsing.clean_json, "__wrapped__"):
+        return
+    clean = parsing.clean_json
+
+    @wraps(clean)
+    def clean_json(value: Any, resources: Any) -> Any:
+        cleaned = clean(value, resources)
+        return [item for item in cleaned if item is not None] if isinstance(value, list) else cleaned
+
+    parsing.clean_json = clean_json

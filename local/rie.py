@@ -11,8 +11,8 @@ Lambda itself uses. What the emulator does, as observed:
   the next invocation gets that answer. An answer of more than 6 MB is HTTP 502 and `Function.ResponseSizeTooLarge`.
 - After each of these the next invocation starts a new process, as Lambda does.
 - Every invocation waits for its answer: `X-Amz-Invocation-Type: Event` is ignored. `X-Amzn-RequestId` is honoured.
-- A second invocation beside a running one brings the emulator down. So they go one at a time, as in one copy of a
-  function; for copies side by side, start an emulator for each.
+- A second invocation beside a running one brings the emulator down. So they go one at a time, as in one instance of
+  a function; for instances side by side, start an emulator for each.
 """
 
 import http.client
@@ -50,10 +50,10 @@ class FunctionError(Exception):
 
 
 class RuntimeEmulator:
-    """One copy of the function. Use it as a context manager; the process is gone afterwards, whatever happened.
+    """One instance of the function. Use it as a context manager; the process is gone afterwards, whatever happened.
 
     `environment` is what the template gives the function; nothing of this process's own environment reaches it.
-    `timeout` is in seconds, `memory` in MB: it is only told to the function, not enforced.
+    `timeout` is in seconds, `memory` in MB: the function sees it, but it is not enforced.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What Lambda's runtime gives the function: its environment, its context, and the import of its handler."""
+"""The function in Lambda's runtime: its environment, its context, and the import of its handler."""
 
 import importlib
 import logging
@@ -46,7 +46,7 @@ def isolate(environment: Mapping[str, str] | None = None) -> None:
 
 
 def load_function(environment: Mapping[str, str]) -> Handler:
-    """Imports the handler as a new copy of the function would, with this environment and no other AWS variables.
+    """Imports the handler as a new instance of the function would, with this environment and no other AWS variables.
 
     Its logs go to what is sys.stdout now.
     """
@@ -55,7 +55,7 @@ def load_function(environment: Mapping[str, str]) -> Handler:
         sys.path.insert(0, str(SOURCE))
     for name in [name for name in sys.modules if name.partition(".")[0] == "handler"]:
         del sys.modules[name]
-    # Powertools keeps its logger, and with it the stream of the copy before.
+    # Powertools keeps its logger, and with it the stream of the instance before.
     logging.Logger.manager.loggerDict.pop(environment.get("POWERTOOLS_SERVICE_NAME", ""), None)
     handler: Handler = importlib.import_module("handler.app").lambda_handler
     return handler

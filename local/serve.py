@@ -33,27 +33,37 @@ _EVERYWHERE = "0.0.0.0"  # noqa: S104  # asked for with --host, so that containe
 
 
 class Serve:
-    """The poller beside the server, and what a person who watches is told."""
+    """The poller beside the server, which shows a person what happens."""
 
-    def __init__(self, aws: EmbeddedAWS, poller: Poller, terminal: Terminal) -> None:
+    def __init__(
+        self,
+        aws: EmbeddedAWS,
+        poller: Poller,
+        terminal: Terminal,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        redelivery_seconds: float = REDELIVERY_SECONDS,
+    ) -> None:
         self._aws = aws
         self._poller = poller
         self._terminal = terminal
-        self._told = 0
+        self._poll_seconds = poll_seconds
+        self._redelivery_seconds = redelivery_seconds
+        self._notices = 0
         self._dead = 0
         self._redelivery = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Polls and tells until `stop` is set."""
-        while not stop.wait(POLL_SECONDS):
+        """Polls, and shows what became of it, until `stop` is set."""
+        while not stop.wait(self._poll_seconds):
             if time.monotonic() >= self._redelivery:
                 self._poller.redeliver()
             while not stop.is_set() and (poll := self._poller.poll()):
-                self._tell(poll)
-            self._tell_notices()
-            self._tell_dead_letters()
+                self._show(poll)
+            self._show_notices()
+            self._show_dead_letters()
 
-    def _tell(self, poll: Poll) -> None:
+    def _show(self, poll: Poll) -> None:
         now = time.strftime("%H:%M:%S")
         for message_id in poll.succeeded:
             self._terminal.line(f"{now}  message {message_id} is done", "green")
@@ -64,33 +74,33 @@ class Serve:
         if poll.error:
             self._terminal.line(f"{now}  the function raised {poll.error!r}", "red")
         if poll.failed:
-            self._redelivery = time.monotonic() + REDELIVERY_SECONDS
+            self._redelivery = time.monotonic() + self._redelivery_seconds
 
-    def _tell_notices(self) -> None:
+    def _show_notices(self) -> None:
         notices = self._aws.notices()
-        for notice in notices[self._told :]:
+        for notice in notices[self._notices :]:
             self._terminal.mail(notice)
-        self._told = len(notices)
+        self._notices = len(notices)
 
-    def _tell_dead_letters(self) -> None:
+    def _show_dead_letters(self) -> None:
         dead = self._aws.messages("DeadLetterQueue")
         for body in dead[self._dead :]:
             self._terminal.line(f"{time.strftime('%H:%M:%S')}  dead letter: {body[:60]}", "red")
         self._dead = len(dead)
 
 
-def write_environment(aws: EmbeddedAWS) -> None:
-    """The file for `sam local invoke --env-vars`: the stack's own values, and the way from a container to here."""
+def write_environment(aws: EmbeddedAWS, path: Path = ENVIRONMENT) -> None:
+    """Writes the file for `sam local invoke --env-vars`: the stack's values, and the way from a container to here."""
     resources = cloudformation()["Resources"]
     [(logical_id, function)] = ((k, r) for k, r in resources.items() if r["Type"] == "AWS::Lambda::Function")
     variables = {name: aws.environment[name] for name in function["Properties"]["Environment"]["Variables"]}
-    variables["AWS_ENDPOINT_URL"] = f"http://host.docker.internal:{aws.port}"
+    variables["ENDPOINT_URL"] = f"http://host.docker.internal:{aws.port}"
     variables["FOREIGN_REGISTRY_IDS"] = ACCOUNT_ID  # SAM's function believes to live in another account
-    ENVIRONMENT.write_text(json.dumps({logical_id: variables}, indent=2) + "\n")
+    path.write_text(json.dumps({logical_id: variables}, indent=2) + "\n")
 
 
 def commands(aws: EmbeddedAWS) -> dict[str, str]:
-    """What can be pasted into a terminal in the project's folder, each with what it does."""
+    """Returns commands to paste into a terminal in the project's folder, by what they do."""
     url = aws.client("sqs").get_queue_url(QueueName=aws.outputs["RequestQueueUrl"].rpartition("/")[2])["QueueUrl"]
     event = json.loads((ROOT / "events" / "eventbridge.json").read_text())
     entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}

@@ -14,20 +14,24 @@ _SIDE_BY_SIDE = ("AmazonEC2ContainerRegistry", "AmazonSQS.ReceiveMessage")
 
 
 class Server:
-    """Serves moto until `stop`. Port 0 means any free one; `port` tells which.
+    """Serves moto until `stop`. Port 0 means any free one; `port` says which.
 
     One call at a time, for moto's DynamoDB and SQS are not made for calls side by side: a conditional write would not
     be one, and messages could get lost.
     """
 
     def __init__(self, host: str, port: int) -> None:
-        application = _OneAtATime(DomainDispatcherApplication(create_backend_app))
-        self._server = make_server(host, port, application, threaded=True, request_handler=_QuietHandler)
+        self.application: Application = _OneAtATime(DomainDispatcherApplication(create_backend_app))
+        """Answers every call. It may be replaced while the server runs, such as by one that lets calls fail."""
+        self._server = make_server(host, port, self._answer, threaded=True, request_handler=_QuietHandler)
         self.port: int = self._server.server_port
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="moto", daemon=True
         )
         self._thread.start()
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return self.application(environ, start_response)
 
     def stop(self) -> None:
         """Returns when the port is free again."""
@@ -52,4 +56,4 @@ class _QuietHandler(MotoRequestHandler):
     disable_nagle_algorithm = True  # or each answer's body waits up to 40 ms for the acknowledgement of its headers
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing: what was asked is told by those who asked."""
+        """Logs nothing: those who called say what they asked for."""

@@ -10,20 +10,20 @@ from moto.sns.exceptions import SNSInvalidParameter
 from moto.sns.models import SNSBackend, sns_backends
 
 MESSAGE_BYTES = 262_144
-"""What SNS takes in one message, its attributes included."""
+"""The bytes that SNS takes in one message, its attributes included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What was published to a topic, as its subscribers read it."""
+    """A message published to a topic, as its subscribers read it."""
 
     subject: str
     text: str
     """The e-mail's text."""
     data: Any
-    """What every other protocol gets, parsed when it is JSON."""
+    """The text for every other protocol, parsed when it is JSON."""
     attributes: dict[str, Any]
-    """What subscription filters see, each value by its name; a String.Array is a list."""
+    """The values that subscription filters see, by name; a String.Array is a list."""
 
 
 class CorrectedSNS(SNSBackend):
@@ -33,7 +33,8 @@ class CorrectedSNS(SNSBackend):
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
-        self.published: list[Notice] = []
+        self.published: list[tuple[str | None, Notice]] = []
+        """What was published, and to which topic."""
 
     def publish(  # noqa: PLR0913, PLR0917  # as moto calls it
         self,
@@ -65,14 +66,13 @@ class CorrectedSNS(SNSBackend):
             deduplication_id=deduplication_id,
             message_structure=message_structure,
         )
-        self.published.append(
-            Notice(
-                subject=subject or "",
-                text=texts.get("email", texts["default"]),
-                data=_parsed(texts["default"]),
-                attributes={name: _attribute(value) for name, value in attributes.items()},
-            )
+        notice = Notice(
+            subject=subject or "",
+            text=texts.get("email", texts["default"]),
+            data=_parsed(texts["default"]),
+            attributes={name: _attribute(value) for name, value in attributes.items()},
         )
+        self.published.append((arn, notice))
         return message_id
 
 

@@ -1,5 +1,7 @@
-"""template.yaml as CloudFormation that moto can deploy."""
+"""template.yaml as CloudFormation that moto can deploy, and what CloudFormation checks of its parameters."""
 
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ TEMPLATE = Path(__file__).resolve().parent.parent / "template.yaml"
 LEFT_OUT = {
     "AWS::Lambda::EventSourceMapping": "moto would run the function in Docker and ignore batchItemFailures: see Poller",
     "AWS::Logs::QueryDefinition": "not in moto; there are no logs to ask here",
+    "AWS::ECR::PullTimeUpdateExclusion": "not in moto; here, reading a manifest is no pull for anybody",
 }
 """The types of resource that are not deployed here, and why."""
 
@@ -48,3 +51,59 @@ def deployable() -> Json:
     """The translated template without the resources that are left out."""
     resources = cloudformation()["Resources"]
     return cloudformation() | {"Resources": {k: r for k, r in resources.items() if r["Type"] not in LEFT_OUT}}
+
+
+def check_parameters(parameters: Mapping[str, str]) -> None:
+    """Raises ValueError where CloudFormation would refuse these parameters, which moto does not look at."""
+    template = cloudformation()
+    values = {name: str(entry["Default"]) for name, entry in template["Parameters"].items() if "Default" in entry}
+    values |= parameters
+    if unknown := values.keys() - template["Parameters"].keys():
+        raise ValueError(f"the template has no parameter {', '.join(sorted(unknown))}")
+    for name, entry in template["Parameters"].items():
+        if name not in values:
+            raise ValueError(f"{name} must have a value")
+        is_list = entry["Type"] == "CommaDelimitedList"
+        if not all(_allowed(value, entry) for value in (values[name].split(",") if is_list else [values[name]])):
+            raise ValueError(f"{name} {entry['ConstraintDescription']}")
+    for rule in template["Rules"].values():
+        if evaluate(rule["RuleCondition"], values):
+            for assertion in rule["Assertions"]:
+                if not evaluate(assertion["Assert"], values):
+                    raise ValueError(assertion["AssertDescription"])
+
+
+def _allowed(value: str, entry: Json) -> bool:
+    """Whether a parameter's entry in the template admits a value."""
+    if entry["Type"] == "Number" and not entry.get("MinValue", 0) <= int(value) <= entry.get("MaxValue", int(value)):
+        return False
+    return (
+        value in map(str, entry.get("AllowedValues", [value]))
+        and re.fullmatch(entry.get("AllowedPattern", ".*"), value, re.DOTALL) is not None
+        and len(value) <= entry.get("MaxLength", len(value))
+    )
+
+
+def evaluate(expression: Any, parameters: Mapping[str, str]) -> Any:
+    """Returns the value that CloudFormation gives a condition, or an operand of one, with these parameters."""
+    if not isinstance(expression, dict):
+        return expression
+    [(function, operands)] = expression.items()
+    match function:
+        case "Ref":
+            value: Any = parameters[operands]
+        case "Condition":
+            value = evaluate(cloudformation()["Conditions"][operands], parameters)
+        case "Fn::Not":
+            value = not evaluate(operands[0], parameters)
+        case "Fn::And":
+            value = all(evaluate(operand, parameters) for operand in operands)
+        case "Fn::Or":
+            value = any(evaluate(operand, parameters) for operand in operands)
+        case "Fn::Equals":
+            value = evaluate(operands[0], parameters) == evaluate(operands[1], parameters)
+        case "Fn::Join":  # of a list that is a parameter
+            value = operands[0].join(evaluate(operands[1], parameters).split(","))
+        case _:
+            raise ValueError(f"{function} does not stand in a condition of the template")
+    return value

@@ -63,5 +63,5 @@ class Terminal:
 
 
 def short(digest: str) -> str:
-    """Enough of a digest to tell it from others."""
+    """Enough of a digest to know it among others."""
     return digest[: len("sha256:") + 12]

@@ -1,6 +1,7 @@
 """Guards for every suite: no test sees a person's credentials, and none reaches beyond this machine.
 
-They hold from the moment this file is read, so also while test modules are imported. Unit tests reach nothing at all.
+They hold from the moment this file is read, so also while test modules are imported. Unit tests, and those of the
+template and the documents, reach nothing at all.
 Generated examples are the same on every machine and take what time they need, so that no test flickers.
 """
 
@@ -15,15 +16,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from local.runtime import isolate
+from tests.environment import ENVIRONMENT
 
 TESTS = Path(__file__).parent
+OFFLINE = ("unit", "template", "documents")
+SUITES = (*OFFLINE, "functional", "e2e", "faults")
 
-isolate({
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-})  # fmt: skip
+isolate(ENVIRONMENT)
 
 patient = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("test", patient, max_examples=300, derandomize=True)
@@ -52,7 +51,7 @@ class NetworkGuard:
         if not is_loopback(host):
             raise NetworkRefusedError(f"{event} to {host!r}: tests must not reach beyond this machine")
         if not self.loopback_allowed:
-            raise NetworkRefusedError(f"{event} to {host!r}: unit tests must not use the network, not even loopback")
+            raise NetworkRefusedError(f"{event} to {host!r}: these tests must not use the network, not even loopback")
 
 
 def is_address(host: Any) -> bool:
@@ -76,7 +75,7 @@ sys.addaudithook(guard)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test's folder is its suite, and its marker."""
     for item in items:
-        for suite in ("unit", "functional", "e2e", "faults"):
+        for suite in SUITES:
             if TESTS / suite in item.path.parents:
                 item.add_marker(suite)
 
@@ -84,6 +83,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def network_bounds(request: pytest.FixtureRequest) -> Iterator[None]:
     """Which bounds hold follows from the suite."""
-    guard.loopback_allowed = request.node.get_closest_marker("unit") is None
+    guard.loopback_allowed = not any(request.node.get_closest_marker(suite) for suite in OFFLINE)
     yield
     guard.loopback_allowed = True

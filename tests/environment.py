@@ -1,14 +1,24 @@
-"""The least that the function must be told, as the template tells it by its defaults."""
+"""The environment of the function in tests: what the template sets by its defaults, and nobody's credentials."""
 
 VARIABLES = {
     "IDEMPOTENCY_TABLE": "steps",
-    "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:failures",
-    "MAX_CONCURRENT_CALLS": "12",
-    "MAX_IMAGES_PER_REQUEST": "1000",
+    "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:notifications",
+    "REQUEST_QUEUE_URL": "https://queue",
+    "REPOSITORY_PATTERN": "*",
     "PROTECTED_TAGS": "",
     "PROTECTED_REPOSITORIES": "",
+    "MAX_IMAGES_PER_REQUEST": "1000",
     "MAX_PERCENT_OF_REPOSITORY": "50",
-    "REPOSITORY_PATTERN": "*",
-    "REQUEST_QUEUE_URL": "https://queue",
+    "ALLOW_PERCENT_IN_REQUESTS": "true",
     "DRY_RUN": "false",
+    "MAX_CONCURRENT_CALLS": "12",
+}
+ENVIRONMENT = {
+    **VARIABLES,
+    "POWERTOOLS_SERVICE_NAME": "ecr-image-deletion",
+    "POWERTOOLS_METRICS_NAMESPACE": "EcrImageDeletion",
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
 }

@@ -37,7 +37,8 @@ def _speaks_of(statement: Statement, action: str, resource: str, context: Contex
 
 
 def _names(principals: Any, principal: str) -> bool:
-    return bool(principals == "*" or principal in as_list(principals.get("Service", [])))
+    everybody = principals == "*" or (principal == "AWS" and "*" in as_list(principals.get("AWS", [])))
+    return bool(everybody or principal in as_list(principals.get("Service", [])))
 
 
 def _like(text: str, pattern: str) -> bool:
@@ -55,7 +56,9 @@ def _none_of(value: str | None, patterns: list[str]) -> bool:
 
 _OPERATORS: dict[str, Callable[[str | None, list[str]], bool]] = {
     "ArnEquals": _one_of,
+    "ArnLike": _one_of,
     "ArnNotEquals": _none_of,
+    "ArnNotLike": _none_of,
     "StringEquals": _one_of,
     "StringNotEquals": _none_of,
     "Bool": _one_of,

@@ -7,6 +7,7 @@ import gc
 
 gc.disable()
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -64,7 +65,7 @@ def create_handler(services: Services) -> Handler:
 
 def count(outcomes: Iterable[Report | Exception]) -> None:
     """Counts what was done now; what a duplicate only replays was counted before."""
-    counts = {"Requests": 0, "RequestsRejected": 0, "ImagesDeleted": 0, "ImagesFailed": 0}
+    counts = Counter(Requests=0, RequestsRejected=0, ImagesDeleted=0, ImagesFailed=0)
     for outcome in outcomes:
         match outcome:
             case RejectedRequestError(replayed=False):
@@ -77,6 +78,8 @@ def count(outcomes: Iterable[Report | Exception]) -> None:
                 if not outcome.request.dry_run:
                     counts["ImagesDeleted"] += outcome.deleted
                     counts["ImagesFailed"] += outcome.failed
+                if any(failure.code == "TooManyTurns" for failure in outcome.failures):
+                    counts["TurnLimitReached"] += 1
     for name, value in counts.items():
         metrics.add_metric(name, MetricUnit.Count, value)
 

@@ -25,11 +25,11 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         """Makes the clients, which is most of a cold start."""
-        config = settings.client_config()
+        config, url = settings.client_config(), settings.endpoint_url
         self.settings = settings
-        self.ecr = boto3.client("ecr", config=config)
-        self.sns = boto3.client("sns", config=config)
-        self.dynamodb = boto3.client("dynamodb", config=config)
+        self.ecr = boto3.client("ecr", config=config, endpoint_url=url)
+        self.sns = boto3.client("sns", config=config, endpoint_url=url)
+        self.dynamodb = boto3.client("dynamodb", config=config, endpoint_url=url)
         disable_unsafe_retries(self.ecr)
         limit_concurrency(self.ecr, settings.max_concurrent_calls)
 
@@ -41,14 +41,14 @@ class Services:
     @cached_property
     def sqs(self) -> "SQSClient":
         """Made when it is first needed, for few requests lead to others."""
-        return boto3.client("sqs", config=self.settings.client_config())
+        return boto3.client("sqs", config=self.settings.client_config(), endpoint_url=self.settings.endpoint_url)
 
     @property
     def rules(self) -> Rules:
         """What the stack protects."""
         settings = self.settings
         return Rules(
-            settings.protected_tags, settings.protected_repositories, settings.repository_pattern, settings.dry_run
+            settings.protected_tags, settings.protected_repositories, settings.repository_patterns, settings.dry_run
         )
 
 

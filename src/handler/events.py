@@ -13,12 +13,20 @@ from .models.request import Arrival, Origin, Payload, quoted
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+_FOLLOW_UP_BYTES = 20_000
+"""More than any request that this function sends to itself needs beside its content."""
+_TURNS = 1_000
+"""More than a selection is ever continued by."""
+
 
 def is_batch(event: Any) -> bool:
     """Returns whether an event is an SQS batch."""
     records = event.get("Records") if isinstance(event, dict) else None
     return isinstance(records, list) and all(
-        isinstance(record, dict) and record.get("eventSource") == "aws:sqs" and isinstance(record.get("messageId"), str)
+        isinstance(record, dict)
+        and record.get("eventSource") == "aws:sqs"
+        and isinstance(record.get("messageId"), str)
+        and isinstance(record.get("attributes", {}), dict)
         for record in records
     )
 
@@ -33,8 +41,10 @@ def arrivals(event: Any, context: "LambdaContext") -> list[Arrival]:
 
 
 def _record(record: Mapping[str, Any]) -> Arrival:
-    origin = Origin("message", record["messageId"], str(record.get("eventSourceARN")))
-    received = str(record.get("attributes", {}).get("ApproximateReceiveCount"))
+    attributes = record.get("attributes", {})
+    sender = attributes.get("SenderId")
+    origin = Origin("message", record["messageId"], str(record.get("eventSourceARN")), sender and quoted(str(sender)))
+    received = str(attributes.get("ApproximateReceiveCount"))
     return Arrival(origin, received_before=received != "1", read=lambda: _unwrap(_load_body(record), origin))
 
 
@@ -65,7 +75,13 @@ def _unwrap(content: Any, received: Origin) -> Payload:
             content, received = inner, Origin("invocation", request_id, quoted(source))
     match content:
         case {"detail-type": _, "detail": detail, "id": str(event_id)} if _may_be_key(event_id):
-            origin = Origin("event", event_id, quoted(str(content.get("source"))))
+            account = content.get("account")
+            origin = Origin(
+                "event",
+                event_id,
+                quoted(str(content.get("source"))),
+                quoted(account) if isinstance(account, str) else None,
+            )
             return Payload(detail, origin, (origin.kind, origin.id))
         case {
             "followUp": {
@@ -73,16 +89,29 @@ def _unwrap(content: Any, received: Origin) -> Payload:
                 "requestId": str(name),
                 "turn": int(turn),
                 "generation": str() | None as generation,
-                "origin": {"kind": str(kind), "id": str(origin_id), "source": str(source)},
+                "origin": {
+                    "kind": str(kind),
+                    "id": str(origin_id),
+                    "source": str(source),
+                    "sender": str() | None as sender,
+                },
             },
             "request": request,
-        }:
-            return Payload(request, Origin(kind, origin_id, source), tuple(key), name, turn, generation)
+        } if turn in range(_TURNS) and _may_be_sent([key, name, generation, kind, origin_id, source, sender]):
+            return Payload(request, Origin(kind, origin_id, source, sender), tuple(key), name, turn, generation)
     return Payload(content, received, (received.kind, received.id))
 
 
 def _may_be_key(text: str) -> bool:
     return 0 < len(text) <= KEY_CHARACTERS and text.isascii()
+
+
+def _may_be_sent(values: list[Any]) -> bool:
+    """Returns whether what an envelope says can stand in the table and in notices, as what this function sends can."""
+    try:
+        return len(json.dumps(values, ensure_ascii=False).encode()) <= _FOLLOW_UP_BYTES
+    except (RecursionError, UnicodeEncodeError):
+        return False
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Json:

@@ -14,7 +14,7 @@ class Rules(NamedTuple):
 
     protected_tags: tuple[str, ...] = ()
     protected_repositories: tuple[str, ...] = ()
-    repository_pattern: str = "*"
+    repository_patterns: tuple[str, ...] = ("*",)
     """What a pattern of repository names can mean at all."""
     dry_run: bool = False
     """Nothing is deleted in this stack."""
@@ -139,7 +139,7 @@ def allowed_repositories(rules: Rules, request: DeletionRequest, existing: Calla
         name
         for name in (existing() if patterns else ())
         if _matching([name], patterns)
-        and fnmatchcase(name, rules.repository_pattern)
+        and _matching([name], rules.repository_patterns)
         and not _matching([name], rules.protected_repositories)
     ]
     return sorted({*named, *found})

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from .models.errors import RejectedRequestError
 from .models.images import ImageId, Json
-from .models.request import DeletionRequest, Payload, Selection, quoted
+from .models.request import DeletionRequest, Payload, Selection
+from .request_errors import explain, misspelt_key, registry_uri
 
 try:  # the package has it as Python: to compile it takes 6 % of a cold start, to import the compiler 1 %
     from .contract import JsonSchemaValueException  # type: ignore[import-not-found]
@@ -24,6 +25,8 @@ except ModuleNotFoundError:
 _SINCE = ("sinceImagePushed", "sinceImagePulled")
 _SHORTHAND_MEMBER = re.compile(r"""(imageTag|imageDigest)=("[^"]*"|'[^']*'|[^,"']*)""")
 _PLACEHOLDER = "<aws.scheduler."
+_SCHEDULE = re.compile(r"(arn:aws[a-z-]*:scheduler:[a-z0-9-]+:\d{12}:schedule/[^/]+/[^/]+)/")
+"""How the requestId of a scheduled request begins."""
 
 
 def parse_request(payload: Payload) -> DeletionRequest:
@@ -35,17 +38,20 @@ def parse_request(payload: Payload) -> DeletionRequest:
     if isinstance(content, dict):
         for one, other in (("repositoryName", "repositoryNames"), ("imageIds", "selection")):
             if (one in content) == (other in content):
-                raise RejectedRequestError(f"request must contain exactly one of {one} and {other}")
+                problem = f"request must contain exactly one of {one} and {other}"
+                raise RejectedRequestError(misspelt_key(content) or problem)
     try:
         _validate(content, name_prefix="request")
     except JsonSchemaValueException as error:
-        raise RejectedRequestError(quoted(error.message)) from error
+        raise RejectedRequestError(explain(error)) from error
+    if uri := registry_uri(content):
+        raise RejectedRequestError(uri)
     _check_switches(content)
     request_id = content.get("requestId")
     if request_id and _PLACEHOLDER in request_id:
         raise RejectedRequestError(
-            f"request.requestId holds {_PLACEHOLDER!r}...>, which EventBridge Scheduler has not filled in: every run "
-            "would be taken for the first; put it into the input of a schedule, spelt as Scheduler spells it"
+            f'request.requestId holds a placeholder, "{_PLACEHOLDER}", that EventBridge Scheduler has not filled in: '
+            "every run would repeat the first; send it as the input of a schedule, spelt as Scheduler knows it"
         )
     named = [
         _shorthand(value) if isinstance(value, str) else ImageId.from_json(value)
@@ -53,12 +59,15 @@ def parse_request(payload: Payload) -> DeletionRequest:
     ]
     image_ids = tuple(dict.fromkeys(named))
     own_key = payload.request_id is None and request_id is not None
+    origin = payload.origin
+    if schedule := _SCHEDULE.match(request_id or ""):
+        origin = origin._replace(kind="schedule", source=schedule[1])
     return DeletionRequest(
         key=("request", request_id) if own_key else payload.key,
         request_id=payload.request_id or request_id or payload.origin.id,
         repository_name=content.get("repositoryName", ""),
         image_ids=image_ids,
-        origin=payload.origin,
+        origin=origin,
         content_hash=_content_hash(content, image_ids),
         registry_id=content.get("registryId"),
         reason=content.get("reason"),
@@ -75,8 +84,13 @@ def parse_request(payload: Payload) -> DeletionRequest:
     )
 
 
-def over_limits(request: DeletionRequest, registry_ids: Collection[str], max_images: int) -> str | None:
-    """Returns why the limits of the stack do not admit a request; None if they do."""
+def over_limits(
+    request: DeletionRequest, registry_ids: Collection[str], *, max_images: int, max_percent: int | None
+) -> str | None:
+    """Returns why the limits of the stack do not admit a request; None if they do.
+
+    `max_percent` is the largest share of a repository that it may ask for; None if it may ask for any.
+    """
     if request.registry_id is not None and request.registry_id not in registry_ids:
         return (
             f"request.registryId must be one of {', '.join(registry_ids)}; the stack's ForeignRegistryIds allows others"
@@ -85,6 +99,11 @@ def over_limits(request: DeletionRequest, registry_ids: Collection[str], max_ima
         return (
             f"request.imageIds must name at most {max_images:,} images, not {len(request.image_ids):,}; send several "
             "requests, or set the stack's MaxImagesPerRequest"
+        )
+    if max_percent is not None and (request.allow_percent or 0) > max_percent:
+        return (
+            f"request.allowPercent must be at most {max_percent}, the stack's MaxPercentOfRepository; its "
+            "AllowPercentInRequests would let requests raise that"
         )
     return None
 

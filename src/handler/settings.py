@@ -18,7 +18,7 @@ class Settings(NamedTuple):
     """The SNS topic that carries notices."""
     request_queue_url: str
     """Where requests go that a request leads to."""
-    repository_pattern: str
+    repository_patterns: tuple[str, ...]
     """The repositories that a pattern of names can mean, as IAM matches them."""
     protected_tags: tuple[str, ...]
     """Glob patterns of tags whose images are never deleted."""
@@ -28,12 +28,17 @@ class Settings(NamedTuple):
     """A request for more images is rejected."""
     max_percent_of_repository: int
     """A selection that means a larger share of its repository is rejected."""
+    allow_percent_in_requests: bool
+    """A request may raise that share for itself."""
     dry_run: bool
     """Every request is a dry run."""
     max_concurrent_calls: int
     """Calls to ECR that one invocation makes at a time, over all the requests it carries out."""
     foreign_registry_ids: tuple[str, ...] = ()
     """Accounts besides the function's own whose registries a request may name."""
+
+    endpoint_url: str | None = None
+    """Where AWS is, if not where botocore knows it: an emulator's address."""
 
     @property
     def steps_in_flight(self) -> int:
@@ -49,14 +54,16 @@ class Settings(NamedTuple):
                 notification_topic_arn=env["NOTIFICATION_TOPIC_ARN"],
                 request_queue_url=env["REQUEST_QUEUE_URL"],
                 # What protects something has no default: a deleter never assumes that nothing is protected.
-                repository_pattern=env["REPOSITORY_PATTERN"],
+                repository_patterns=_listed(env["REPOSITORY_PATTERN"]),
                 protected_tags=_listed(env["PROTECTED_TAGS"]),
                 protected_repositories=_listed(env["PROTECTED_REPOSITORIES"]),
                 max_images_per_request=_positive(env, "MAX_IMAGES_PER_REQUEST"),
                 max_percent_of_repository=_positive(env, "MAX_PERCENT_OF_REPOSITORY"),
+                allow_percent_in_requests=_true(env, "ALLOW_PERCENT_IN_REQUESTS"),
                 dry_run=_true(env, "DRY_RUN"),
                 max_concurrent_calls=_positive(env, "MAX_CONCURRENT_CALLS"),
                 foreign_registry_ids=_listed(env.get("FOREIGN_REGISTRY_IDS", "")),
+                endpoint_url=env.get("ENDPOINT_URL") or None,
             )
         except KeyError as error:
             raise SettingsError(f"environment variable {error.args[0]} is not set; template.yaml sets it") from error

@@ -98,7 +98,7 @@ class StepRunner:
             raise
         if not record.done:
             inline = {name: outcome.to_json() for name, outcome in [self._first]} if self._first else {}
-            record.save_success({"step": record.step}, {"steps": inline, "saved": self._saved})
+            record.save_success({"step": record.step}, {"steps": inline, "saved": self._saved or bool(self._stored)})
         self._first, self.replaying = None, False
 
     def run[T: Outcome](
@@ -117,15 +117,14 @@ class StepRunner:
         with self._lock:
             if self._first:
                 (first, outcome), self._first = self._first, None
-                self._handle(
-                    StepRecord(self._table, self._key, first, self.generation), type(outcome), lambda _: outcome
-                )
+                record = StepRecord(self._table, self._key, first, self.generation)
+                self._handler(record, type(outcome), lambda _: outcome).handle()
         if alone:
             result = work(self._claim)
             self._first = name, result
             return Done(result, replayed=False)
         record = StepRecord(self._table, self._key, name, self.generation)
-        return Done(self._handle(record, kind, work), replayed=record.done)
+        return Done(self._handler(record, kind, work).handle(), replayed=record.done)
 
     def remembered(self, prefix: str) -> list[Json]:
         """Returns the stored outcomes of the steps whose names begin so."""
@@ -139,11 +138,12 @@ class StepRunner:
     def reject[T: Outcome](self, reason: str, kind: type[T], publish: Work[T]) -> Done[T]:
         """Rejects this arrival for good; its reason is stored before it is published, so that no receive forgets it."""
         record = StepRecord(self._table, self._key, "rejected", reason)
-        return Done(self._handle(record, kind, publish), replayed=record.done)
+        return Done(self._handler(record, kind, publish).handle(), replayed=record.done)
 
-    def _handle[T: Outcome](self, record: StepRecord, kind: type[T], work: Work[T]) -> T:
+    def _handler(self, record: StepRecord, kind: type[Outcome], work: Work[Outcome]) -> IdempotencyHandler:
+        """Returns what begins a step, does its work, and stores its outcome or gives it up; or replays it."""
         self._saved = True
-        outcome: T = IdempotencyHandler(
+        return IdempotencyHandler(
             function=operator.call,
             function_payload=record.step,
             function_args=(work, record),
@@ -151,8 +151,7 @@ class StepRunner:
             config=self._table.config,
             persistence_store=record,
             output_serializer=_Serializer(kind),
-        ).handle()
-        return outcome
+        )
 
     def _remaining_milliseconds(self) -> int | None:
         context = self._table.config.lambda_context

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: the embedded AWS, and the built package in Lambda's runtime before it."""
+"""The fixtures of the end-to-end tests: the embedded AWS, and the built package in Lambda's runtime before it."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the service grew out of: the same ids, in the same words, have the same outcome as with the AWS CLI."""
+"""Parity with the AWS CLI: the same ids, in the same words, have the same outcome."""
 
 import json
 import os
@@ -75,11 +75,9 @@ def example(request: pytest.FixtureRequest, aws: EmbeddedAWS, fresh: Callable[[]
 
 
 def comparable(failures: list[Json]) -> list[Json]:
-    """Without the reason of what a guard finds before ECR is asked: the code is ECR's, the words say what to do."""
-    return [
-        failure | {"failureReason": ""} if failure["failureCode"] == "ImageTagDoesNotMatchDigest" else failure
-        for failure in failures
-    ]
+    """Without the reason of what is found before ECR is asked: the code is ECR's, the words say what to do."""
+    ours = ("ImageTagDoesNotMatchDigest", "InvalidImageDigest")
+    return [failure | {"failureReason": ""} if failure["failureCode"] in ours else failure for failure in failures]
 
 
 def test_the_answer_is_that_of_the_cli(
@@ -103,18 +101,17 @@ def test_the_answer_is_that_of_the_cli(
         for body in (payload, event | {"id": f"{repository} {image_ids} queued {number}", "detail": payload}):
             fresh()
             before = len(aws.notices())
-            url = aws.outputs["RequestQueueUrl"]
-            aws.client("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(body))
+            aws.send(json.dumps(body))
             Poller(aws, lambda event, _: function.invoke(event)).drain()
-            told = [failure for notice in aws.notices()[before:] for failure in notice.data["failures"]]
-            assert comparable(told) == comparable(printed["failures"])
+            reported = [failure for notice in aws.notices()[before:] for failure in notice.data["failures"]]
+            assert comparable(reported) == comparable(printed["failures"])
             assert aws.images(repository) == left
 
 
 def test_registry_and_input_json_are_those_of_the_cli(
     aws: EmbeddedAWS, fresh: Callable[[], None], function: RuntimeEmulator
 ) -> None:
-    """What --cli-input-json takes is a request as it stands, with the registry named."""
+    """The input of --cli-input-json is a request as it stands, with the registry named."""
     request = {"registryId": ACCOUNT_ID, "repositoryName": "ubuntu", "imageIds": [{"imageTag": "precise"}]}
     fresh()
     printed = run(aws, "--cli-input-json", json.dumps(request))
@@ -126,7 +123,7 @@ def test_registry_and_input_json_are_those_of_the_cli(
 
 
 def cli(aws: EmbeddedAWS, repository: str, image_ids: list[str]) -> Answer:
-    """What `aws ecr batch-delete-image` prints."""
+    """The output of `aws ecr batch-delete-image`."""
     return run(aws, "--repository-name", repository, "--image-ids", *image_ids)
 
 

@@ -48,7 +48,7 @@ def test_nothing_but_the_package_is_imported(aws: EmbeddedAWS, probe: Path) -> N
 
 
 def test_failures_are_those_of_lambda(probe: Path) -> None:
-    """An error, a time-out and an answer too long are told apart, and the next invocation is served again."""
+    """An error, a time-out and an answer too long have their own error types; the next invocation works again."""
     with RuntimeEmulator({}, timeout=1, package=probe, handler="probe.obey") as function:
         for event, error_type in [
             ({"raise": "no"}, "ValueError"),

@@ -1,7 +1,7 @@
 """The main job, done by what is deployed: the built package in Lambda's runtime, against the embedded AWS."""
 
 import json
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +10,15 @@ import pytest
 from local.aws import EmbeddedAWS
 from local.images import push_image, push_samples
 from local.rie import FunctionError, RuntimeEmulator
-from tests.e2e.slow_ecr import SlowECR
+from tests.fakes.lambda_ import sqs_record
+from tests.harness.server_faults import FaultInjector, hold
 
-PUSHED_BEFORE_SECONDS = 2.5  # ECR tells whole seconds: a tag pushed just before a request may have been pushed after it
 EVENTS = Path(__file__).parent.parent.parent / "events"
 
 
 def event(name: str) -> Any:
     """A payload that `sam local invoke -e` takes too."""
     return json.loads((EVENTS / name).read_text())
-
-
-def sqs_batch(message_id: str, request: dict[str, Any]) -> dict[str, Any]:
-    """One message as Lambda delivers it, again and again under the same id."""
-    record = {
-        "messageId": message_id,
-        "receiptHandle": "handle",
-        "body": json.dumps(request),
-        "attributes": {"ApproximateReceiveCount": "1"},
-        "messageAttributes": {},
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:requests",
-        "awsRegion": "us-east-1",
-    }
-    return {"Records": [record]}
 
 
 def tags_left(aws: EmbeddedAWS) -> set[tuple[str, str]]:
@@ -59,7 +44,7 @@ def test_a_request_by_hand(aws: EmbeddedAWS, function: RuntimeEmulator) -> None:
 
 
 def test_a_batch_from_the_queue(aws: EmbeddedAWS, function: RuntimeEmulator) -> None:
-    """The good record and the EventBridge-wrapped one are carried out; the bad one between them stays on the queue."""
+    """The good record and the EventBridge-wrapped one are done; the bad one between them stays on the queue."""
     push_samples(aws.client("ecr"))
     before = tags_left(aws)
     batch = event("sqs-batch.json")
@@ -85,29 +70,31 @@ def test_a_rejected_request_by_hand(aws: EmbeddedAWS, function: RuntimeEmulator)
 
 
 def test_an_invocation_that_times_out_is_resumed(aws: EmbeddedAWS) -> None:
-    """A chunk that outlives the function is asked again on redelivery; the chunks that were done are not."""
+    """A chunk that outlives the function is asked for again on redelivery; the chunks that were done are not."""
     tags = [f"build-{number:03}" for number in range(201)]
-    ecr = aws.client("ecr")
-    ecr.create_repository(repositoryName="team/app")
+    aws.client("ecr").create_repository(repositoryName="team/app")
     for tag in tags:
-        push_image(ecr, "team/app", tags=[tag])
-    time.sleep(PUSHED_BEFORE_SECONDS)
-    delivery = sqs_batch("m-1", {"repositoryName": "team/app", "imageIds": [f"imageTag={tag}" for tag in tags]})
+        aws.age("team/app", push_image(aws.client("ecr"), "team/app", tags=[tag]), days=1)
+    body = json.dumps({"repositoryName": "team/app", "imageIds": [f"imageTag={tag}" for tag in tags]})
+    released = threading.Event()
 
     with (
-        SlowECR(aws.endpoint_url, held={tags[-1]}) as slow,
-        RuntimeEmulator(aws.environment | {"AWS_ENDPOINT_URL": slow.endpoint_url}, timeout=8) as function,
+        FaultInjector.before(aws) as faults,
+        RuntimeEmulator(aws.environment, timeout=8) as function,
     ):
+        held = faults.add("BatchDeleteImage", hold(released), about=tags[-1])
         function.invoke({"Records": []})  # the emulator counts the start of the process against the time-out
         with pytest.raises(FunctionError) as death:
-            function.invoke(delivery)
+            function.invoke({"Records": [sqs_record("m-1", body)]})
         assert death.value.error_type == "Sandbox.Timedout"
-        assert slow.holding.is_set()
-        assert slow.asked == [tags[:100], tags[100:200]]
-        assert tags_left(aws) == {("team/app", tag) for tag in tags[200:]}
+        assert held.strikes == 1
+        assert tags_left(aws) == {("team/app", tags[-1])}
 
-        slow.release()
-        assert function.invoke(delivery) == {"batchItemFailures": []}
-        assert slow.asked == [tags[:100], tags[100:200], tags[200:]]
+        held.lift()
+        released.set()
+        assert function.invoke({"Records": [sqs_record("m-1", body, receives=2)]}) == {"batchItemFailures": []}
+        asked = [call.names for call in faults.of("BatchDeleteImage")]
+    assert sorted(map(len, asked)) == [1, 1, 100, 100]
+    assert asked[-1] == {tags[-1]}
     assert tags_left(aws) == set()
     assert aws.notices() == []

@@ -19,7 +19,7 @@ def session(*, package: bool) -> botocore.session.Session:
 
 
 def members(shape: Shape | None) -> dict[str, tuple[str, object]]:
-    """What a structure has: each member's shape, and where it goes."""
+    """The members of a structure: the shape of each, and where it goes."""
     found = getattr(shape, "members", {})
     return {name: (member.name, member.serialization) for name, member in found.items()}
 

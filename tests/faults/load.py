@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.function_under_test import MAX_CONCURRENT_CALLS, environment
 from benchmarks.http_server import THROTTLED, Server
 from local.rie import PACKAGE, RuntimeEmulator
-from tests.faults.queue import RECEIVES, Queue
+from tests.harness.request_queue import MAX_RECEIVES, RequestQueue
 
 LIMIT = 1.5
 """Calls to ECR for each call needed that are still well behaved."""
@@ -29,8 +29,8 @@ _ECR_SECONDS = 0.1  # what a call takes that is let through; one that is throttl
 class Load:
     """Requests that wait, the function that takes them, and what ECR lets through."""
 
-    copies: int = 2
-    """Copies of the function: MaxConcurrency."""
+    instances: int = 2
+    """Concurrent executions: MaxConcurrency."""
     pool: int = MAX_CONCURRENT_CALLS
     """Calls that each may have in flight: MaxConcurrentCalls."""
     rate: float = 10.0
@@ -81,13 +81,13 @@ class Figures:
         """A line of the table."""
         load = self.load
         return (
-            f"| {load.rate:g} a second, burst {load.burst:g} | {load.copies} | {load.pool} "
+            f"| {load.rate:g} a second, burst {load.burst:g} | {load.instances} | {load.pool} "
             f"| {self.calls_per_needed:.2f} | {self.received_again} | {self.dead} | {self.seconds:.0f} s |"
         )
 
 
 HEAD = """\
-| ECR lets through | copies | calls each | calls for each needed | received again | dead letters | time |
+| ECR lets through | concurrent executions | calls each | calls for each needed | received again | dead letters | time |
 |---|---|---|---|---|---|---|"""
 
 
@@ -99,20 +99,20 @@ def run(load: Load, package: Path = PACKAGE) -> Figures:
         )
         for n in range(load.requests)
     }
-    queue = Queue(bodies)
+    queue = RequestQueue(bodies)
     with (
         Server(latency=_ECR_SECONDS, rate=load.rate, burst=load.burst) as ecr,
         Server() as others,
         ExitStack() as stack,
     ):
         variables = environment(ecr.url, others.url) | {"MAX_CONCURRENT_CALLS": str(load.pool)}
-        copies = [
+        instances = [
             stack.enter_context(RuntimeEmulator(variables, timeout=_TIMEOUT_SECONDS, package=package))
-            for _ in range(load.copies)
+            for _ in range(load.instances)
         ]
         start = time.monotonic()
-        for _ in range(RECEIVES):
-            queue.deliver(*(copy.invoke for copy in copies))
+        for _ in range(MAX_RECEIVES):
+            queue.deliver(*(instance.invoke for instance in instances))
         return Figures(
             load=load,
             done=ecr.calls["BatchDeleteImage"],
@@ -125,9 +125,11 @@ def run(load: Load, package: Path = PACKAGE) -> Figures:
         )
 
 
-PROMISED = [Load(copies=2), Load(copies=5)]
-OTHERS = [Load(copies=copies, pool=pool) for pool in (4, MAX_CONCURRENT_CALLS) for copies in (1, 2, 5)] + [
-    Load(copies=copies, pool=pool, rate=2.0, burst=5.0) for pool in (1, 4, MAX_CONCURRENT_CALLS) for copies in (1, 2, 5)
+PROMISED = [Load(instances=2), Load(instances=5)]
+OTHERS = [Load(instances=instances, pool=pool) for pool in (4, MAX_CONCURRENT_CALLS) for instances in (1, 2, 5)] + [
+    Load(instances=instances, pool=pool, rate=2.0, burst=5.0)
+    for pool in (1, 4, MAX_CONCURRENT_CALLS)
+    for instances in (1, 2, 5)
 ]
 
 

@@ -7,16 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults.promise import Result
+from tests.harness.matrix import Result
 
 ROOT = Path(__file__).parents[2]
 SEEDS = {
-    "tests/faults/test_whims.py": 10,
-    "tests/unit/test_cascade_properties.py": 2,
-    "tests/unit/test_deletion_properties.py": 10,
-    "tests/unit/test_guard_properties.py": 2,
-    "tests/unit/test_hostile_input.py": 10,
-    "tests/unit/test_selection_properties.py": 2,
+    "tests/faults/test_arbitrary_answers.py": 10,
+    "tests/unit/test_request_parser_properties.py": 10,
+    "tests/unit/selection/test_selection_properties.py": 2,
 }
 """Of 1,000 examples each. Those that build a repository for each are slow."""
 

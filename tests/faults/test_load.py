@@ -7,18 +7,18 @@ import pytest
 
 from tests.faults.load import Figures, Load, run
 
-SMALL = Load(copies=2, pool=12, rate=10, burst=5, requests=60)
+SMALL = Load(instances=2, pool=12, rate=10, burst=5, requests=60)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the runtime interface emulator is a Linux program")
-def test_an_ecr_that_throttles_is_not_pestered() -> None:
+def test_an_ecr_that_throttles_is_not_asked_in_vain() -> None:
     """All requests are done, and ECR is asked less than one and a half times as often as it must be."""
     figures = run(SMALL)
     assert list(figures.complaints()) == []
     assert figures.throttled, "nothing was throttled, so nothing was tested"
 
 
-def test_what_is_not_as_promised_is_told() -> None:
+def test_what_is_not_as_promised_is_reported() -> None:
     """Too many calls, dead letters, and images that were not deleted are complaints."""
     good = Figures(SMALL, done=60, throttled=29, notices=0, seconds=5.0, received_again=0, dead=0, left=0)
     assert list(good.complaints()) == []

@@ -5,39 +5,45 @@ import json
 
 import pytest
 
-from tests.faults.matrix import ENVIRONMENT, SERVICES, Case, deliver, function, run
-from tests.faults.wishes import KINDS, Wishes
-from tests.faults.world import FAULTS, Fault
+from tests.harness.faults import FAULTS, SERVICES, Fault
+from tests.harness.function import function
+from tests.harness.invariants import misplaced
+from tests.harness.matrix import Case, deliver, run
+from tests.harness.scenario import KINDS, LARGE, Scenario
 
 MOMENTS = ("middle", "from the middle on", "from the last on", "always", "for good")
 
 
-@pytest.mark.parametrize(("service", "kind"), [*itertools.product(SERVICES, FAULTS)])
-def test_a_service_fails(service: str, kind: str) -> None:
+@pytest.mark.parametrize(("service", "fault"), [*itertools.product(SERVICES, FAULTS)])
+def test_a_service_fails(service: str, fault: str) -> None:
     """Nothing is lost and nothing done twice, at whatever moment it fails, and for how long."""
-    complaints = [
-        complaint for moment in MOMENTS for complaint in run(Case(service, kind, moment, size=150, batch=2)).complaints
+    found = [
+        complaint for moment in MOMENTS for complaint in run(Case(service, fault, moment, size=150, batch=2)).complaints
     ]
-    assert complaints == []
+    assert found == []
 
 
-@pytest.mark.parametrize("wish", KINDS)
-def test_a_service_fails_under_a_guard_or_a_selection(wish: str) -> None:
-    """Nothing goes on doubt, nothing that must stay, and in the end all that was meant."""
-    cases = [Case(s, "cut after", "from the middle on", size=0, batch=0, wish=wish) for s in KINDS[wish].services]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_service_fails_under_a_guard_or_a_selection(kind: str) -> None:
+    """Nothing is deleted on doubt, nothing that must stay, and in the end all that was meant."""
+    cases = [
+        Case(service, fault, "from the middle on", kind=kind)
+        for service in KINDS[kind].services
+        for fault in ("throttled", "cut after")
+    ]
     assert [complaint for case in cases for complaint in run(case).complaints] == []
 
 
 @pytest.mark.parametrize("length", [1, 255, 256])
 def test_a_selection_goes_on_whatever_its_key(length: int) -> None:
     """What goes along with its images is remembered, also where no longer key could be derived from its own."""
-    scene = Wishes.of_kind(KINDS["selection of wholes"])
-    request = json.loads(scene.queue.bodies.popitem()[1]) | {"requestId": "x" * length}
-    scene.queue.bodies["m-1"] = json.dumps(request)
+    scenario = Scenario.of_kind(KINDS["selection of whole images"])
+    request = json.loads(scenario.queue.bodies.popitem()[1]) | {"requestId": "x" * length}
+    scenario.queue.bodies["m-1"] = json.dumps(request)
     all_but_the_first = range(1, 1_000).__contains__
-    scene.world.fault = Fault("BatchDeleteImage", "throttled", all_but_the_first)
-    with function(scene.world, ENVIRONMENT) as handler:
-        deliver(scene, handler)
-        scene.world.fault.lift()
-        deliver(scene, handler)
-    assert (scene.queue.bodies, [*scene._misplaced("repository-0")]) == ({}, [])
+    scenario.aws.fault = Fault("BatchDeleteImage", "throttled", all_but_the_first)
+    with function(scenario.aws, LARGE) as invoke:
+        deliver(scenario, invoke)
+        scenario.aws.fault.lift()
+        deliver(scenario, invoke)
+    assert (scenario.queue.bodies, [*misplaced(scenario, "repository-0")]) == ({}, [])

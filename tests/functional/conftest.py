@@ -1,15 +1,18 @@
-"""What the functional tests share: the embedded AWS, wiped before each test, and the function before it."""
+"""The fixtures of the functional tests: the embedded AWS, wiped before each test, and faults at its side."""
 
 import os
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping
 from unittest import mock
 
 import pytest
+from botocore.retries.bucket import TokenBucket
 
 from local.aws import EmbeddedAWS
-from local.ecr import CorrectedECR
-from local.poller import Handler, Poller, load_function
+from local.poller import Poller
+from tests.harness.outside import Outside
+from tests.harness.recorder import Recorder
+from tests.harness.server_faults import FaultInjector
 
 
 @pytest.fixture(scope="session")
@@ -27,29 +30,47 @@ def aws(embedded: EmbeddedAWS) -> EmbeddedAWS:
 
 
 @pytest.fixture
-def function(aws: EmbeddedAWS) -> Iterator[Handler]:
-    """A new copy of the function, with the environment that the template gives it."""
+def deploy(embedded: EmbeddedAWS) -> Iterator[Callable[[Mapping[str, str]], EmbeddedAWS]]:
+    """Deploys the stack with these parameters and no others, for the length of a test."""
+    before = embedded.parameters
+
+    def deploy(parameters: Mapping[str, str]) -> EmbeddedAWS:
+        embedded.parameters = dict(parameters)
+        embedded.reset()
+        return embedded
+
+    yield deploy
+    embedded.parameters = before
+
+
+@pytest.fixture
+def faults(aws: EmbeddedAWS) -> Iterator[FaultInjector]:
+    """Records the calls of the function, and lets those fail that a test names."""
+    with FaultInjector.before(aws) as injector:
+        yield injector
+
+
+@pytest.fixture
+def stack(aws: EmbeddedAWS, faults: FaultInjector, capsys: pytest.CaptureFixture[str]) -> Iterator[Outside]:
+    """The stack newly deployed, with one empty repository."""
     with mock.patch.dict(os.environ):
-        yield load_function(aws.environment)
+        yield Outside(aws, faults, capsys)
 
 
 @pytest.fixture
-def poller(aws: EmbeddedAWS, function: Handler) -> Poller:
-    """Takes requests from the queue to the function."""
-    return Poller(aws, function)
+def recorder() -> Recorder:
+    """In place of the function."""
+    return Recorder()
 
 
 @pytest.fixture
-def ecr_calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The BatchDeleteImage calls that reached ECR, in order of arrival: their `repositoryName` and `imageIds`."""
-    calls: list[dict[str, Any]] = []
-    batch_delete_image = CorrectedECR.batch_delete_image
+def poller(aws: EmbeddedAWS, recorder: Recorder) -> Poller:
+    """Delivers the messages on the request queue to it."""
+    return Poller(aws, recorder)
 
-    def record(
-        self: CorrectedECR, repository_name: str, registry_id: str | None = None, image_ids: Any = None
-    ) -> dict[str, Any]:
-        calls.append({"repositoryName": repository_name, "imageIds": image_ids})
-        return batch_delete_image(self, repository_name, registry_id, image_ids)
 
-    monkeypatch.setattr(CorrectedECR, "batch_delete_image", record)
-    return calls
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries come without a pause, and are not slowed down because ECR throttles."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(TokenBucket, "acquire", lambda *_, **__: True)

@@ -56,9 +56,14 @@ def test_the_function_is_measured_as_it_is_deployed() -> None:
     assert deployed["MemorySize"] == function_under_test.MEMORY_MB
     assert deployed["Timeout"] == function_under_test.TIMEOUT_SECONDS
     assert {name for name, value in variables.items() if measured.get(name) != value} == {
-        *("AWS_ENDPOINT_URL", "IDEMPOTENCY_TABLE", "NOTIFICATION_TOPIC_ARN", "REQUEST_QUEUE_URL"),  # local
+        *(
+            "IDEMPOTENCY_TABLE",
+            "NOTIFICATION_TOPIC_ARN",
+            "REQUEST_QUEUE_URL",
+            "POWERTOOLS_SERVICE_NAME",
+        ),  # a stack's own
         "REPOSITORY_PATTERN",  # has no default
-        "MAX_IMAGES_PER_REQUEST",
+        *("MAX_IMAGES_PER_REQUEST", "MAX_PERCENT_OF_REPOSITORY"),
     }
 
 

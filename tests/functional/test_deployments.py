@@ -1,113 +1,101 @@
-"""The stack deploys, and does its job, with every combination of its conditions."""
+"""The stack deploys, and does its job, with every pair of choices that its parameters offer."""
 
 import io
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from local.aws import ACCOUNT_ID, REGION, EmbeddedAWS
+from local.aws import ACCOUNT_ID, DEFAULT_PARAMETERS, REGION, EmbeddedAWS
 from local.demo import PARAMETERS, Demo
 from local.poller import load_function
-from local.template import LEFT_OUT, cloudformation
+from local.template import LEFT_OUT, cloudformation, evaluate
 from local.terminal import Terminal
 
+type Deploy = Callable[[Mapping[str, str]], EmbeddedAWS]
+
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+SIGNING = f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:code-signing-config:csc-0123456789abcdef0"
 BOUNDARY = f"arn:aws:iam::{ACCOUNT_ID}:policy/bounds/deployers"
 
 CHOICES: dict[str, dict[str, str]] = {
     "HasForeignRegistries": {"ForeignRegistryIds": "210987654321,345678901234"},
-    "HasSchedule": {"ScheduleExpression": "rate(1 day)"},
+    "HasEventBus": {"EventBusName": "default"},
+    "HasEventSources": {"EventSources": "com.example.ci,com.example.cleanup"},
+    "HasEventRepositoryPrefix": {"EventRepositoryPrefix": "team/"},
+    "HasSchedule": {name: DEFAULT_PARAMETERS[name] for name in ("ScheduleExpression", "ScheduleRequest")},
+    "HasCanary": {"CanaryRepository": "team/app"},
+    "HasSenders": {"SenderPrincipalArns": f"arn:aws:iam::{ACCOUNT_ID}:role/ci/*"},
     "HasNotificationEmail": {"NotificationEmail": "team@example.com"},
+    "HasPullTimeExclusion": {"ExcludeFromPullTimes": "true"},
     "HasKmsKey": {"KmsKeyArn": KEY},
+    "HasCodeSigning": {"CodeSigningConfigArn": SIGNING},
     "HasPermissionsBoundary": {"PermissionsBoundaryArn": BOUNDARY},
 }
 """The parameters by which each condition of the template comes true."""
+FOLLOWING = {"HasDefaultBus", "HasScheduler", "HasSchedulerAndKmsKey"}
+"""The conditions that follow from others."""
 
-COMBINATIONS = [
-    frozenset(names) for count in range(len(CHOICES) + 1) for names in itertools.combinations(CHOICES, count)
-]
-
-
-def outcome(condition: Any, parameters: Mapping[str, str]) -> bool:
-    """What CloudFormation makes of a condition."""
-    [(function, operands)] = condition.items()
-    match function:
-        case "Fn::Not":
-            return not outcome(operands[0], parameters)
-        case "Fn::And":
-            return all(outcome(operand, parameters) for operand in operands)
-        case "Condition":
-            return outcome(cloudformation()["Conditions"][operands], parameters)
-        case "Fn::Equals":
-            left, right = (parameters[o["Ref"]] if isinstance(o, dict) else o for o in operands)
-            return bool(left == right)
-    raise ValueError(function)
+# Each choice is made in four of six deployments, and no two in the same four: so any two are made together, apart and,
+# in a seventh deployment, not at all.
+_MADE_IN = dict(zip(CHOICES, itertools.combinations(range(6), 4), strict=False))
+DEPLOYMENTS = [frozenset(name for name in CHOICES if number in _MADE_IN[name]) for number in range(7)]
 
 
 def parameters_of(true: frozenset[str]) -> dict[str, str]:
     """Parameters by which just these conditions are true."""
     defaults = {name: str(entry.get("Default", "")) for name, entry in cloudformation()["Parameters"].items()}
     chosen = {key: value for name in true for key, value in CHOICES[name].items()}
-    return defaults | {"RepositoryPattern": "*"} | PARAMETERS | chosen
+    return defaults | {"RepositoryPattern": "*", "ExcludeFromPullTimes": "false"} | PARAMETERS | chosen
 
 
-@pytest.fixture(
-    params=COMBINATIONS, ids=lambda true: "+".join(sorted(name.removeprefix("Has") for name in true)) or "nothing"
-)
-def deployment(request: pytest.FixtureRequest, embedded: EmbeddedAWS) -> Iterator[EmbeddedAWS]:
+@pytest.fixture(params=DEPLOYMENTS, ids=range(7))
+def deployment(request: pytest.FixtureRequest, deploy: Deploy) -> EmbeddedAWS:
     """The embedded AWS, with the stack deployed so that just these conditions are true."""
-    before = embedded.parameters
-    embedded.parameters = parameters_of(request.param)
-    try:
-        embedded.reset()
-        yield embedded
-    finally:
-        embedded.parameters = before
+    return deploy(parameters_of(request.param))
 
 
 def test_every_condition_is_chosen_by_a_parameter() -> None:
     """A condition that is added to the template must be added here, or follow from those that are here."""
     everything, nothing = parameters_of(frozenset(CHOICES)), parameters_of(frozenset())
     conditions = cloudformation()["Conditions"]
-
-    assert CHOICES.keys() <= conditions.keys()
+    assert CHOICES.keys() | FOLLOWING == conditions.keys()
     for name, condition in conditions.items():
-        assert (outcome(condition, nothing), outcome(condition, everything)) == (False, True), name
-        if name not in CHOICES:
-            assert "Fn::And" in condition
+        assert (evaluate(condition, nothing), evaluate(condition, everything)) == (False, True), name
 
 
-def test_all_32_combinations_are_tried() -> None:
-    """None is left out, none is tried twice."""
-    assert len(set(COMBINATIONS)) == 2 ** len(CHOICES) == 32
+def test_every_pair_of_choices_is_tried() -> None:
+    """Both, each alone, and neither of any two."""
+    for one, other in itertools.combinations(CHOICES, 2):
+        assert {(one in made, other in made) for made in DEPLOYMENTS} == set(itertools.product([True, False], repeat=2))
 
 
-def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS) -> None:
-    """What the conditions ask for is there and nothing else, and everything that the demo claims comes true."""
-    parameters = deployment.parameters
-    conditions = {name: outcome(condition, parameters) for name, condition in cloudformation()["Conditions"].items()}
+def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exactly the resources that the conditions ask for are there, and everything that the demo claims comes true."""
+    parameters, declared = deployment.parameters, cloudformation()["Resources"]
+    conditions = {name: evaluate(condition, parameters) for name, condition in cloudformation()["Conditions"].items()}
 
     assert set(deployment.resources) == {
         name
-        for name, resource in cloudformation()["Resources"].items()
+        for name, resource in declared.items()
         if resource["Type"] not in LEFT_OUT and conditions.get(resource.get("Condition"), True)
     }
-    assert_took_effect(deployment, schedule=conditions["HasSchedule"])
-    with mock.patch.dict(os.environ), mock.patch("sys.stdout", io.StringIO()):
-        demo = Demo(deployment, load_function(deployment.environment), Terminal(io.StringIO()))
-        somebody_else = mock.patch.object(deployment, "run_schedule", partial(send_as_scheduled, deployment))
-        with nullcontext() if conditions["HasSchedule"] else somebody_else:
-            assert demo.run()
+    assert set(LEFT_OUT) <= {resource["Type"] for resource in declared.values()}
+    assert_took_effect(deployment, scheduler=conditions["HasScheduler"])
+    # Without a rule or a schedule of the stack's, somebody else sends what these would send.
+    for name, condition in (("put_event", "HasEventBus"), ("run_schedule", "HasSchedule")):
+        if not conditions[condition]:
+            monkeypatch.setattr(deployment, name, partial(send_instead, deployment, name))
+    with mock.patch.dict(os.environ):
+        assert Demo(deployment, load_function(deployment.environment), Terminal(io.StringIO())).run()
 
 
-def assert_took_effect(aws: EmbeddedAWS, *, schedule: bool) -> None:
+def assert_took_effect(aws: EmbeddedAWS, *, scheduler: bool) -> None:
     """The key, the boundary, the address and the accounts are where they belong, and nowhere when not given."""
     parameters, topic_arn = aws.parameters, aws.outputs["NotificationTopicArn"]
     for name in ("RequestQueue", "DeadLetterQueue"):
@@ -117,15 +105,14 @@ def assert_took_effect(aws: EmbeddedAWS, *, schedule: bool) -> None:
     assert topic.get("KmsMasterKeyId", "") == parameters["KmsKeyArn"]
     subscriptions = aws.client("sns").list_subscriptions_by_topic(TopicArn=topic_arn)["Subscriptions"]
     assert [s["Endpoint"] for s in subscriptions] == list(filter(None, [parameters["NotificationEmail"]]))
-    for name in ("FunctionRole", "ScheduleRole") if schedule else ("FunctionRole",):
+    for name in ("FunctionRole", "ScheduleRole") if scheduler else ("FunctionRole",):
         role = aws.client("iam").get_role(RoleName=aws.resources[name])["Role"]
         boundary = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
         assert boundary == parameters["PermissionsBoundaryArn"]
     assert aws.environment["FOREIGN_REGISTRY_IDS"] == parameters["ForeignRegistryIds"]
 
 
-def send_as_scheduled(aws: EmbeddedAWS) -> str:
-    """Sends what a schedule of somebody else's sends."""
-    body = json.dumps(json.loads(cloudformation()["Parameters"]["ScheduleRequest"]["Default"]))
-    sent = aws.client("sqs").send_message(QueueUrl=aws.outputs["RequestQueueUrl"], MessageBody=body)
-    return str(sent["MessageId"])
+def send_instead(aws: EmbeddedAWS, name: str, event: Mapping[str, Any] | None = None) -> None:
+    """Sends what the rule makes of an event, or what a schedule outside the stack sends."""
+    scheduled = json.loads(DEFAULT_PARAMETERS["ScheduleRequest"]) | {"requestId": f"instead of {name}"}
+    aws.send(json.dumps(event or scheduled))

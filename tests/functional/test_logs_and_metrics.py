@@ -1,126 +1,86 @@
-"""What an operator reads: one structured entry for each decision, and metrics that count once."""
+"""Logs and metrics: one structured entry for each decision, and nothing is counted twice."""
 
-import io
-import itertools
 import json
-import sys
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from local.aws import EmbeddedAWS
-from local.images import push_image
-from local.poller import FakeLambdaContext, Handler, Poller
+from tests.harness.outside import Outside, ask, by_tag
+from tests.harness.server_faults import throttle
 
-type Json = dict[str, Any]
-
-
-@pytest.fixture
-def log(function: Handler) -> Callable[[], list[Json]]:
-    """The entries that the function has logged, formatted as they would be on standard output."""
-    stream = io.StringIO()
-    logger = vars(sys.modules[function.__module__])["logger"]
-    logger.registered_handler.setStream(stream)
-    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+NAMES = ("Requests", "RequestsRejected", "ImagesDeleted", "ImagesFailed")
 
 
-def send(aws: EmbeddedAWS, body: Json) -> None:
-    """Puts a request on the queue."""
-    aws.client("sqs").send_message(QueueUrl=aws.outputs["RequestQueueUrl"], MessageBody=json.dumps(body))
+def counted(stack: Outside) -> list[float]:
+    """The sums of the metrics, in the order of their names above."""
+    return [stack.metric(name) for name in NAMES]
 
 
-def test_every_line_names_its_request(log: Callable[[], list[Json]], aws: EmbeddedAWS, poller: Poller) -> None:
-    """Ten requests side by side, each about a repository of its own: no line carries another request's names."""
-    for n in range(10):
-        aws.client("ecr").create_repository(repositoryName=f"team/app-{n}")
-        push_image(aws.client("ecr"), f"team/app-{n}", tags=["old"])
-        request = {"repositoryName": f"team/app-{n}", "imageIds": ["imageTag=old", "imageTag=gone"]}
-        send(aws, request | {"requestId": f"request-{n}", "reason": f"reason {n}"})
+def test_every_entry_names_its_request(stack: Outside) -> None:
+    """Ten requests side by side, each about a repository of its own: no entry has another request's names."""
+    names = [f"team/app-{n}" for n in range(10)]
+    stack.create(*names)
+    for n, name in enumerate(names):
+        stack.push("old", repository=name)
+        members = {"repositoryName": name, "requestId": f"request-{n}", "reason": f"reason {n}"}
+        stack.send_body({"imageIds": ["imageTag=old", "imageTag=gone"], **members})
 
-    poller.drain()
+    stack.drain(stack.start())
 
-    for n in range(10):
-        of_request = [entry for entry in log() if entry["request_id"] == f"request-{n}"]
-        assert {entry["repository_name"] for entry in of_request} == {f"team/app-{n}"}
-        assert [entry["message"] for entry in of_request] == [
+    for n, name in enumerate(names):
+        entries = [entry for entry in stack.log() if entry["request_id"] == f"request-{n}"]
+        assert {entry["repository_name"] for entry in entries} == {name}
+        assert [entry["message"] for entry in entries] == [
             "request taken",
             "chunk done",
             "image not deleted",
             "request done",
         ]
-        assert of_request[0]["reason"] == f"reason {n}"
-        assert of_request[2]["failureCode"] == "ImageNotFound"
-    assert len(log()) == 40
+        assert entries[0]["reason"] == f"reason {n}"
+        assert entries[2]["failureCode"] == "ImageNotFound"
+    assert len(stack.log()) == 40
 
 
-def test_a_request_that_stops_has_told_what_it_did(
-    log: Callable[[], list[Json]], aws: EmbeddedAWS, poller: Poller
-) -> None:
-    """Each chunk is told when it is done: one of three got through, and the log of the unfinished delivery says so."""
-    aws.client("ecr").create_repository(repositoryName="team/app")
-    send(aws, {"repositoryName": "team/app", "imageIds": [f"imageTag=pr-{n}" for n in range(300)]})
-    calls = itertools.count(1)
-
-    def break_down(**_: Any) -> None:
-        if next(calls) > 1:
-            raise ConnectionError("the machine went down")
-
-    sys.modules["handler.work"].ecr.meta.events.register("before-send.ecr.BatchDeleteImage", break_down)
-    poll = poller.poll()
-
-    assert poll
-    assert poll.failed
-    done = [entry for entry in log() if entry["message"] == "chunk done"]
-    assert [(entry["failed"], entry["replayed"]) for entry in done] == [(100, False)]
-    assert "request done" not in {entry["message"] for entry in log()}
+@pytest.mark.usefixtures("no_waiting")
+def test_an_unfinished_request_has_logged_what_it_did(stack: Outside) -> None:
+    """Each chunk is logged when it is done: one of three came through, and the log of the first delivery says so."""
+    stack.send(*by_tag([f"pr-{n}" for n in range(300)]))
+    stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
+    assert stack.receive(stack.start()).failed
+    assert [(entry["failed"], entry["replayed"]) for entry in stack.log("chunk done")] == [(100, False)]
+    assert len(stack.log("request not finished; a redelivery goes on from here")) == 1
+    assert stack.log("request done") == []
 
 
-def test_no_line_holds_a_whole_event(log: Callable[[], list[Json]], aws: EmbeddedAWS, function: Handler) -> None:
+def test_no_entry_holds_a_whole_event(stack: Outside) -> None:
     """A request of 300 tags logs what was decided, not what was sent."""
-    aws.client("ecr").create_repository(repositoryName="team/app")
     tags = [f"a-long-tag-{n}" for n in range(300)]
-    function({"repositoryName": "team/app", "imageIds": [f"imageTag={tag}" for tag in tags]}, FakeLambdaContext())
+    ask(stack.start(), *by_tag(tags))
+    assert stack.log()
+    assert all(sum(f'"{tag}"' in json.dumps(entry) for tag in tags) <= 1 for entry in stack.log())
 
-    assert log()
-    assert all(sum(f'"{tag}"' in json.dumps(entry) for tag in tags) <= 1 for entry in log())
 
-
-def test_metrics_count_each_request_once(capsys: pytest.CaptureFixture[str], aws: EmbeddedAWS, poller: Poller) -> None:
+def test_each_request_is_counted_once(stack: Outside) -> None:
     """Requests, images and rejections are counted when they happen, not when a duplicate only replays them."""
-    aws.client("ecr").create_repository(repositoryName="team/app")
-    push_image(aws.client("ecr"), "team/app", tags=["old"])
-    send(aws, {"repositoryName": "team/app", "imageIds": ["imageTag=old", "imageTag=gone"]})
-    first = poller.poll()
-    assert first
-    poller.duplicate(first)
-    send(aws, {"repositoryName": "team/app"})
-    poller.drain()
-
-    lines = capsys.readouterr().out.splitlines()
-    metrics = [json.loads(line) for line in lines if '"_aws"' in line]
-    names = ("Requests", "RequestsRejected", "ImagesDeleted", "ImagesFailed")
-    assert {name: sum(entry[name][0] for entry in metrics) for name in names} == {
-        "Requests": 2,
-        "RequestsRejected": 1,
-        "ImagesDeleted": 1,
-        "ImagesFailed": 1,
-    }
-    for entry in metrics:
+    stack.push("old")
+    function = stack.start()
+    stack.send("imageTag=old", "imageTag=gone")
+    stack.duplicate(stack.receive(function))
+    stack.send()
+    stack.drain(function)
+    assert counted(stack) == [2, 1, 1, 1]
+    for entry in stack.metrics():
         [directive] = entry["_aws"]["CloudWatchMetrics"]
         assert directive["Dimensions"] == [["service"]]
         assert directive["Namespace"] == "EcrImageDeletion"
 
 
-def test_metrics_count_a_dry_run_as_a_request_alone(
-    capsys: pytest.CaptureFixture[str], aws: EmbeddedAWS, function: Handler
-) -> None:
-    """No image was deleted and none failed, whatever it foresees."""
-    aws.client("ecr").create_repository(repositoryName="team/app")
-    push_image(aws.client("ecr"), "team/app", tags=["old"])
-    request = {"repositoryName": "team/app", "imageIds": ["imageTag=old", "imageTag=gone"], "dryRun": True}
-    function(request, FakeLambdaContext())
-
-    [metrics] = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
-    names = ("Requests", "RequestsRejected", "ImagesDeleted", "ImagesFailed")
-    assert [metrics[name] for name in names] == [[1.0], [0.0], [0.0], [0.0]]
+def test_a_dry_run_counts_as_a_request_alone(stack: Outside) -> None:
+    """No image was deleted and none failed, whatever it foresees; each refusal is logged. A replay counts nothing."""
+    stack.push("old")
+    function = stack.start()
+    ask(function, "imageTag=old", "imageTag=gone", dryRun=True)
+    for _ in range(2):
+        ask(function, {}, {"imageTag": "a b"}, dryRun=True, requestId="malformed ids only")
+    assert counted(stack) == [2, 0, 0, 0]
+    refused = sorted(entry["failureCode"] for entry in stack.log("image would be refused"))
+    assert refused == ["ImageNotFound", "InvalidImageTag", "MissingDigestAndTag"]

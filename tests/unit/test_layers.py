@@ -14,7 +14,7 @@ LAYERS = (
     ("guards", "events", "request_parser"),
     ("steps",),
     ("step_table",),
-    ("concurrency", "registry", "notifications", "request_queue"),
+    ("concurrency", "registry", "notifications", "request_queue", "request_errors"),
     ("settings",),
     ("models",),
 )

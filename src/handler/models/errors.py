@@ -21,10 +21,6 @@ class RejectedRequestError(HandlerError):
 
     replayed = False
     """It was rejected, and reported, on an earlier receive."""
-    request_id: str | None = None
-    """The requestId, where one could be read."""
-    repository_name: str | None = None
-    """The repository, where one could be read."""
 
 
 class RefusedLookUpError(HandlerError):

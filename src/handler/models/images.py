@@ -47,7 +47,9 @@ class ImageId(NamedTuple):
         if self.digest is None and self.tag is None:
             code, problem = "MissingDigestAndTag", "both tag and digest cannot be null"
         elif self.digest is not None and not _DIGEST.fullmatch(self.digest):
-            code, problem = "InvalidImageDigest", "an image digest is sha256: and 64 hexadecimal digits"
+            code = "InvalidImageDigest"
+            pattern = "image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"  # as ECR says it
+            problem = f"{pattern}; it is sha256: and 64 hexadecimal digits"
         elif self.tag is not None and not _TAG.fullmatch(self.tag):
             code, problem = "InvalidImageTag", f"image tag should satisfy the regex '{_TAG.pattern}'"
         else:

@@ -24,20 +24,22 @@ def quoted(text: str) -> str:
 
 
 class Origin(NamedTuple):
-    """How a request arrived: as a message on a queue, an event on a bus, or an invocation by hand."""
+    """How a request arrived, and from whom."""
 
     kind: str
-    """"message", "event" or "invocation"."""
+    """"message", "schedule", "event" or "invocation"."""
     id: str
     """Its messageId, event id or Lambda request id: the key of a request that brings none of its own."""
     source: str
-    """The queue's ARN, the event's source, or the function's ARN."""
+    """The queue's or the schedule's ARN, the event's source, or the function's ARN."""
+    sender: str | None = None
+    """Who sent it: SQS's SenderId of a message, the account of an event; not known of an invocation."""
 
-    def to_json(self) -> dict[str, str]:
-        return {"kind": self.kind, "id": self.id, "source": self.source}
+    def to_json(self) -> dict[str, str | None]:
+        return {"kind": self.kind, "id": self.id, "source": self.source, "sender": self.sender}
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.id} from {self.source}"
+        return f"{self.kind} {self.id} from {self.source}" + (f", sent by {self.sender}" if self.sender else "")
 
 
 class Arrival(NamedTuple):

@@ -1,20 +1,22 @@
 """What a notice says: JSON for machines, text for e-mail, attributes for subscription filters."""
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler.models.images import Json
 from handler.models.limits import MESSAGE_BYTES, truncate_to_fit
 from handler.models.report import DeletionReport
-from handler.models.request import DeletionRequest, Origin
+from handler.models.request import DeletionRequest, Origin, quoted
 
-from .text import report_text
+from .text import rejection_text, report_text
 
 if TYPE_CHECKING:
     from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
 
 _SUBJECT_CHARACTERS = 99
 _CODES_IN_ATTRIBUTE = 10
+_READABLE = ("requestId", "repositoryName", "reason")
+"""The members of a rejected request that its notice repeats."""
 _NOT_RETRIED = frozenset({
     "ImageNotFound",
     "ImageTagDoesNotMatchDigest",
@@ -73,19 +75,12 @@ def report_notice(report: DeletionReport, registry_id: str, limit: int = MESSAGE
     return truncate_to_fit(first, report.entries, lambda notice: notice.size, limit)
 
 
-def rejection_notice(error: str, origin: Origin) -> Notice:
-    """Reports a request that can never work: why, and where it lies."""
-    data = {"type": "rejection", "error": error, "origin": origin.to_json()}
-    text = f"""\
-A request was rejected. Nothing of it was carried out.
-
-Why:       {error}
-Arrived:   {origin}
-
-A message stays on the queue until its last receive, then in the dead-letter queue, as it was sent.
-Correct what is wrong with it and send it again.
-"""
-    return _notice("request rejected", data, text, {"type": _string("rejection")})
+def rejection_notice(error: str, origin: Origin, content: Any) -> Notice:
+    """Reports a request that can never work: why, where it lies, and as much of it as could be read."""
+    members = content if isinstance(content, dict) else {}
+    readable = {name: quoted(members[name]) for name in _READABLE if isinstance(members.get(name), str)}
+    data = {"type": "rejection", "error": error, "origin": origin.to_json(), **readable}
+    return _notice("request rejected", data, rejection_text(data), {"type": _string("rejection")})
 
 
 def _type(report: DeletionReport) -> str:
@@ -138,7 +133,10 @@ def _notice(subject: str, data: Json, text: str, attributes: "dict[str, MessageA
     subject = f"ECR image deletion: {subject}"
     if len(subject) > _SUBJECT_CHARACTERS:
         subject = subject[: _SUBJECT_CHARACTERS - 3] + "..."
-    message = json.dumps({"default": json.dumps(data, ensure_ascii=False), "email": text}, ensure_ascii=False)
+    machine_readable = json.dumps(data, ensure_ascii=False)
+    if not machine_readable.isprintable():  # a character that SNS refuses must not cost the notice
+        machine_readable = json.dumps(data)
+    message = json.dumps({"default": machine_readable, "email": text}, ensure_ascii=False)
     return Notice(subject, message, attributes)
 
 

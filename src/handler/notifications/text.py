@@ -1,6 +1,11 @@
-"""What a person reads of a report, by e-mail."""
+"""What a person reads of a report or a rejection, by e-mail.
+
+Senders' words stand in it. Whatever is not printable in them is escaped, line breaks too, so that nobody can write a
+line of ours, turn around what is read, or use a character that SNS refuses.
+"""
 
 import json
+from collections.abc import Iterable
 
 from handler.models.images import Json
 
@@ -17,6 +22,7 @@ def report_text(data: Json) -> str:
         f"Repository:  {data['repositoryName']} in registry {data['registryId']}",
         f"Request:     {data['requestId']}",
         f"Arrived:     {origin['kind']} {origin['id']} from {origin['source']}",
+        f"Sent by:     {origin['sender'] or '(not known)'}",
         f"Reason:      {data['reason'] or '(none given)'}",
         f"Deleted:     {0 if dry else data['deleted']}",
     ]
@@ -41,7 +47,35 @@ def report_text(data: Json) -> str:
     lines += _listed("Kept, for they are still needed:", data.get("kept", []), data.get("keptOmitted", 0))
     deleted = [{"imageId": image_id} for image_id in data.get("imageIds", [])]
     lines += _listed("Would be deleted:" if dry else "Deleted:", deleted, data.get("imageIdsOmitted", 0))
-    return "\n".join(lines) + "\n"
+    return _text(lines)
+
+
+def rejection_text(data: Json) -> str:
+    """Returns the data of a rejection's notice as text."""
+    origin = data["origin"]
+    lines = ["A request was rejected. Nothing of it was carried out.", "", f"Why:         {data['error']}"]
+    for title, member in (("Repository", "repositoryName"), ("Request", "requestId"), ("Reason", "reason")):
+        if member in data:
+            lines.append(f"{title + ':':<13}{data[member]}")
+    lines += [
+        f"Arrived:     {origin['kind']} {origin['id']} from {origin['source']}",
+        f"Sent by:     {origin['sender'] or '(not known)'}",
+        "",
+        "A message stays on the queue until its last receive, then in the dead-letter queue, as it was sent. Sent back",
+        "from there it is rejected again: correct what is wrong, send that as a new request, delete the dead letter.",
+    ]
+    return _text(lines)
+
+
+def _text(lines: Iterable[str]) -> str:
+    """Returns lines as one text, with whatever is not printable escaped."""
+    return (
+        "\n".join(
+            line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+            for line in lines
+        )
+        + "\n"
+    )
 
 
 def _headline(data: Json) -> str:

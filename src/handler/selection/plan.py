@@ -45,7 +45,8 @@ class Plan(NamedTuple):
         if self.selected * 100 > limits.max_percent * limits.repository_images:
             return (
                 f"request.selection means {self.selected:,} of the repository's {limits.repository_images:,} images, "
-                f'more than the {limits.max_percent} % that it may take; narrow it, or say "allowPercent": 100'
+                f"more than the {limits.max_percent} % that it may delete; narrow it, or set the stack's "
+                "MaxPercentOfRepository"
             )
         return None
 

@@ -53,7 +53,7 @@ class FanOut:
         if not names and nothing_sent:
             raise RejectedRequestError(
                 "request.repositoryNames means no repository; the stack's RepositoryPattern is "
-                f"{self._rules.repository_pattern!r}"
+                f"{','.join(self._rules.repository_patterns)!r}"
             )
         url, calling = self._services.settings.request_queue_url, self._invocation.deadline.calling
         sent: list[str] = []

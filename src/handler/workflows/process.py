@@ -9,7 +9,7 @@ from handler.models.errors import RejectedRequestError
 from handler.models.images import Json
 from handler.models.outcomes import Published
 from handler.models.report import DeletionReport, Report
-from handler.models.request import Arrival, DeletionRequest, Origin
+from handler.models.request import Arrival, DeletionRequest
 from handler.steps import StepRunner
 
 from .execution import Execution
@@ -27,7 +27,7 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
     Returns the error where the request stays unfinished: RejectedRequestError, once that is reported, for one that can
     never work; any other is for a redelivery to cure.
     """
-    settings, origin = services.settings, arrival.origin
+    settings, origin, content = services.settings, arrival.origin, None
     fields: Json = {"request_id": origin.id}
     # Given to each entry: keys appended to the logger would be those of whichever request ran last.
     log = LoggerAdapter[Any](logger, fields, merge_extra=True)
@@ -37,12 +37,18 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
             if arrival.received_before:
                 rejections.raise_if_rejected()
             payload = arrival.read()
-            origin = payload.origin
+            origin, content = payload.origin, payload.content
             fields["request_id"] = origin.id
             request = request_parser.parse_request(payload)
+            origin = request.origin
             fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
             registry_ids = (invocation.account_id, *settings.foreign_registry_ids)
-            refusal = request_parser.over_limits(request, registry_ids, settings.max_images_per_request)
+            refusal = request_parser.over_limits(
+                request,
+                registry_ids,
+                max_images=settings.max_images_per_request,
+                max_percent=None if settings.allow_percent_in_requests else settings.max_percent_of_repository,
+            )
             request = request._replace(dry_run=request.dry_run or settings.dry_run)
             steps = invocation.steps(services, request.key, request.turn)
             with steps.claim(request, refusal) as dry_run:
@@ -51,7 +57,8 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
                 log.info("request taken", extra=_taken(request))
                 report = _workflow(Execution(request, steps, services, invocation, log)).carry_out()
         except RejectedRequestError as error:
-            return _reject(error, origin, rejections, services, log)
+            notice = notifications.rejection_notice(str(error), origin, content)
+            return _reject(error, notice, rejections, services, log)
         if isinstance(report, DeletionReport):
             report = _notify(report, steps, services, invocation)
             _log_report(report, log)
@@ -80,13 +87,12 @@ def _notify(report: DeletionReport, steps: StepRunner, services: Services, invoc
 
 def _reject(
     error: RejectedRequestError,
-    origin: Origin,
+    notice: notifications.Notice,
     rejections: StepRunner,
     services: Services,
     log: "LoggerAdapter[Any]",
 ) -> RejectedRequestError:
     """Rejects an arrival for good, and publishes a notice of it once."""
-    notice = notifications.rejection_notice(str(error), origin)
     topic_arn = services.settings.notification_topic_arn
     _, error.replayed = rejections.reject(
         str(error), Published, lambda _: notifications.publish(services.sns, topic_arn, notice)

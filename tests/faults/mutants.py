@@ -1,0 +1,375 @@
+"""Ways to break the code, each small and each breaking a promise: the suites must catch every one of them.
+
+A suite that shares the code's beliefs stays green whatever the code does. These are tried on a copy of the project.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.harness.matrix import Result
+
+ROOT = Path(__file__).parents[2]
+
+_SECONDS = 300
+_NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".aws-sam", ".*cache", "__pycache__", ".hypothesis", "site")
+_FAILED = re.compile(r"^FAILED ", re.MULTILINE)
+
+
+class Mutant(NamedTuple):
+    """A change that breaks a promise, and the tests that must notice."""
+
+    promise: str
+    """What does not hold any more."""
+    file: str
+    """In src/handler."""
+    before: str
+    """Stands there once."""
+    after: str
+    tests: str
+    """Files or folders in tests, separated by blanks."""
+
+    def broken(self, source: str) -> str:
+        """Returns the source with the change. Raises ValueError where it does not apply."""
+        if source.count(self.before) != 1:
+            raise ValueError(f"{self.file} has {source.count(self.before)} times: {self.before}")
+        return source.replace(self.before, self.after)
+
+
+MUTANTS = (
+    Mutant(
+        "A requestId belongs to one request",
+        "step_table.py",
+        'if item["content"]["S"] != self._content:',
+        "if False:",
+        "functional/promise/test_claims.py",
+    ),
+    Mutant(
+        "A request that asks for other things under a used requestId is rejected before anything is done",
+        "request_parser.py",
+        "content_hash=_content_hash(content, image_ids)",
+        "content_hash=str()",
+        "functional/promise/test_claims.py",
+    ),
+    Mutant(
+        "What was admitted is not rejected by a lower limit",
+        "steps.py",
+        "stored = self._claim.stored() if refusal else None",
+        "stored = None",
+        "functional/promise/test_claims.py",
+    ),
+    Mutant(
+        "What was admitted is not rejected by the share that it has by now",
+        "workflows/selection.py",
+        "        if not replayed:\n            return None\n",
+        "        if not replayed:\n            return None\n        if refusal := plan.over_limits(limits):\n"
+        "            raise RejectedRequestError(refusal)\n",
+        "functional/promise/test_claims.py",
+    ),
+    Mutant(
+        "A stack that is switched to dry runs deletes nothing further",
+        "guards.py",
+        "elif rules.dry_run and not request.dry_run:",
+        "elif False:",
+        "functional/promise/test_claims.py",
+    ),
+    Mutant(
+        "A request that was admitted as a dry run stays one",
+        "workflows/process.py",
+        "request = request._replace(dry_run=dry_run)",
+        "pass",
+        "functional/promise/test_claims.py",
+    ),
+    Mutant(
+        "Different keys are different, whatever is in them",
+        "step_table.py",
+        "hashlib.sha256(json.dumps(key).encode())",
+        'hashlib.sha256("/".join(map(str, key)).encode())',
+        "functional/promise/test_keys.py",
+    ),
+    Mutant(
+        "Two messages with one event id are two rejections",
+        "models/request.py",
+        "return (self.origin.kind, self.origin.id)",
+        "return (self.origin.kind, self.origin.source)",
+        "functional/promise/test_keys.py",
+    ),
+    Mutant(
+        "A selection remembers nothing of another one",
+        "step_table.py",
+        'if item["content"]["S"] == generation]',
+        "]",
+        "functional/promise/test_keys.py",
+    ),
+    Mutant(
+        "A rejected message stays rejected",
+        "workflows/process.py",
+        "if arrival.received_before:",
+        "if False:",
+        "functional/promise/test_rejections.py",
+    ),
+    Mutant(
+        "A rejection is reported once",
+        "workflows/process.py",
+        "    _, error.replayed = rejections.reject(\n"
+        "        str(error), Published, lambda _: notifications.publish(services.sns, topic_arn, notice)\n    )\n",
+        "    notifications.publish(services.sns, topic_arn, notice)\n",
+        "functional/promise/test_rejections.py",
+    ),
+    Mutant(
+        "A redelivery walks the relatives in the same order",
+        "models/outcomes.py",
+        'digests = [*value["digests"], None]',
+        'digests = [*sorted(value["digests"]), None]',
+        "functional/promise/test_relatives.py",
+    ),
+    Mutant(
+        "A redelivery asks for each relative, however many there are",
+        "deletion.py",
+        "pending += chunk[len(outcome.families) :]",
+        "pending += ()",
+        "unit/test_deletion.py functional/promise/test_relatives.py",
+    ),
+    Mutant(
+        "What is gone lets others go, also where the answer was lost",
+        "deletion.py",
+        "self._gone.update(outcome.image_ids, outcome.unconfirmed)",
+        "self._gone.update(() if outcome.unconfirmed else outcome.image_ids)",
+        "functional/promise/test_lost_answers.py",
+    ),
+    Mutant(
+        "A step begins no call that does not fit into the time left",
+        "concurrency.py",
+        "if self._remaining_seconds() < 2 * self._slowest:",
+        "if self._remaining_seconds() < 0:",
+        "functional/promise/test_time.py",
+    ),
+    Mutant(
+        "Relatives are searched in small steps",
+        "deletion.py",
+        "_FAMILIES = 20\n",
+        "_FAMILIES = 2_000\n",
+        "functional/promise/test_time.py",
+    ),
+    Mutant(
+        "A protected repository keeps the relatives as well",
+        "workflows/image_ids.py",
+        "        if refused := guards.on_repository(self._rules, self._request, image_ids):\n            return refused\n",
+        "",
+        "functional/promise/test_relatives.py",
+    ),
+    Mutant(
+        "ECR is asked nothing about a protected repository",
+        "workflows/image_ids.py",
+        "        if refused := guards.on_repository(self._rules, self._request, image_ids):\n"
+        "            return FoundFamilies(tuple(refused.values()))\n",
+        "",
+        "functional/test_guards.py functional/promise/test_relatives.py",
+    ),
+    Mutant(
+        "A write whose answer was lost erases no outcome of somebody else",
+        "step_table.py",
+        '"#owner = :owner AND #state = :begun"',
+        '":owner = :owner AND :begun = :begun"',
+        "functional/promise/test_lost_answers.py",
+    ),
+    Mutant(
+        "An outcome is stored by whoever holds the step alone",
+        "step_table.py",
+        'self._table.update(self._key, _FINISH, "#owner = :owner", values)',
+        'self._table.update(self._key, _FINISH, ":owner = :owner", values)',
+        "unit/test_step_table.py",
+    ),
+    Mutant(
+        "What is met again is remembered for the whole time again",
+        "step_table.py",
+        'if float(item["expiration"]["N"]) < expiration - _DAY:',
+        "if False:",
+        "functional/promise/test_memory.py",
+    ),
+    Mutant(
+        "A signature by tag belongs to its image",
+        "models/images.py",
+        'return f"sha256:{match[1]}" if match else None',
+        "return None if match else None",
+        "functional/promise/test_signatures.py",
+    ),
+    Mutant(
+        "A cascade takes the signatures by tag",
+        "registry/relatives.py",
+        "    if subjects:\n",
+        "    if not subjects:\n",
+        "functional/promise/test_signatures.py",
+    ),
+    Mutant(
+        "An image that was restored counts from then",
+        "registry/listing.py",
+        'activated=_seconds(detail.get("lastActivatedAt"))',
+        "activated=None",
+        "functional/promise/test_listing.py",
+    ),
+    Mutant(
+        "Half a response to a look-up is no answer",
+        "registry/errors.py",
+        "    if not isinstance(value, list):\n",
+        "    if value is None:\n        return []\n    if not isinstance(value, list):\n",
+        "functional/promise/test_half_answers.py",
+    ),
+    Mutant(
+        "An image that a response leaves out was not looked up",
+        "registry/lookup.py",
+        '            raise RetryableError(f"ECR\'s response leaves out {image_id}")',
+        "            pass",
+        "functional/promise/test_half_answers.py",
+    ),
+    Mutant(
+        "Half an answer to a deletion is a lost answer",
+        "registry/batch_delete.py",
+        '    if not all(isinstance(response.get(name), list) for name in ("imageIds", "failures")):\n',
+        "    if False:\n",
+        "functional/promise/test_half_answers.py",
+    ),
+    Mutant(
+        "An id that an answer leaves out is looked for, and asked for again",
+        "registry/batch_delete.py",
+        "self.pending = silent",
+        "self.pending = []\n        self._gone += silent",
+        "functional/promise/test_half_answers.py",
+    ),
+    Mutant(
+        "A digest is not deleted because one of its tags is",
+        "registry/batch_delete.py",
+        "if image_id.tag is None or image_id.tag not in tags_asked}",
+        "}",
+        "functional/promise/test_half_answers.py",
+    ),
+    Mutant(
+        "An image that is listed twice counts once",
+        "registry/listing.py",
+        "return list(found.values())",
+        "return [*found.values(), *list(found.values())[-1:]]",
+        "functional/promise/test_listing.py",
+    ),
+    Mutant(
+        "What was found of many relatives fits the table",
+        "registry/relatives.py",
+        "        STORED_BYTES,\n",
+        "        100 * STORED_BYTES,\n",
+        "functional/promise/test_relatives.py",
+    ),
+    Mutant(
+        "A manifest that cannot be read fails only what it belongs to",
+        "deletion.py",
+        "for i, own in self._digests.items() if own in above}",
+        "for i in self._asked}",
+        "functional/promise/test_relatives.py",
+    ),
+    Mutant(
+        "All images wait that are asked for again",
+        "deletion.py",
+        "max((2.0 ** (tries[i] - 1) for i in pending if tries[i]), default=0.0)",
+        "max((2.0 ** (tries[i] - 1) for i in pending[:100] if tries[i]), default=0.0) * (number < 2)",
+        "functional/promise/test_report.py",
+    ),
+    Mutant(
+        "An archived image stays",
+        "selection/plan.py",
+        '        elif not image.active:\n            kept.setdefault(image.digest, "Archived")\n',
+        "",
+        "functional/promise/test_listing.py",
+    ),
+    Mutant(
+        "A retry is offered only where it can help",
+        "notifications/notices.py",
+        'f["failureCode"] not in _NOT_RETRIED',
+        'f["failureCode"]',
+        "functional/promise/test_report.py",
+    ),
+    Mutant(
+        "A placeholder that the scheduler did not fill is refused",
+        "request_parser.py",
+        "if request_id and _PLACEHOLDER in request_id:",
+        "if False:",
+        "functional/promise/test_rejections.py",
+    ),
+    Mutant(
+        "A duplicate is counted once",
+        "app.py",
+        "            case FanOutReport(replayed=False):",
+        "            case FanOutReport():",
+        "unit/test_app.py functional/test_logs_and_metrics.py",
+    ),
+    Mutant(
+        "What an earlier try deleted is no failure",
+        "registry/batch_delete.py",
+        'if self._in_doubt and failed.code == "ImageNotFound":',
+        "if False:",
+        "functional/promise/test_interrupted.py",
+    ),
+    Mutant(
+        "A tag that was pushed since an earlier try is left alone",
+        "registry/batch_delete.py",
+        "image.pushed >= first_attempt_at - _CLOCK_SECONDS",
+        "image.pushed >= first_attempt_at + 10**9",
+        "functional/promise/test_interrupted.py",
+    ),
+    Mutant(
+        "An id that no earlier try asked for stays a failure",
+        "step_table.py",
+        "self.first_attempt_at = begun if begun < now else None",
+        "self.first_attempt_at = begun if begun < now else now",
+        "functional/promise/test_interrupted.py",
+    ),
+    Mutant(
+        "A step that may have had an effect is known to have begun",
+        "step_table.py",
+        "forget = nothing_done and self.first_attempt_at is None",
+        "forget = True",
+        "functional/promise/test_lost_answers.py",
+    ),
+    Mutant(
+        "botocore does not delete again after a lost response",
+        "bootstrap.py",
+        "        disable_unsafe_retries(self.ecr)\n",
+        "",
+        "functional/promise/test_once.py functional/promise/test_lost_answers.py",
+    ),
+)
+
+
+def caught(mutant: Mutant) -> Result:
+    """Tries the tests on a copy with the change; the complaint is that none of them fails."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        copy = Path(folder) / "project"
+        shutil.copytree(ROOT, copy, ignore=_NOT_COPIED)
+        path = copy / "src/handler" / mutant.file
+        try:
+            path.write_text(mutant.broken(path.read_text()))
+        except ValueError as error:
+            return Result([f"not applicable: {mutant.promise}: {error}"], cases=1)
+        return _run(mutant, copy)
+
+
+def _run(mutant: Mutant, copy: Path) -> Result:
+    command = [sys.executable, "-m", "pytest", "--quiet", "--maxfail=1", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
+    try:
+        result = subprocess.run(
+            [*command, *(f"tests/{test}" for test in mutant.tests.split())],
+            cwd=copy,
+            env=os.environ,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return Result([f"not done within {_SECONDS} s: {mutant.promise}"], cases=1)
+    if result.returncode == 1 and _FAILED.search(result.stdout):
+        return Result([], cases=1)
+    return Result([f"not caught: {mutant.promise}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"], cases=1)

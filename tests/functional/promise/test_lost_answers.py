@@ -1,0 +1,127 @@
+"""A lost answer of ECR: what the call deleted counts as deleted, in the report and for what depended on it."""
+
+from typing import Any
+
+import pytest
+
+from tests.harness.outside import Outside, ask, by_digest, codes
+from tests.harness.server_faults import WRITES, drop_after, drop_answer_about, drop_while, throttle
+
+type Json = dict[str, Any]
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+
+def test_children_go_though_the_answer_about_their_index_is_lost(stack: Outside) -> None:
+    """100 images and the index that names them in one request, the index in a call of its own."""
+    children = [stack.push() for _ in range(100)]
+    index = stack.push_index(children)
+    lost = stack.faults.add("BatchDeleteImage", drop_answer_about(index))
+
+    answer = ask(stack.start(), *by_digest(*children, index))
+
+    assert lost.strikes
+    assert stack.left() == set()
+    assert codes(answer) == []
+    assert {image_id["imageDigest"] for image_id in answer["imageIds"]} == {*children, index}
+    assert answer["unconfirmed"] == 1
+    assert stack.notices() == []
+
+
+def test_relatives_go_though_the_answer_about_their_index_is_lost(stack: Outside) -> None:
+    """An index names 100 images and another index that names them too: none is kept for an index that is gone."""
+    children = [stack.push() for _ in range(100)]
+    inner = stack.push_index(children)
+    stack.push_index([*children, inner], "1.0")
+    stack.faults.add("BatchDeleteImage", drop_answer_about(inner))
+
+    answer = ask(stack.start(), "imageTag=1.0", cascade=True)
+
+    assert answer.get("kept", []) == []
+    assert stack.left() == set()
+    assert (answer["failures"], answer["unconfirmed"]) == ([], 1)
+    assert stack.notices() == []
+
+
+def test_no_image_is_reported_as_kept_that_is_gone(stack: Outside) -> None:
+    """A tagged image of an inner index is named as well; it goes after that index, and the answer is lost."""
+    child = stack.push("v")
+    inner = stack.push_index([child])
+    stack.push_index([inner], "1.0")
+    stack.faults.add("BatchDeleteImage", drop_answer_about("v"))
+
+    answer = ask(stack.start(), "imageTag=1.0", "imageTag=v", cascade=True)
+
+    assert stack.left() == set()
+    assert (answer["failures"], answer.get("kept", [])) == ([], [])
+    assert answer["unconfirmed"] >= 1
+    assert {"imageTag": "v"} in answer["imageIds"]
+
+
+def test_a_lost_answer_is_no_failure(stack: Outside) -> None:
+    """Ids that are gone when they are asked for again are deleted as asked, also one that may never have been there."""
+    stack.push_many(["a", "b"])
+    digest = stack.push()
+    lost = stack.faults.add("BatchDeleteImage", drop_after, nth=1)
+    asked: list[Json] = [{"imageTag": "a"}, {"imageTag": "b"}, {"imageDigest": digest}, {"imageTag": "never"}]
+
+    answer = ask(stack.start(), *asked, {})
+
+    assert lost.strikes == 1
+    assert stack.left() == set()
+    assert codes(answer) == ["MissingDigestAndTag"]
+    assert sorted(answer["imageIds"], key=str) == sorted(asked, key=str)
+    assert answer["unconfirmed"] == 4
+    assert answer["unconfirmedReason"]
+    [notice] = stack.notices()
+    assert [notice.data[key] for key in ("requested", "deleted", "failed", "unconfirmed")] == [5, 4, 1, 4]
+    assert notice.data["unconfirmedReason"] == answer["unconfirmedReason"]
+    assert answer["unconfirmedReason"] in " ".join(notice.text.split())
+    [entry] = stack.log("images unconfirmed")
+    assert sorted(entry["imageIds"], key=str) == sorted(asked, key=str)
+
+
+def test_confirmed_deletions_are_not_reported_as_unconfirmed(stack: Outside) -> None:
+    """ECR confirms what the next try deletes, and a request without a fault."""
+    stack.push_many(["a", "b", "c"])
+    function = stack.start()
+    assert "unconfirmed" not in ask(function, "imageTag=a", notify="always")
+    pushed: list[str] = []
+    stack.faults.add("BatchDeleteImage", drop_while(lambda: pushed.append(stack.push("b")), done=True), nth=1)
+
+    answer = ask(function, "imageTag=b", "imageTag=c", notify="always")
+
+    assert stack.left() == set()
+    assert sorted(answer["imageIds"], key=len) == [{"imageTag": "c"}, {"imageDigest": pushed[0], "imageTag": "b"}]
+    assert (answer["failures"], answer["unconfirmed"]) == ([], 1)
+    assert ["unconfirmed" in notice.data for notice in stack.notices()] == [False, True]
+
+
+def test_a_lost_answer_of_the_table_erases_no_outcome(stack: Outside) -> None:
+    """A request is throttled; a duplicate of it works while that is stored, and botocore repeats the write.
+
+    When its message comes again, the tag that was pushed since stays.
+    """
+    stack.push("latest")
+    first, second = stack.start(), stack.start()
+    throttled = stack.faults.add("BatchDeleteImage", throttle)
+    answers: list[Json] = []
+
+    def deliver_a_duplicate() -> None:
+        throttled.lift()
+        answers.append(ask(second, "imageTag=latest", requestId="once"))
+
+    stack.faults.add(WRITES, drop_while(deliver_a_duplicate, done=True), nth=1, when=lambda: throttled.strikes > 0)
+    stack.send("imageTag=latest", requestId="once")
+    assert stack.receive(first).failed
+    if not answers:  # nothing had to be noted
+        deliver_a_duplicate()
+    assert stack.left() == set()
+    again = stack.push("latest", days=0)
+
+    stack.drain(first)
+
+    assert stack.left() == {again}
+    assert codes(answers[0]) == []
+    assert stack.notices() == []
+    assert stack.waiting() == stack.dead_letters() == []

@@ -1,0 +1,113 @@
+"""A rejection belongs to the arrival: it holds for every later receive, and is reported once."""
+
+from typing import Any
+
+import pytest
+
+from local.poller import FakeLambdaContext
+from tests.harness.outside import PREVIEWS, Outside, request
+
+type Json = dict[str, Any]
+
+
+@pytest.mark.parametrize("members", [{}, {"requestId": "too-much"}])
+def test_a_message_that_was_over_the_cap_stays_rejected(stack: Outside, members: Json) -> None:
+    """Under a higher cap the request works when it is sent anew; the rejected message never does."""
+    stack.push_many(["a", "b"])
+    stack.send("imageTag=a", "imageTag=b", **members)
+    [rejected] = stack.receive(stack.start(MAX_IMAGES_PER_REQUEST="1")).failed
+    function = stack.start(MAX_IMAGES_PER_REQUEST="1000")
+    stack.send("imageTag=a", "imageTag=b", **members)
+    assert stack.receive(function).failed == ()
+    assert stack.tags() == set()
+    stack.push("a", days=0)
+
+    stack.drain(function)
+
+    assert stack.tags() == {"a"}
+    [notice] = stack.notices()
+    assert (notice.data["type"], notice.data["origin"]["id"]) == ("rejection", rejected)
+    assert (stack.waiting(), len(stack.dead_letters())) == ([], 1)
+
+
+def test_a_fan_out_to_no_repository_stays_rejected(stack: Outside) -> None:
+    """A repository that is created later gets no request from it."""
+    body = {"repositoryNames": ["web/*"], "imageIds": ["imageTag=a"]}
+    function = stack.start()
+    stack.send_body(body)
+    assert stack.receive(function).failed
+    stack.create("web/shop")
+    stack.push("a", repository="web/shop")
+
+    stack.drain(function)
+
+    assert stack.tags("web/shop") == {"a"}
+    assert [notice.data["type"] for notice in stack.notices()] == ["rejection"]
+    assert (stack.waiting(), len(stack.dead_letters())) == ([], 1)
+
+    stack.send_body(body)
+    stack.drain(function)
+    assert stack.tags("web/shop") == set()
+    assert len(stack.notices()) == 1
+
+
+def test_an_invocation_that_was_rejected_stays_rejected(stack: Outside) -> None:
+    """Lambda's retries have the same request id: they fail again, though the cap is higher, without a second notice."""
+    stack.push_many(["a", "b"])
+    context = FakeLambdaContext()
+    for cap in ("1", "1000"):
+        with pytest.raises(Exception, match="at most 1 images") as raised:
+            stack.start(MAX_IMAGES_PER_REQUEST=cap)(request("imageTag=a", "imageTag=b"), context)
+        assert type(raised.value).__name__ == "RejectedRequestError"
+    assert stack.tags() == {"a", "b"}
+    assert [notice.data["type"] for notice in stack.notices()] == ["rejection"]
+
+
+def test_a_rejected_selection_does_not_keep_its_request_id_from_a_corrected_one(stack: Outside) -> None:
+    """Sent anew, smaller and under the same requestId, it is judged anew and works."""
+    stack.push_many(["pr-1", "pr-2", "main"])
+    function = stack.start()
+    stack.send(selection=PREVIEWS, requestId="nightly")
+    assert stack.receive(function).failed
+
+    stack.send(selection=PREVIEWS | {"excludeTagPatternList": ["pr-2"]}, requestId="nightly")
+    assert stack.receive(function).failed == ()
+    stack.drain(function)
+
+    assert stack.tags() == {"pr-2", "main"}
+    assert [notice.data["type"] for notice in stack.notices()] == ["rejection"]
+    assert (stack.waiting(), len(stack.dead_letters())) == ([], 1)
+
+
+def test_a_selection_that_was_too_large_stays_rejected(stack: Outside) -> None:
+    """Though it would fit when its message is received again, or under another requestId."""
+    images = set(stack.push_many(["pr-1", "pr-2"]))
+    function = stack.start()
+    stack.send(selection=PREVIEWS, requestId="nightly")
+    assert stack.receive(function).failed
+    images |= set(stack.push_many(["main-1", "main-2", "main-3"]))
+
+    stack.drain(function)
+
+    assert stack.left() == images
+    [notice] = stack.notices()
+    assert notice.data["type"] == "rejection"
+    assert "2 of the repository's 2 images" in notice.data["error"]
+    assert (stack.waiting(), len(stack.dead_letters())) == ([], 1)
+
+    stack.send(selection=PREVIEWS, requestId="another")
+    stack.drain(function)
+    assert stack.tags() == {"main-1", "main-2", "main-3"}
+
+
+@pytest.mark.parametrize("placeholder", ["<aws.scheduler.scheduled-time>", "nightly/<aws.scheduler.execution-id>"])
+def test_a_request_id_that_the_scheduler_did_not_fill_is_refused(stack: Outside, placeholder: str) -> None:
+    """Under it every later run would be a duplicate of the first one."""
+    stack.push("a")
+    stack.send("imageTag=a", requestId=placeholder)
+    stack.drain(stack.start())
+    assert stack.tags() == {"a"}
+    [notice] = stack.notices()
+    assert notice.data["type"] == "rejection"
+    assert "requestId" in notice.data["error"]
+    assert len(stack.dead_letters()) == 1

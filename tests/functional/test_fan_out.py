@@ -1,0 +1,59 @@
+"""Fan-out: a request for several repositories becomes a separate one for each, over the queue."""
+
+from tests.harness.outside import ANY_SHARE, PREVIEWS, Outside, select
+
+
+def push_everywhere(stack: Outside, names: set[str], tag: str) -> None:
+    """Pushes an image to each of several repositories."""
+    for name in names:
+        stack.push(tag, repository=name)
+
+
+def test_each_repository_gets_a_request_of_its_own(stack: Outside) -> None:
+    """By name and by pattern; patterns stay within what the stack allows and does not protect."""
+    stack.create("team/web", "team/base", "other/app")
+    names = {"team/app", "team/web", "team/base", "other/app"}
+    push_everywhere(stack, names, "pr-1")
+    function = stack.start(REPOSITORY_PATTERN="team/*", PROTECTED_REPOSITORIES="team/base", **ANY_SHARE)
+    stack.send(repositoryNames=["*", "team/gone"], selection=PREVIEWS, requestId="nightly", notify="always")
+
+    stack.drain(function)
+
+    assert {name for name in names if stack.left(name)} == {"team/base", "other/app"}
+    assert {notice.data["requestId"]: notice.data["type"] for notice in stack.notices()} == {
+        "nightly/team/app": "report",
+        "nightly/team/web": "report",
+        "nightly/team/gone": "failure",
+    }
+    assert stack.waiting() == stack.dead_letters() == []
+
+
+def test_an_invocation_answers_with_the_repositories(stack: Outside) -> None:
+    """In the order of their names; their requests wait on the queue."""
+    stack.create("team/web", "other/app")
+    answer = select(stack.start(), PREVIEWS, repositoryNames=["team/*"])
+    assert answer["repositoryNames"] == ["team/app", "team/web"]
+    assert len(stack.waiting()) == 2
+
+
+def test_delivered_twice_it_is_done_once(stack: Outside) -> None:
+    """The request and those that it leads to: what has come to match since stays, and nothing is counted again."""
+    names = {"team/app", "team/base", "team/web"}
+    stack.create(*names - {"team/app"})
+    push_everywhere(stack, names, "pr-1")
+    function = stack.start(**ANY_SHARE)
+    stack.send(repositoryNames=["team/*"], selection=PREVIEWS, notify="always")
+
+    first = stack.receive(function)
+    sent = stack.waiting()
+    assert stack.duplicate(first).failed == ()
+    assert (len(sent), stack.waiting()) == (3, sent)
+    second = stack.receive(function)
+    assert [stack.left(name) for name in names] == [set()] * 3
+    push_everywhere(stack, names, "pr-2")
+    assert stack.duplicate(second).failed == ()
+
+    assert [stack.tags(name) for name in names] == [{"pr-2"}] * 3
+    assert {notice.data["repositoryName"] for notice in stack.notices()} == names
+    assert (stack.faults.count("BatchDeleteImage"), len(stack.notices()), stack.metric("Requests")) == (3, 3, 4)
+    assert stack.waiting() == stack.dead_letters() == []

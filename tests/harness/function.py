@@ -1,0 +1,61 @@
+"""The function in this process, before an AWS in memory."""
+
+import contextlib
+import io
+import itertools
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+from unittest import mock
+
+from local.runtime import SOURCE
+from tests.environment import VARIABLES
+from tests.fakes.aws import FakeAWS
+from tests.fakes.lambda_ import ImpatientContext
+from tests.harness.request_queue import Invoke
+
+_HURRIED = 2
+"""Invocations that are short of time, where any are."""
+
+
+@contextlib.contextmanager
+def function(aws: FakeAWS, variables: Mapping[str, str] | None = None, patience: int = 0) -> Iterator[Invoke]:
+    """Starts an instance with these variables beside the template's defaults; nobody logs, and nobody waits.
+
+    Where `patience` is given, the first invocations have no time left once they have asked for it so often.
+    """
+    if str(SOURCE) not in sys.path:
+        sys.path.insert(0, str(SOURCE))
+    from handler.app import create_handler  # noqa: PLC0415  # it reads the environment when it is imported
+    from handler.bootstrap import Services  # noqa: PLC0415
+
+    with (
+        mock.patch("time.sleep"),
+        # Where botocore holds itself back while it is throttled; the load test lets it.
+        mock.patch("botocore.retries.bucket.TokenBucket.acquire"),
+        contextlib.redirect_stdout(io.StringIO()),
+        _silence(),
+    ):
+        services = Services.from_env(VARIABLES | dict(variables or {}))
+        aws.connect(services.ecr, services.dynamodb, services.sns, services.sqs)
+        handler = create_handler(services)
+        invocations = itertools.count()
+
+        def invoke(event: Any) -> Any:
+            context: Any = ImpatientContext()
+            context.patience = patience if next(invocations) < _HURRIED and patience else 1_000_000
+            return handler(event, context)
+
+        yield invoke
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    logger = logging.getLogger("ecr-image-deletion")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,48 @@
+"""A request as the layers hand it on."""
+
+import pytest
+
+from handler.models.request import Arrival, Origin, quoted
+from tests.values import ORIGIN, deletion_request, payload
+
+
+@pytest.mark.parametrize(
+    ("switches", "action"),
+    [
+        ({}, "delete"),
+        ({"untag": True}, "untag"),
+        ({"cascade": True}, "delete"),
+        ({"dry_run": True, "untag": True}, "foresee"),
+    ],
+)
+def test_the_action_of_a_request(switches: dict[str, bool], action: str) -> None:
+    """A dry run of any kind only foresees."""
+    assert deletion_request(**switches).action == action
+
+
+def test_the_switches_are_written_as_a_request_writes_them() -> None:
+    """Those that are set, for the log and for a request that tries again; cascade also where it is false."""
+    every = deletion_request(dry_run=True, notify=True, untag=True, cascade=False)
+    assert every.switches == {"dryRun": True, "notify": "always", "untag": True, "cascade": False}
+    assert deletion_request().switches == {}
+
+
+def test_an_origin_is_written_for_machines_and_for_people() -> None:
+    """How the request arrived, under which id, and from where."""
+    origin = Origin("event", "e-1", "team.cleaner")
+    assert origin.to_json() == {"kind": "event", "id": "e-1", "source": "team.cleaner", "sender": None}
+    assert str(origin) == "event e-1 from team.cleaner"
+
+
+def test_an_arrival_has_the_key_of_its_origin() -> None:
+    """Under it its rejection is stored, before anything of it is read."""
+    assert Arrival(ORIGIN, received_before=False, read=lambda: payload({})).key == (ORIGIN.kind, ORIGIN.id)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a" * 501, "a" * 500), ("é🐳", "é🐳"), ("a\ud800b", "a\\ud800b"), ("\ud800" * 501, "\\ud800" * 500)],
+)
+def test_what_a_sender_wrote_is_quoted_in_bounds(text: str, expected: str) -> None:
+    """500 characters at most, and nothing that UTF-8 cannot hold."""
+    assert quoted(text) == expected

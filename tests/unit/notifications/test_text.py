@@ -1,0 +1,162 @@
+"""A notice as a person reads it by e-mail."""
+
+import json
+
+import pytest
+
+from handler.models.images import ImageFailure, ImageId
+from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.report import UNCONFIRMED_REASON, DeletionReport
+from handler.notifications import report_notice
+from tests.values import ACCOUNT, deletion_report, digest, failure, selection_report
+
+PROTECTED = failure("prod", "ProtectedTag", "the stack protects tags like 'prod'")
+STILL_USED = ImageFailure(ImageId(digest(1)), "StillUsed", "an index still needs it")
+LEFT = "Left:        3 images without tags, of those that belonged to the deleted"
+
+
+def text(report: DeletionReport) -> str:
+    """Returns the e-mail of a report's notice."""
+    return str(json.loads(report_notice(report, ACCOUNT).message)["email"])
+
+
+def below(line: str, report: DeletionReport) -> str:
+    """Returns what stands behind the first words of a line, and below it."""
+    return text(report).partition(line)[2]
+
+
+def test_a_person_reads_what_failed_and_how_to_try_again() -> None:
+    """The request, whence and why; what was deleted; every failure; and a request that tries what that can help."""
+    report = deletion_report(
+        failure("busy", "UpstreamUnavailable", "Not now"),
+        ImageFailure(ImageId(digest(1), "v1"), "ImageReferencedByManifestList", "An index names it"),
+        ImageFailure(ImageId(), "MissingDigestAndTag", "Both tag and digest cannot be null"),
+        deleted=2,
+        reason="nightly cleanup",
+    )
+    assert (
+        text(report)
+        == f"""\
+3 of 5 images could not be deleted.
+
+Repository:  team/app in registry 123456789012
+Request:     cleanup-1
+Arrived:     message message-1 from arn:aws:sqs:us-east-1:123456789012:requests
+Sent by:     (not known)
+Reason:      nightly cleanup
+Deleted:     2
+
+Not deleted:
+  imageTag=busy
+      UpstreamUnavailable: Not now
+  imageDigest={digest(1)},imageTag=v1
+      ImageReferencedByManifestList: An index names it
+  (no tag, no digest)
+      MissingDigestAndTag: Both tag and digest cannot be null
+
+To try these again, send this request:
+{{"repositoryName": "team/app", "reason": "nightly cleanup", "imageIds": [{{"imageTag": "busy"}}, \
+{{"imageDigest": "{digest(1)}", "imageTag": "v1"}}]}}
+"""
+    )
+
+
+def test_where_trying_again_helps_nothing_it_is_not_offered() -> None:
+    """An image that is protected, or does not exist, fails in the same way again."""
+    assert "try these again" not in text(deletion_report(PROTECTED, failure()))
+
+
+@pytest.mark.parametrize(("count", "more"), [(50, None), (51, 1), (80, 30)])
+def test_a_person_reads_the_first_fifty(count: int, more: int | None) -> None:
+    """How many more there are, and where they stand; a request for those alone that are shown would mislead."""
+    found = text(deletion_report(*(failure(f"v{n}", "KmsError") for n in range(count))))
+    assert found.count("KmsError") == 50
+    line = f"  and {more} more; the JSON form of this notice has up to {count} of all.\n"
+    assert found.endswith(line) if more else "more" not in found
+    assert ("try these again" in found) is (more is None)
+
+
+def test_a_person_reads_how_many_more_were_kept_and_deleted() -> None:
+    """The first fifty of each, and the number of the others, with those that were left out before."""
+    report = deletion_report(deleted=80, notify=True)._replace(kept=(STILL_USED,) * 70, omitted=5)
+    kept, deleted = text(report).split("\n\n")[-2:]
+    assert kept.endswith("\n  and 20 more")
+    assert deleted.endswith("  imageTag=gone-49\n  and 35 more\n")
+
+
+def test_a_request_without_a_reason_says_so() -> None:
+    """Nobody gave one."""
+    assert "\nReason:      (none given)\n" in text(deletion_report(failure()))
+    assert "\nReason:      Aufräumen 🐳\n" in text(deletion_report(failure(), reason="Aufräumen 🐳"))
+
+
+def test_a_dry_run_reads_as_one() -> None:
+    """Nothing was deleted, and there is no request to send again: it would be a real one."""
+    report = deletion_report(failure("busy", "KmsError", "Not now"), deleted=2, dry_run=True, notify=True)
+    assert (
+        below("Deleted:     ", report)
+        == """\
+0
+
+Would be refused:
+  imageTag=busy
+      KmsError: Not now
+
+Would be deleted:
+  imageTag=gone-0
+  imageTag=gone-1
+"""
+    )
+
+
+def test_a_report_lists_what_was_deleted_and_kept() -> None:
+    """Where it was asked for; what is left untagged is counted."""
+    report = deletion_report(deleted=1, notify=True, cascade=False)._replace(kept=(STILL_USED,), left_untagged=3)
+    assert (
+        below("Deleted:     ", report)
+        == f"""\
+1
+{LEFT}
+
+Kept, for they are still needed:
+  imageDigest={digest(1)}: an index still needs it
+
+Deleted:
+  imageTag=gone-0
+"""
+    )
+
+
+def test_a_person_reads_what_is_unconfirmed() -> None:
+    """How many of the deleted may have been deleted by an earlier try, and why nobody can say."""
+    report = deletion_report(PROTECTED, deleted=3)
+    line = f"Deleted:     3\nUnconfirmed: 2 of these; {UNCONFIRMED_REASON}\n"
+    assert line in text(report._replace(unconfirmed=report.image_ids[:2]))
+    assert "Unconfirmed" not in text(report)
+
+
+SELECTED = SelectionOutcome(2, 2, 10_000, {"TooRecent": 1, "MostRecent": 4}, continued_as="cleanup-1#1")
+
+
+def test_a_selection_reads_in_numbers() -> None:
+    """Images that stay, and why, the bytes, and the name under which it goes on."""
+    lines = """\
+Deleted:     2
+Kept:        4 MostRecent, 1 TooRecent
+Reclaimed:   10,000 bytes at most
+Continues:   as cleanup-1#1, with a report of its own
+"""
+    assert lines in text(selection_report(SELECTED, notify=True))
+    done = text(selection_report(SELECTED._replace(kept={}, continued_as=None), notify=True))
+    assert "\nKept:        none\n" in done
+    assert "Continues:" not in done
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_where_nothing_could_be_selected_a_person_reads_why(dry_run: bool) -> None:  # noqa: FBT001
+    """It is the repository that fails: there is no image to count, and none to try again."""
+    refusal = ImageFailure(ImageId(), "ProtectedRepository", "the stack protects repositories named 'team/*'")
+    found = text(selection_report(SelectionOutcome(chunk=ChunkOutcome(failures=(refusal,))), dry_run=dry_run))
+    assert found.startswith("Nothing could be selected, and nothing was deleted.\n")
+    assert "ProtectedRepository: the stack protects repositories named 'team/*'\n" in found
+    assert "try these again" not in found

@@ -1,0 +1,166 @@
+"""Requests that a request leads to: their messages, the keys that nobody else can use, and how many go to a call."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from handler import events, request_parser, request_queue
+from handler.models.errors import OutOfTimeError, UnknownOutcomeError
+from handler.models.images import Json
+from handler.models.request import DeletionRequest, Selection
+from handler.step_table import partition_key
+from local.runtime import FakeLambdaContext
+from tests.fakes.lambda_ import sqs_record
+from tests.values import payload
+
+MANY: Json = {"repositoryNames": ["team/*"], "imageIds": ["imageTag=a"], "requestId": "cleanup-1", "reason": "why"}
+SELECTION: Json = {"tagStatus": "any", "keepMostRecent": 3}
+ONE: Json = {"repositoryName": "team/app", "selection": SELECTION, "requestId": "cleanup-1"}
+
+
+def parsed(content: Json, **changes: Any) -> DeletionRequest:
+    """Returns the request in a message, with what has become of it since."""
+    return request_parser.parse_request(payload(content))._replace(**changes)
+
+
+def sent(message: Json) -> DeletionRequest:
+    """Returns the request in a message that this function has sent to itself, as it arrives."""
+    context: Any = FakeLambdaContext()
+    [arrival] = events.arrivals({"Records": [sqs_record("m-2", json.dumps(message))]}, context)
+    return request_parser.parse_request(arrival.read())
+
+
+def test_a_child_of_a_fan_out_is_the_request_for_one_repository() -> None:
+    """It says what its request said, has a name that people can read, and the origin and the key of its request."""
+    request = parsed(MANY)
+    child = sent(request_queue.child(request, "team/app"))
+    expected = {key: value for key, value in MANY.items() if key not in ("repositoryNames", "requestId")}
+    assert child.payload == expected | {"repositoryName": "team/app"}
+    assert (child.request_id, child.origin, child.turn) == ("cleanup-1/team/app", request.origin, 0)
+    assert partition_key(child.key) == partition_key(("child", request.key, "team/app"))
+    assert request.payload == MANY
+
+
+def test_a_selection_goes_on_under_its_own_key() -> None:
+    """Each turn has the key and the claim of the first, the same content hash but for that, and a name that counts."""
+    turn, names = parsed(ONE), []
+    for number in range(1, 4):
+        after = sent(request_queue.next_turn(turn, "claim-1"))
+        assert (after.turn, after.generation, after.selection) == (
+            number,
+            "claim-1",
+            Selection("any", keep_most_recent=3),
+        )
+        assert partition_key(after.key) == partition_key(("request", "cleanup-1"))
+        assert after.origin == turn.origin
+        names.append(after.request_id)
+        turn = after
+    assert names == ["cleanup-1#1", "cleanup-1#2", "cleanup-1#3"]
+
+
+def test_a_child_can_go_on_too() -> None:
+    """A selection in several repositories: each child goes on under the child's key."""
+    request = parsed({"repositoryNames": ["team/*"], "selection": SELECTION, "requestId": "cleanup-1"})
+    child = sent(request_queue.child(request, "team/app"))
+    after = sent(request_queue.next_turn(child, "claim-1"))
+    assert partition_key(after.key) == partition_key(child.key)
+    assert after.request_id == "cleanup-1/team/app#1"
+
+
+def test_what_follows_a_dry_run_is_one() -> None:
+    """Also where only the stack had made it one; a real request leads to real ones."""
+    for request in (parsed(MANY, dry_run=True), parsed({**MANY, "dryRun": True})):
+        assert sent(request_queue.child(request, "team/app")).dry_run
+    assert sent(request_queue.next_turn(parsed(ONE, dry_run=True), "claim-1")).dry_run
+    assert not sent(request_queue.child(parsed(MANY), "team/app")).dry_run
+    assert not sent(request_queue.child(parsed({**MANY, "dryRun": False}), "team/app")).dry_run
+
+
+def test_no_requestid_is_taken_for_another_key() -> None:
+    """Kinds of keys never meet, nor do names that only read the same where they are joined: no key is a string."""
+    names = ("x", "x#", "x#1", "x/team", "x/team/app", '["x"]', "message-1")
+    keys = [parsed(ONE | {"requestId": name}).key for name in names]
+    keys += [(kind, "x") for kind in ("message", "event", "invocation")]
+    children = [
+        sent(request_queue.child(parsed(MANY, key=key), repository)).key
+        for key in keys
+        for repository in ("team/app", "app", "app/x")
+    ]
+    assert len({partition_key(key) for key in keys + children}) == len(keys) + len(children) == 40
+
+
+class Sqs:
+    """An SQS that takes all messages but some, and remembers what it was sent."""
+
+    def __init__(self, *refused: str, cut_short: bool = False) -> None:
+        self.refused = refused
+        self.cut_short = cut_short
+        self.calls: list[list[str]] = []
+
+    def send_message_batch(self, **call: Any) -> Json:
+        assert call["QueueUrl"] == "https://queue"
+        entries = {entry["Id"]: entry["MessageBody"] for entry in call["Entries"]}
+        assert 0 < len(entries) == len(call["Entries"]) <= 10
+        self.calls.append(list(entries.values()))
+        assert sum(map(len, self.calls[-1])) <= 262_144
+        failed = [{"Id": i, "Code": "InternalError"} for i, body in entries.items() if body in self.refused]
+        accepted = [{"Id": i} for i, body in entries.items() if body not in self.refused]
+        return {} if self.cut_short else {"Successful": accepted, "Failed": failed}
+
+
+def send(sqs: Sqs, messages: list[Json], calls: int = 1_000) -> None:
+    """Puts messages on the queue, while there is time for so many calls."""
+    left = itertools.count(calls, -1)
+
+    @contextmanager
+    def calling() -> Iterator[None]:
+        if next(left) <= 0:
+            raise OutOfTimeError
+        yield
+
+    request_queue.send(sqs, "https://queue", messages, calling)  # type: ignore[arg-type]  # what it uses of a client
+
+
+def test_ten_messages_go_to_a_call() -> None:
+    """In order, each once; without messages there is no call."""
+    sqs, messages = Sqs(), [{"n": n} for n in range(23)]
+    send(sqs, messages)
+    assert [len(call) for call in sqs.calls] == [10, 10, 3]
+    assert [json.loads(body) for call in sqs.calls for body in call] == messages
+    nothing = Sqs()
+    send(nothing, [])
+    assert nothing.calls == []
+
+
+@pytest.mark.parametrize(("characters", "calls"), [(60_000, [3, 3, 1]), (250_000, [1] * 7)])
+def test_large_messages_go_fewer_to_a_call(characters: int, calls: list[int]) -> None:
+    """As many as one call takes; a very large one goes alone."""
+    sqs = Sqs()
+    send(sqs, [{"reason": "x" * characters} for _ in range(7)])
+    assert [len(call) for call in sqs.calls] == calls
+
+
+@pytest.mark.parametrize(
+    ("sqs", "message"),
+    [
+        (Sqs(json.dumps({"n": 12})), "SQS did not take 1 of 10 requests: {'InternalError'}"),
+        (Sqs(cut_short=True), "SQS did not take 10 of 10 requests: its response did not arrive whole"),
+    ],
+)
+def test_a_message_that_sqs_does_not_take_is_no_success(sqs: Sqs, message: str) -> None:
+    """SQS says so in a response of 200, or half of it is lost: others may be on the queue, and a redelivery goes on."""
+    with pytest.raises(UnknownOutcomeError) as error:
+        send(sqs, [{"n": n} for n in range(23)])
+    assert str(error.value) == message
+
+
+def test_each_call_asks_for_the_time() -> None:
+    """Where it is short, the calls before are made, and no other."""
+    sqs = Sqs()
+    with pytest.raises(OutOfTimeError):
+        send(sqs, [{"n": n} for n in range(23)], calls=2)
+    assert len(sqs.calls) == 2
