@@ -51,7 +51,7 @@ class StepRunner:
         self._first: tuple[str, Outcome] | None = None
         self._saved = False
         self._lock = Lock()
-        self._claim = StepRecord(table, key, f"{self._prefix}claim", "")
+        self._claim: StepRecord  # from claim() on
         self.replaying = False
         """The request is done: its steps are read, and none is begun."""
 
@@ -68,10 +68,11 @@ class StepRunner:
         StepLostError while another invocation is at work on it, and what the block raises; a redelivery can go on at
         once then. A request that is rejected inside leaves no claim behind.
         """
-        stored = self._claim.stored() if refusal else None
+        name = f"{self._prefix}claim"
+        self._claim = record = StepRecord(self._table, self._key, name, request.content_hash, claim=True)
+        stored = record.stored() if refusal else None
         if refusal and (stored is None or stored["state"]["S"] == "withdrawn"):
             raise RejectedRequestError(refusal)
-        self._claim = record = StepRecord(self._table, self._key, self._claim.step, request.content_hash, claim=True)
         record.dry = request.dry_run
         record.generation = request.generation or record.generation
         record.configure(self._table.config, record.step)
