@@ -75,9 +75,8 @@ class StepRunner:
             raise RejectedRequestError(refusal)
         record.dry = request.dry_run
         record.generation = request.generation or record.generation
-        record.configure(self._table.config, record.step)
         try:
-            record.save_inprogress({"step": record.step}, self._remaining_milliseconds())
+            record.begin(self._table.ends_at())
         except IdempotencyValidationError as error:
             raise RejectedRequestError(
                 f"requestId {request.request_id!r} was used before by a request that asked for something else; "
@@ -95,11 +94,11 @@ class StepRunner:
             yield record.dry
         except Exception as error:
             if not record.done:
-                record.delete_record(record.step, error)
+                record.give_up(error)
             raise
         if not record.done:
             inline = {name: outcome.to_json() for name, outcome in [self._first]} if self._first else {}
-            record.save_success({"step": record.step}, {"steps": inline, "saved": self._saved or bool(self._stored)})
+            record.finish(json.dumps({"steps": inline, "saved": self._saved or bool(self._stored)}))
         self._first, self.replaying = None, False
 
     def run[T: Outcome](
@@ -153,10 +152,6 @@ class StepRunner:
             persistence_store=record,
             output_serializer=_Serializer(kind),
         )
-
-    def _remaining_milliseconds(self) -> int | None:
-        context = self._table.config.lambda_context
-        return context.get_remaining_time_in_millis() if context else None
 
 
 class _Serializer(BaseIdempotencySerializer):
