@@ -1,4 +1,4 @@
-"""Draws lines on logarithmic axes as SVG; the same data give the same picture."""
+"""Draws lines on logarithmic axes, as SVG; the same data give the same picture."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _COLOURS = ("#0b6e4f", "#b5541c", "#35508c", "#7a3b69")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: its name and its points; `measured` tells which of them are, the others are drawn hollow."""
+    """A line: its name, its points, and which of them were `measured`; the others are drawn hollow."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -21,7 +21,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One diagram."""
+    """A diagram of several lines."""
 
     title: str
     x_label: str
@@ -29,7 +29,7 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel]) -> str:
-    """The panels side by side."""
+    """Returns the panels, side by side."""
     body = "".join(f'<g transform="translate({i * _WIDTH},0)">{_panel(panel)}</g>\n' for i, panel in enumerate(panels))
     size = f'width="{_WIDTH * len(panels)}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH * len(panels)} {_HEIGHT}"'
     style = 'font-family="system-ui, sans-serif" font-size="12" fill="#222"'
@@ -74,7 +74,7 @@ def _panel(panel: Panel) -> str:
 
 
 def _decades(values: Sequence[float]) -> tuple[int, int]:
-    """The powers of ten around the values; at least two."""
+    """Returns the powers of ten around the values, which are never the same."""
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     return low, max(high, low + 1)
 

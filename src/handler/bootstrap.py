@@ -9,11 +9,10 @@ import boto3
 
 from .concurrency import Deadline, TaskPool
 from .guards import Rules
-from .models.request import DeletionRequest, Key
+from .models.request import DeletionRequest
 from .registry import Repository, disable_unsafe_retries, limit_concurrency
 from .settings import Settings
 from .step_table import StepTable
-from .steps import StepRunner
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -65,7 +64,6 @@ class Invocation(NamedTuple):
         """Returns the request's repository."""
         return Repository(services.ecr, request.repository_name, request.registry_id, self.deadline.calling)
 
-    def steps(self, services: Services, key: Key, turn: int = 0) -> StepRunner:
-        """Returns the steps under a key, for one arrival."""
-        table = StepTable.of(services.dynamodb, services.settings.idempotency_table, self.context)
-        return StepRunner(table, key, turn)
+    def step_table(self, services: Services) -> StepTable:
+        """Returns the table as one arrival uses it."""
+        return StepTable.of(services.dynamodb, services.settings.idempotency_table, self.context)

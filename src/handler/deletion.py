@@ -169,7 +169,7 @@ class PassRunner:
         tries: Counter[ImageId] = Counter()
         number = 0
         while pending or number == 0:
-            not_before = time.monotonic() + max((2.0 ** (tries[i] - 1) for i in pending if tries[i]), default=0.0)
+            not_before = time.monotonic() + max((2.0 ** (tries[i] - 1) for i in pending if i in tries), default=0.0)
             gone = frozenset(self._gone) if self._request.dry_run else frozenset()
             chunks = list(itertools.batched(pending, CHUNK_SIZE, strict=False))
             alone = len(chunks) == 1 and number == 0 and self._request.cascade is None

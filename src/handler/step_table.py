@@ -70,6 +70,11 @@ class StepTable(NamedTuple):
         """Returns the table for a new arrival: what it begins can be taken over once the invocation is over."""
         return cls(dynamodb, name, IdempotencyConfig(lambda_context=context), uuid4().hex)
 
+    def ends_at(self) -> int:
+        """Returns when the invocation is over, in milliseconds since the epoch."""
+        context = self.config.lambda_context
+        return int(time.time() * 1000) + (context.get_remaining_time_in_millis() if context else 0)
+
     def stored_steps(self, key: Key, generation: str) -> dict[str, Json]:
         """Returns the outcomes of a claim's steps by name; all of its steps are remembered for the whole time again."""
         query = self.dynamodb.get_paginator("query").paginate(
@@ -138,8 +143,12 @@ class StepRecord(BasePersistenceLayer):
         item = answer.get("Item")
         return item if item and float(item["expiration"]["N"]) >= time.time() else None
 
-    def _put_record(self, data_record: DataRecord) -> None:
-        """Begins the step, or takes over what an invocation has left that is over."""
+    def begin(self, until: int) -> None:
+        """Begins the step, or takes over what an invocation has left that is over.
+
+        `until` is when this invocation is over, in milliseconds since the epoch. Raises what Powertools expects where
+        the step is done, or in progress elsewhere, or belongs to another content.
+        """
         now = time.time()
         begin = {
             ":begun": {"S": "begun"},
@@ -147,7 +156,7 @@ class StepRecord(BasePersistenceLayer):
             ":generation": {"S": self.generation},
             ":dry": {"BOOL": self.dry},
             ":owner": {"S": self._table.owner},
-            ":until": _number(data_record.in_progress_expiry_timestamp or 0),
+            ":until": _number(until),
             ":now": _number(now),
             ":expiration": _number(int(now) + self._seconds),
         }
@@ -185,26 +194,25 @@ class StepRecord(BasePersistenceLayer):
         record = DataRecord(self.step, STATUS_CONSTANTS[status], response_data=self.data)
         return IdempotencyItemAlreadyExistsError(old_data_record=record)
 
-    def _update_record(self, data_record: DataRecord) -> None:
-        """Stores the outcome."""
+    def finish(self, data: str) -> None:
+        """Stores the outcome; raises StepLostError where another invocation has taken the step over."""
         values = {
             ":done": {"S": "done"},
-            ":data": {"S": data_record.response_data},
+            ":data": {"S": data},
             ":owner": {"S": self._table.owner},
             ":expiration": _number(int(time.time()) + self._seconds),
         }
         if self._table.update(self._key, _FINISH, "#owner = :owner", values) is not None:
             raise StepLostError(f"another invocation has taken over {self.step}, and stores its outcome")
 
-    def delete_record(self, data: Any, exception: Exception) -> None:
+    def give_up(self, error: Exception) -> None:
         """Gives the step up after its work raised: it may be tried again at once, and is known to have begun.
 
         Not where the work has done nothing, and no earlier try may have. A claim that is rejected is withdrawn.
         """
-        del data  # whose key Powertools would delete by
-        nothing_done = isinstance(exception, UnfinishedRequestError) and exception.nothing_done
+        nothing_done = isinstance(error, UnfinishedRequestError) and error.nothing_done
         forget = nothing_done and self.first_attempt_at is None
-        withdrawn = self._claim and isinstance(exception, RejectedRequestError)
+        withdrawn = self._claim and isinstance(error, RejectedRequestError)
         values = {
             ":state": {"S": "withdrawn" if withdrawn else "begun"},
             ":over": _number(0),
@@ -213,6 +221,16 @@ class StepRecord(BasePersistenceLayer):
         }
         # Where the condition does not hold, somebody else is at it by now.
         self._table.update(self._key, _GIVE_UP + _FORGET_BEGUN * forget, "#owner = :owner AND #state = :begun", values)
+
+    def _put_record(self, data_record: DataRecord) -> None:
+        self.begin(data_record.in_progress_expiry_timestamp or 0)
+
+    def _update_record(self, data_record: DataRecord) -> None:
+        self.finish(data_record.response_data)
+
+    def delete_record(self, data: Any, exception: Exception) -> None:
+        del data  # whose key Powertools would delete by
+        self.give_up(exception)
 
     def _get_record(self, idempotency_key: str) -> DataRecord:
         """Never asked: beginning a step tells what is there."""

@@ -51,7 +51,7 @@ class StepRunner:
         self._first: tuple[str, Outcome] | None = None
         self._saved = False
         self._lock = Lock()
-        self._claim = StepRecord(table, key, f"{self._prefix}claim", "")
+        self._claim: StepRecord  # from claim() on
         self.replaying = False
         """The request is done: its steps are read, and none is begun."""
 
@@ -68,15 +68,15 @@ class StepRunner:
         StepLostError while another invocation is at work on it, and what the block raises; a redelivery can go on at
         once then. A request that is rejected inside leaves no claim behind.
         """
-        stored = self._claim.stored() if refusal else None
+        name = f"{self._prefix}claim"
+        self._claim = record = StepRecord(self._table, self._key, name, request.content_hash, claim=True)
+        stored = record.stored() if refusal else None
         if refusal and (stored is None or stored["state"]["S"] == "withdrawn"):
             raise RejectedRequestError(refusal)
-        self._claim = record = StepRecord(self._table, self._key, self._claim.step, request.content_hash, claim=True)
         record.dry = request.dry_run
         record.generation = request.generation or record.generation
-        record.configure(self._table.config, record.step)
         try:
-            record.save_inprogress({"step": record.step}, self._remaining_milliseconds())
+            record.begin(self._table.ends_at())
         except IdempotencyValidationError as error:
             raise RejectedRequestError(
                 f"requestId {request.request_id!r} was used before by a request that asked for something else; "
@@ -94,11 +94,11 @@ class StepRunner:
             yield record.dry
         except Exception as error:
             if not record.done:
-                record.delete_record(record.step, error)
+                record.give_up(error)
             raise
         if not record.done:
             inline = {name: outcome.to_json() for name, outcome in [self._first]} if self._first else {}
-            record.save_success({"step": record.step}, {"steps": inline, "saved": self._saved or bool(self._stored)})
+            record.finish(json.dumps({"steps": inline, "saved": self._saved or bool(self._stored)}))
         self._first, self.replaying = None, False
 
     def run[T: Outcome](
@@ -154,10 +154,6 @@ class StepRunner:
             persistence_store=record,
             output_serializer=_Serializer(kind),
         )
-
-    def _remaining_milliseconds(self) -> int | None:
-        context = self._table.config.lambda_context
-        return context.get_remaining_time_in_millis() if context else None
 
 
 class _Serializer(BaseIdempotencySerializer):

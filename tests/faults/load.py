@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.function import POOL, environment
-from benchmarks.servers import Server
+from benchmarks.function_under_test import MAX_CONCURRENT_CALLS, environment
+from benchmarks.http_server import THROTTLED, Server
 from local.rie import PACKAGE, RuntimeEmulator
 from tests.harness.request_queue import MAX_RECEIVES, RequestQueue
 
@@ -31,7 +31,7 @@ class Load:
 
     instances: int = 2
     """Concurrent executions: MaxConcurrency."""
-    pool: int = POOL
+    pool: int = MAX_CONCURRENT_CALLS
     """Calls that each may have in flight: MaxConcurrentCalls."""
     rate: float = 10.0
     """Calls a second in the long run."""
@@ -116,7 +116,7 @@ def run(load: Load, package: Path = PACKAGE) -> Figures:
         return Figures(
             load=load,
             done=ecr.calls["BatchDeleteImage"],
-            throttled=ecr.calls["throttled"],
+            throttled=ecr.calls[THROTTLED],
             notices=others.calls["Publish"],
             seconds=time.monotonic() - start,
             received_again=sum(receives > 1 for receives in queue.receives.values()),
@@ -126,8 +126,10 @@ def run(load: Load, package: Path = PACKAGE) -> Figures:
 
 
 PROMISED = [Load(instances=2), Load(instances=5)]
-OTHERS = [Load(instances=instances, pool=pool) for pool in (4, POOL) for instances in (1, 2, 5)] + [
-    Load(instances=instances, pool=pool, rate=2.0, burst=5.0) for pool in (1, 4, POOL) for instances in (1, 2, 5)
+OTHERS = [Load(instances=instances, pool=pool) for pool in (4, MAX_CONCURRENT_CALLS) for instances in (1, 2, 5)] + [
+    Load(instances=instances, pool=pool, rate=2.0, burst=5.0)
+    for pool in (1, 4, MAX_CONCURRENT_CALLS)
+    for instances in (1, 2, 5)
 ]
 
 

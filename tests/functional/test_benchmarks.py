@@ -1,4 +1,4 @@
-"""The benchmarks run, and count what they should; what they measure is no business of a test."""
+"""The benchmarks run, and what they measure against behaves; the figures themselves are no business of a test."""
 
 import subprocess
 import sys
@@ -13,11 +13,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from samtranslator.yaml_helper import yaml_parse
 
-from benchmarks import function
-from benchmarks.measures import QUICK, Row
+from benchmarks import function_under_test
+from benchmarks.goals import QUICK, Row
+from benchmarks.http_server import THROTTLED, WRITE_UNITS, Server, TokenBucket
 from benchmarks.plot import Line, Panel, draw
-from benchmarks.servers import Server
-from benchmarks.services import TokenBucket
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -26,7 +25,7 @@ type Clients = Callable[[str, Server], Any]
 
 @pytest.fixture
 def client() -> Clients:
-    """Makes clients that ask a server once."""
+    """Makes clients that try each call once."""
     config = Config(retries={"mode": "standard", "total_max_attempts": 1})
     return lambda name, server: boto3.client(name, endpoint_url=server.url, config=config)  # type: ignore[call-overload]
 
@@ -48,23 +47,28 @@ def test_the_function_is_measured_as_it_is_deployed() -> None:
     """Memory, time-out and variables are those of the template, at its defaults; only large requests are let in."""
     template = yaml_parse((ROOT / "template.yaml").read_text())
     deployed = template["Resources"]["DeletionFunction"]["Properties"]
-    told = function.environment("", "")
+    measured = function_under_test.environment("", "")
     variables = {
         name: value if isinstance(value, str) else str(template["Parameters"].get(value["Ref"], {}).get("Default"))
         for name, value in deployed["Environment"]["Variables"].items()
     }
 
-    assert deployed["MemorySize"] == function.MEMORY_MB
-    assert deployed["Timeout"] == function.TIMEOUT_SECONDS
-    assert {name for name, value in variables.items() if told.get(name) != value} == {
-        *("AWS_ENDPOINT_URL", "IDEMPOTENCY_TABLE", "NOTIFICATION_TOPIC_ARN", "REQUEST_QUEUE_URL"),  # local
+    assert deployed["MemorySize"] == function_under_test.MEMORY_MB
+    assert deployed["Timeout"] == function_under_test.TIMEOUT_SECONDS
+    assert {name for name, value in variables.items() if measured.get(name) != value} == {
+        *(
+            "IDEMPOTENCY_TABLE",
+            "NOTIFICATION_TOPIC_ARN",
+            "REQUEST_QUEUE_URL",
+            "POWERTOOLS_SERVICE_NAME",
+        ),  # a stack's own
         "REPOSITORY_PATTERN",  # has no default
-        "MAX_IMAGES_PER_REQUEST",
+        *("MAX_IMAGES_PER_REQUEST", "MAX_PERCENT_OF_REPOSITORY"),
     }
 
 
-def test_each_image_goes_once_and_calls_are_counted(client: Clients) -> None:
-    """The local ECR takes 100 ids a call, answers with digest and tag, and knows what it has deleted."""
+def test_each_image_is_deleted_once_and_calls_are_counted(client: Clients) -> None:
+    """The fake ECR takes 100 ids a call, answers with digest and tag, and knows what it has deleted."""
     with Server() as server:
         ecr = client("ecr", server)
         ids = [{"imageTag": f"{n}"} for n in range(100)]
@@ -91,7 +95,7 @@ def test_calls_beyond_the_rate_are_throttled(client: Clients) -> None:
         again = ecr.batch_delete_image(repositoryName="team/app", imageIds=[{"imageTag": "c"}])
 
         assert again["failures"] == []
-        assert server.calls == {"BatchDeleteImage": 3, "throttled": 1}
+        assert server.calls == {"BatchDeleteImage": 3, THROTTLED: 1}
 
 
 def test_a_bucket_fills_at_its_rate() -> None:
@@ -106,26 +110,45 @@ def test_a_bucket_fills_at_its_rate() -> None:
 
 
 def test_the_table_keeps_conditions(client: Clients) -> None:
-    """The local DynamoDB writes only where the condition holds, and shows what was there before."""
+    """The fake DynamoDB writes only where the condition holds, shows what is there, and charges for each write."""
     with Server() as server:
         dynamodb = client("dynamodb", server)
-        step: Any = {
+        key = {"id": {"S": "a"}, "step": {"S": "claim"}}
+        begin: Any = {
             "TableName": "steps",
-            "Key": {"id": {"S": "a"}},
-            "UpdateExpression": "SET #status = :status, #begun = if_not_exists(#begun, :now)",
-            "ConditionExpression": "attribute_not_exists(#id) OR (#status = :status AND #begun < :now)",
-            "ExpressionAttributeNames": {"#id": "id", "#status": "status", "#begun": "begun"},
-            "ReturnValues": "ALL_OLD",
+            "Key": key,
+            "UpdateExpression": "SET #state = :begun, #until = :now, #first = if_not_exists(#first, :now) REMOVE #data",
+            "ConditionExpression": "attribute_not_exists(#id) OR (#state <> :begun AND #until < :now)",
+            "ExpressionAttributeNames": {n: n[1:] for n in ("#id", "#state", "#until", "#first", "#data")},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
-        values = {":status": {"S": "INPROGRESS"}, ":now": {"N": "1"}}
-        assert "Attributes" not in dynamodb.update_item(**step, ExpressionAttributeValues=values)
-        with pytest.raises(dynamodb.exceptions.ConditionalCheckFailedException):
-            dynamodb.update_item(**step, ExpressionAttributeValues=values)
-        old = dynamodb.update_item(**step, ExpressionAttributeValues=values | {":now": {"N": "2"}})["Attributes"]
-        kept = dynamodb.get_item(TableName="steps", Key={"id": {"S": "a"}})["Item"]
+        finish: Any = {
+            "TableName": "steps",
+            "Key": key,
+            "UpdateExpression": "SET #state = :done, #data = :data",
+            "ExpressionAttributeNames": {"#state": "state", "#data": "data"},
+            "ExpressionAttributeValues": {":done": {"S": "done"}, ":data": {"S": "{}"}},
+        }
+        at = [{":begun": {"S": "begun"}, ":now": {"N": str(now)}} for now in (1, 2)]
+        begun = {**key, "state": {"S": "begun"}, "until": {"N": "1"}, "first": {"N": "1"}}
 
-        assert old == kept == {"id": {"S": "a"}, "status": {"S": "INPROGRESS"}, "begun": {"N": "1"}}
-        assert server.calls["write units"] == 2
+        dynamodb.update_item(**begin, ExpressionAttributeValues=at[0])
+        with pytest.raises(dynamodb.exceptions.ConditionalCheckFailedException) as refused:
+            dynamodb.update_item(**begin, ExpressionAttributeValues=at[1])
+        dynamodb.update_item(**finish)
+        done = dynamodb.get_item(TableName="steps", Key=key)["Item"]
+        dynamodb.update_item(**begin, ExpressionAttributeValues=at[1])
+        again = dynamodb.query(
+            TableName="steps",
+            KeyConditionExpression="#id = :id",
+            ExpressionAttributeNames={"#id": "id"},
+            ExpressionAttributeValues={":id": {"S": "a"}},
+        )["Items"]
+
+        assert refused.value.response["Item"] == begun
+        assert done == begun | {"state": {"S": "done"}, "data": {"S": "{}"}}
+        assert again == [begun | {"until": {"N": "2"}}]
+        assert server.calls[WRITE_UNITS] == 3
 
 
 def test_goals_are_held_against_the_median() -> None:
@@ -134,7 +157,7 @@ def test_goals_are_held_against_the_median() -> None:
     assert not Row("", "", 8, "x", (7, 7.9, 20), faster=True).met
     assert Row("", "", 1.3, "x", (1.0, 1.3, 9)).met
     assert not Row("", "", 1.3, "x", (1.0, 1.31, 1.4)).met
-    assert QUICK.bulk_images > 100
+    assert QUICK.large_images > 100
 
 
 def test_the_same_figures_give_the_same_picture() -> None:

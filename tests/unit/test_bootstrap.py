@@ -84,5 +84,5 @@ def test_a_repository_is_that_of_the_request() -> None:
 def test_two_arrivals_of_one_invocation_own_their_steps_apart() -> None:
     """Neither takes over a step that the other has in progress."""
     services, this = Services.from_env(ENV), invocation(FakeLambdaContext())
-    first, second = (this.steps(services, ("request", "x")) for _ in range(2))
-    assert first.generation != second.generation
+    first, second = (this.step_table(services) for _ in range(2))
+    assert first.owner != second.owner

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple, Protocol, Self
 from .images import ImageFailure, ImageId, Json
 from .limits import truncate_to_fit
 
+_ENTRY_BYTES = len('["", null], ')
+"""The least that an image takes as JSON: of 100,000, most are known not to fit without being measured."""
+
 
 class Outcome(Protocol):
     """A value that a step stores."""
@@ -186,7 +189,7 @@ class SelectionOutcome(NamedTuple):
                 unconfirmed_omitted=len(whole.unconfirmed) - len(unconfirmed),
             )
 
-        count = len(whole.failures) + len(whole.unconfirmed) + len(whole.image_ids)
+        count = min(len(whole.failures) + len(whole.unconfirmed) + len(whole.image_ids), limit // _ENTRY_BYTES)
         return truncate_to_fit(first, count, lambda outcome: len(json.dumps(outcome.to_json())), limit)
 
 

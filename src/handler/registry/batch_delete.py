@@ -184,7 +184,8 @@ class _Chunk:
         entries = set(gone)
         tags = {image_id.tag for image_id in gone}
         # That a tag went which was asked for by itself says nothing of its image's digest.
-        tags_asked = {image_id.tag for image_id in self.pending if ImageId(tag=image_id.tag) not in named}
+        tags_failed = {image_id.tag for image_id in named if image_id.digest is None}
+        tags_asked = {image_id.tag for image_id in self.pending} - tags_failed
         digests = {image_id.digest for image_id in gone if image_id.tag is None or image_id.tag not in tags_asked}
 
         def answered(image_id: ImageId) -> bool:

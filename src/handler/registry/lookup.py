@@ -42,7 +42,7 @@ def look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageI
 def _look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageId, Image | ImageFailure]:
     wanted = list({_name(image_id) for image_id in image_ids})
     images, unseen = _describe_existing(repository, wanted)
-    by_name = {name: image for image in images for name in names(ImageId(image.digest, tag) for tag in image.tags)}
+    by_name = {ImageId(tag=tag): image for image in images for tag in image.tags}
     by_name |= {ImageId(digest=image.digest): image for image in images}
     found: dict[ImageId, Image | ImageFailure] = {}
     for image_id in image_ids:

@@ -67,8 +67,8 @@ def make_plan(
     """
     there = {image.digest for image in images}
     unread = {index for index, digests in named.items() if digests is None}
-    parents = _parents(images, named, there)
-    untagged = {image.digest for image in images if not image.tags or not own_tags(image.tags, there)}
+    untagged = {image.digest for image in images if not own_tags(image.tags, there)}
+    parents = _parents(images, named, there, untagged)
     remembered = {
         image.digest
         for image in images
@@ -99,17 +99,23 @@ def make_plan(
     return Plan(levels, kept, parents, frozenset(followers))
 
 
-def _parents(images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None], there: set[str]) -> Parents:
+def _parents(
+    images: Sequence[ListedImage],
+    named: Mapping[str, Sequence[str] | None],
+    there: set[str],
+    untagged: set[str],
+) -> Parents:
     parents: defaultdict[str, list[str]] = defaultdict(list)
     for index, digests in named.items():
         for digest in dict.fromkeys(digests or ()):
             parents[digest].append(index)
     for image in images:
-        subjects = {image.subject}
-        if image.tags and not own_tags(image.tags, there):  # with a further tag it is an image of its own
-            subjects.update(map(signature_subject, image.tags))
-        for subject in there.intersection(subjects).difference([image.digest], parents.get(image.digest, ())):
-            parents[image.digest].append(subject)
+        subjects = [image.subject]
+        if image.digest in untagged:  # with a further tag it is an image of its own
+            subjects += map(signature_subject, image.tags)
+        for subject in subjects:
+            if subject in there and subject not in (image.digest, *parents.get(image.digest, ())):
+                parents[image.digest].append(subject)
     return parents
 
 

@@ -31,7 +31,8 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
     fields: Json = {"request_id": origin.id}
     # Given to each entry: keys appended to the logger would be those of whichever request ran last.
     log = LoggerAdapter[Any](logger, fields, merge_extra=True)
-    rejections = invocation.steps(services, arrival.key)
+    table = invocation.step_table(services)
+    rejections = StepRunner(table, arrival.key)
     try:
         try:
             if arrival.received_before:
@@ -50,7 +51,7 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
                 max_percent=None if settings.allow_percent_in_requests else settings.max_percent_of_repository,
             )
             request = request._replace(dry_run=request.dry_run or settings.dry_run)
-            steps = invocation.steps(services, request.key, request.turn)
+            steps = StepRunner(table, request.key, request.turn)
             with steps.claim(request, refusal) as dry_run:
                 request = request._replace(dry_run=dry_run)
                 fields |= {"dry_run": True} if dry_run else {}

@@ -1,45 +1,73 @@
-"""The local AWS that work is measured against: a process of its own, with a latency and a call rate that can be set.
+"""Serves the fake services over HTTP, in a process of its own, with a latency and a call rate that can be set.
 
-It speaks just enough HTTP/1.1 for botocore, straight on asyncio's protocols: several thousand calls a second on one
-core, so that the server is not what is measured.
+Just enough HTTP/1.1 for botocore, straight on asyncio's protocols: several thousand calls a second on one core, so that
+the server is not what is measured.
 """
 
 import asyncio
 import multiprocessing
+import time
 from collections import Counter
+from collections.abc import Callable
 from ctypes import Structure, c_double, c_long
 from functools import partial
 from multiprocessing.sharedctypes import RawValue
 from multiprocessing.synchronize import Event
 from typing import Any, Self
 
-from benchmarks.services import Answer, Services, TokenBucket
+from benchmarks.fake_services import FakeServices, Response
 
-OPERATIONS = (
+DYNAMODB_OPERATIONS = ("GetItem", "Query", "UpdateItem")
+WRITE_UNITS = "write units"
+"""What DynamoDB charges for, as it is counted beside the calls."""
+THROTTLED = "throttled"
+"""Calls that were refused, whichever they were."""
+_COUNTED = (
     *("BatchDeleteImage", "BatchGetImage", "DescribeImages", "ListImages"),
-    *("PutItem", "GetItem", "UpdateItem", "DeleteItem", "Publish"),
-    *("throttled", "write units"),
+    *DYNAMODB_OPERATIONS,
+    *("Publish", THROTTLED, WRITE_UNITS),
 )
 _START_SECONDS = 30
 _SPAWN = multiprocessing.get_context("spawn")  # no thread or lock of ours goes along, as it would with fork
 
 
+class TokenBucket:
+    """Lets `burst` calls through at once and `rate` a second in the long run; all of them when the rate is 0."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._tokens = float("inf")
+        self._filled_at = clock()
+
+    def take(self, rate: float, burst: float) -> bool:
+        """Returns whether a call may pass. Rate and burst may change from call to call; the bucket is full at first."""
+        if rate <= 0:
+            self._tokens = float("inf")
+            return True
+        now = self._clock()
+        self._tokens = min(burst, self._tokens + (now - self._filled_at) * rate)
+        self._filled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
 class _Shared(Structure):
-    """What both processes see: the parent sets, the server counts."""
+    """Memory of both processes: one sets what the server does, the server counts."""
 
     _fields_ = (
         *((name, c_double) for name in ("latency", "rate", "burst")),
         ("port", c_long),
-        ("calls", c_long * len(OPERATIONS)),
+        ("calls", c_long * len(_COUNTED)),
     )
 
 
 class Server:
     """One service, or several behind one address. Use it as a context manager.
 
-    `latency` is in seconds, from the call's last byte to the answer's first. With a `rate`, calls a second beyond it
-    and the `burst` are answered at once with ThrottlingException, and count as "throttled". All three may be set while
-    it runs.
+    `latency` is in seconds, from the call's last byte to the response's first. With a `rate`, calls a second beyond it
+    and the `burst` get a ThrottlingException at once, and count as THROTTLED. All three may be set while it runs.
     """
 
     def __init__(self, *, latency: float = 0.0, rate: float = 0.0, burst: float = 1.0) -> None:
@@ -55,7 +83,7 @@ class Server:
         self._process.start()
         if not ready.wait(_START_SECONDS):
             self.__exit__()
-            raise RuntimeError("the local AWS did not start")
+            raise RuntimeError("the fake services did not start")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,8 +96,8 @@ class Server:
 
     @property
     def calls(self) -> Counter[str]:
-        """How many calls of each operation were answered so far; those throttled, and write units, by themselves."""
-        return Counter({name: count for name, count in zip(OPERATIONS, self._shared.calls, strict=True) if count})
+        """How many calls of each operation were served so far; those THROTTLED, and WRITE_UNITS, by themselves."""
+        return Counter({name: count for name, count in zip(_COUNTED, self._shared.calls, strict=True) if count})
 
     def _set(self, name: str, value: float) -> None:
         setattr(self._shared, name, value)
@@ -78,7 +106,7 @@ class Server:
 class _Connection(asyncio.Protocol):
     """HTTP/1.1 with keep-alive and Content-Length; one request after another, as clients send them."""
 
-    def __init__(self, services: Services, bucket: TokenBucket, shared: Any) -> None:
+    def __init__(self, services: FakeServices, bucket: TokenBucket, shared: Any) -> None:
         self._services, self._bucket, self._shared = services, bucket, shared
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
@@ -105,20 +133,20 @@ class _Connection(asyncio.Protocol):
     def _serve(self, operation: str, body: bytes) -> None:
         shared = self._shared
         if not self._bucket.take(shared.rate, shared.burst):
-            shared.calls[OPERATIONS.index("throttled")] += 1
+            shared.calls[_COUNTED.index(THROTTLED)] += 1
             self._send((400, b'{"__type": "ThrottlingException", "message": "Rate exceeded"}'))
             return
-        answer = self._services.answer(operation, body)
-        shared.calls[OPERATIONS.index("write units")] = self._services.write_units
-        if operation in OPERATIONS:
-            shared.calls[OPERATIONS.index(operation)] += 1
+        response = self._services.respond(operation, body)
+        shared.calls[_COUNTED.index(WRITE_UNITS)] = self._services.dynamodb.write_units
+        if operation in _COUNTED:
+            shared.calls[_COUNTED.index(operation)] += 1
         if shared.latency:
-            self._loop.call_later(shared.latency, self._send, answer)
+            self._loop.call_later(shared.latency, self._send, response)
         else:
-            self._send(answer)
+            self._send(response)
 
-    def _send(self, answer: Answer) -> None:
-        status, body = answer
+    def _send(self, response: Response) -> None:
+        status, body = response
         head = f"HTTP/1.1 {status} .\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {len(body)}\r\n\r\n"
         self._transport.write(head.encode() + body)
 
@@ -133,7 +161,7 @@ def _run(shared: Any, ready: Event) -> None:
 
 
 async def _listen(shared: Any, ready: Event) -> None:
-    connection = partial(_Connection, Services(), TokenBucket(), shared)
+    connection = partial(_Connection, FakeServices(), TokenBucket(), shared)
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, backlog=1024)
     shared.port = server.sockets[0].getsockname()[1]
     ready.set()

@@ -1,4 +1,4 @@
-"""Starts what is compared: fresh interpreters with the package, the AWS CLI, and the runtime emulator."""
+"""Runs what is compared, against fake services: the function in fresh processes, the AWS CLI, the runtime emulator."""
 
 import json
 import os
@@ -7,23 +7,24 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.function import PACKAGE, ROOT, environment, image_ids, request
-from benchmarks.servers import Server
+from benchmarks.function_under_test import PACKAGE, ROOT, environment, image_ids, request
+from benchmarks.http_server import Server
 from local.rie import RuntimeEmulator
 
 AWS = ROOT / ".venv-sam" / "bin" / "aws"
 PLAIN = Path(sysconfig.get_path("purelib"))
-"""boto3 of the same version as pip installs it, with the models of all services."""
+"""Where boto3 is as pip installs it, of the same version, with the models of all services."""
 
 
 @dataclass
-class Lab:
-    """A local AWS, and what runs against it. Use it as a context manager."""
+class Testbed:
+    """The fake services, and what runs against them. Use it as a context manager."""
 
     package: Path = PACKAGE
     ecr: Server = field(default_factory=Server)
@@ -36,7 +37,7 @@ class Lab:
         self.others.__enter__()
         # The first start on a machine compiles what is started, and is not what is measured.
         self.cli(1)
-        self.child("cold_boto3", home=PLAIN, clients=["ecr"])
+        self.measure("boto3_cold_start", home=PLAIN, clients=["ecr"])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,13 +48,22 @@ class Lab:
     def environment(self) -> Mapping[str, str]:
         return environment(self.ecr.url, self.others.url)
 
-    def child(self, measure: str, *, home: Path | None = None, log: Any = subprocess.DEVNULL, **arguments: Any) -> Any:
-        """What a measure of benchmarks.child answers, in a process that finds `home` alone: by default, the package.
+    @contextmanager
+    def ecr_latency(self, seconds: float) -> Iterator[None]:
+        """Has ECR take so many seconds for a call meanwhile."""
+        self.ecr.latency = seconds
+        try:
+            yield
+        finally:
+            self.ecr.latency = 0
+
+    def measure(self, name: str, *, home: Path | None = None, log: Any = subprocess.DEVNULL, **arguments: Any) -> Any:
+        """Takes a measurement of measured_process, in a process that finds `home` alone: by default, the package.
 
         `log` takes what the function logs.
         """
-        child = subprocess.run(
-            [sys.executable, "-S", "-m", "benchmarks.child", measure, json.dumps(arguments)],
+        process = subprocess.run(
+            [sys.executable, "-S", "-m", "benchmarks.measured_process", name, json.dumps(arguments)],
             cwd=ROOT,
             env={
                 **self.environment,
@@ -64,10 +74,10 @@ class Lab:
             stderr=log,
             check=True,
         )
-        return json.loads(child.stdout)
+        return json.loads(process.stdout)
 
     def cli(self, images: int) -> float:
-        """Seconds that `aws ecr batch-delete-image` takes for one call."""
+        """Returns the seconds that `aws ecr batch-delete-image` takes for one call."""
         self._repositories += 1
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(request(f"cli/{self._repositories}", image_ids(images)), file)
@@ -75,7 +85,7 @@ class Lab:
             return self._aws("batch-delete-image", "--cli-input-json", f"file://{file.name}")
 
     def cli_list(self, images: int) -> float:
-        """Seconds that `aws ecr list-images` takes for a repository of so many."""
+        """Returns the seconds that `aws ecr list-images` takes for a repository of so many."""
         return self._aws("list-images", "--repository-name", f"listing/{images}/cli", "--page-size", "1000")
 
     def _aws(self, *arguments: str) -> float:
@@ -84,7 +94,7 @@ class Lab:
         return time.perf_counter() - start
 
     def emulator(self) -> float:
-        """Seconds until the first answer of the package in Lambda's runtime: its process starts with the request."""
+        """Returns the seconds until the first answer in Lambda's runtime: its process starts with the request."""
         self._repositories += 1
         with RuntimeEmulator(self.environment, timeout=60, package=self.package) as function:
             start = time.perf_counter()

@@ -1,0 +1,93 @@
+"""The function as it is deployed, for whatever measures it: its package, its environment, and events for it."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / ".aws-sam" / "build" / "DeletionFunction"
+MAX_CONCURRENT_CALLS = 12
+"""Calls to ECR at a time, as the template sets it."""
+MEMORY_MB = 1024
+"""MemorySize in the template."""
+TIMEOUT_SECONDS = 120
+"""Timeout in the template."""
+CHUNK_SIZE = 100
+"""Image ids that ECR takes in one call."""
+_ACCOUNT = "123456789012"
+_QUEUE = f"arn:aws:sqs:us-east-1:{_ACCOUNT}:requests"
+
+
+def environment(ecr_url: str, others_url: str) -> dict[str, str]:
+    """Returns the template's variables, the addresses of the fake services, and nobody's credentials.
+
+    All parameters have their defaults but MaxImagesPerRequest and MaxPercentOfRepository, which must let the large
+    requests in.
+    """
+    return {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "ENDPOINT_URL": "",
+        "AWS_ENDPOINT_URL_ECR": ecr_url,
+        "AWS_ENDPOINT_URL_DYNAMODB": others_url,
+        "AWS_ENDPOINT_URL_SNS": others_url,
+        "AWS_ENDPOINT_URL_SQS": others_url,
+        "AWS_LAMBDA_FUNCTION_NAME": "DeletionFunction",
+        "IDEMPOTENCY_TABLE": "steps",
+        "NOTIFICATION_TOPIC_ARN": f"arn:aws:sns:us-east-1:{_ACCOUNT}:notifications",
+        "MAX_CONCURRENT_CALLS": str(MAX_CONCURRENT_CALLS),
+        "MAX_IMAGES_PER_REQUEST": "100000",
+        "MAX_PERCENT_OF_REPOSITORY": "100",
+        "ALLOW_PERCENT_IN_REQUESTS": "false",
+        "PROTECTED_TAGS": "",
+        "PROTECTED_REPOSITORIES": "",
+        "DRY_RUN": "false",
+        "REPOSITORY_PATTERN": "*",
+        "REQUEST_QUEUE_URL": f"https://sqs.us-east-1.amazonaws.com/{_ACCOUNT}/requests",
+        "FOREIGN_REGISTRY_IDS": "",
+        "POWERTOOLS_SERVICE_NAME": "ecr-image-deletion",
+        "POWERTOOLS_METRICS_NAMESPACE": "EcrImageDeletion",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+    }
+
+
+def image_ids(count: int) -> list[dict[str, str]]:
+    """Returns so many ids by tag, as a pipeline names its previews."""
+    return [{"imageTag": f"preview-{number}"} for number in range(count)]
+
+
+def request(repository: str, ids: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """Returns a request for these images."""
+    return {"repositoryName": repository, "imageIds": list(ids)}
+
+
+def selection(repository: str, keep: int) -> dict[str, Any]:
+    """Returns a request for all images but the newest."""
+    rule = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": keep}
+    return {"repositoryName": repository, "selection": rule}
+
+
+def sqs_event(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the requests as a batch that Lambda reads off the queue, each at its first receive."""
+    return {
+        "Records": [
+            {
+                "messageId": f"{request['repositoryName']}-{number}",
+                "receiptHandle": "handle",
+                "body": json.dumps(request),
+                "attributes": {"ApproximateReceiveCount": "1"},
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": _QUEUE,
+                "awsRegion": "us-east-1",
+            }
+            for number, request in enumerate(requests)
+        ]
+    }

@@ -1,0 +1,131 @@
+"""The results as people read them: RESULTS.md with its tables, and the plot of how cost grows."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.costs import PRICES_OF, Bill
+from benchmarks.goals import Row, duration
+from benchmarks.growth import Growth
+from benchmarks.plot import Line, Panel, draw
+
+PLOT = "growth.svg"
+
+
+def page(
+    rows: Sequence[Row],
+    parts: Mapping[str, int],
+    grown: Sequence[Growth],
+    bills: Sequence[Bill],
+    *,
+    latency: float,
+    load: float,
+) -> str:
+    """Returns RESULTS.md. `latency` is ECR's in seconds, `load` the machine's before it began."""
+    return f"""\
+# How fast it is
+
+Measured by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {_machine()}. The machine's load
+was {load:.1f} over the minute before; the busier it is, the worse the ratios.
+
+ECR, DynamoDB and SNS are local, in processes of their own, and answer at once unless a latency is given; so what is
+compared is work, not network. Each ratio comes from two things that ran in turns; the median of the runs counts, and
+the spread is that from the least to the greatest. boto3 is of the same version and as pip installs it, and its clients
+as they come, without settings of ours; what runs beside the function in one process is the boto3 in its package, which
+starts faster. The AWS CLI starts anew for each call, so its time for one call is measured and multiplied. The function
+is the built package in Python alone, without site-packages, with the template's defaults; `MaxImagesPerRequest` and
+`MaxPercentOfRepository` alone are raised, to let the large requests in.
+
+{_goals_table(rows)}
+
+{_package_table(parts)}
+
+## How cost grows
+
+{duration(latency)} a call. Hollow points, and figures in brackets, are extrapolated from calls that were measured.
+
+![Seconds and calls against the number of images]({PLOT})
+
+{_growth_table(grown)}
+
+## What it costs
+
+US dollars, from the durations, the items and the log lines as measured here with {duration(latency)} a call to ECR, at
+the prices that AWS published for US East (N. Virginia) in {PRICES_OF}, without free tiers. Each request is one message
+on the queue. ECR charges nothing for calls. A notice, which only failures cause, is one SNS request: $0.50 for a
+million, and what its subscriptions cost. Durations on AWS are longer, for a GB of memory brings half a core and the
+table is further away: [the guide](../docs/operations.md#costs) reckons with more.
+
+{_bills_table(bills)}
+"""
+
+
+def growth_plot(grown: Sequence[Growth]) -> str:
+    """Returns time and calls against the number of images, as SVG."""
+    yes = [True] * len(grown)
+    time = [
+        Line("the function", [(g.images, g.function) for g in grown], yes),
+        Line("a sequential boto3 loop", [(g.images, g.loop) for g in grown], [g.loop_measured for g in grown]),
+        Line("aws ecr batch-delete-image", [(g.images, g.cli) for g in grown], [g.cli_measured for g in grown]),
+    ]
+    calls = [
+        Line("ECR: the function, the loop and the CLI", [(g.images, g.ecr_calls) for g in grown], yes),
+        Line("DynamoDB: the function", [(g.images, g.dynamodb_calls) for g in grown], yes),
+    ]
+    return draw([Panel("seconds", "images in one request", time), Panel("calls", "images in one request", calls)])
+
+
+def _machine() -> str:
+    model = platform.processor() or platform.machine()
+    cpus = Path("/proc/cpuinfo")
+    if cpus.exists():
+        lines = cpus.read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model}, {cores} cores, Python {platform.python_version()}, {platform.system()} {platform.release()}"
+
+
+def _goals_table(rows: Sequence[Row]) -> str:
+    lines = ["| work | against | goal | median | | spread | in figures |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        digits = 2 if row.unit == "x" and row.goal <= 2 else 1  # noqa: PLR2004  # near 1, hundredths matter
+        bound = "at least" if row.faster else "at most"
+        spread = f"{min(row.values):.{digits}f} to {max(row.values):.{digits}f}, {len(row.values)} runs"
+        if len(row.values) == 1:
+            spread = ""
+        verdict = "met" if row.met else "**missed**"
+        lines.append(
+            f"| {row.work} | {row.against} | {bound} {row.goal:g} {row.unit} "
+            f"| {row.median:.{digits}f} {row.unit} | {verdict} | {spread} | {row.detail} |"
+        )
+    return "\n".join(lines)
+
+
+def _package_table(parts: Mapping[str, int]) -> str:
+    """Returns what is more than a hundredth of the package."""
+    total = sum(parts.values())
+    large = {name: size for name, size in parts.items() if size * 100 >= total}
+    large["everything else"] = total - sum(large.values())
+    lines = ["| in the package | bytes |", "|---|---:|"]
+    lines += [f"| {name} | {size:,} |" for name, size in large.items()]
+    return "\n".join([*lines, f"| all | {total:,} |"])
+
+
+def _growth_table(grown: Sequence[Growth]) -> str:
+    lines = ["| images | function | loop | CLI | ECR calls | DynamoDB calls |", "|---:|---:|---:|---:|---:|---:|"]
+    for g in grown:
+        loop = duration(g.loop) if g.loop_measured else f"({duration(g.loop)})"
+        cli = duration(g.cli) if g.cli_measured else f"({duration(g.cli)})"
+        lines.append(f"| {g.images:,} | {duration(g.function)} | {loop} | {cli} | {g.ecr_calls} | {g.dynamodb_calls} |")
+    return "\n".join(lines)
+
+
+def _bills_table(bills: Sequence[Bill]) -> str:
+    lines = ["| a million | Lambda | SQS | DynamoDB | logs | all |", "|---|---:|---:|---:|---:|---:|"]
+    lines += [
+        f"| {b.million} | ${b.lambda_:.2f} | ${b.sqs:.2f} | ${b.dynamodb:.2f} | ${b.logs:.2f} | **${b.total:.2f}** |"
+        for b in bills
+    ]
+    return "\n".join(lines)
