@@ -143,11 +143,10 @@ class StepRecord(BasePersistenceLayer):
         item = answer.get("Item")
         return item if item and float(item["expiration"]["N"]) >= time.time() else None
 
-    def begin(self, until: int) -> None:
+    def begin(self) -> None:
         """Begins the step, or takes over what an invocation has left that is over.
 
-        `until` is when this invocation is over, in milliseconds since the epoch. Raises what Powertools expects where
-        the step is done, or in progress elsewhere, or belongs to another content.
+        Raises what Powertools expects where it is done, or in progress elsewhere, or belongs to other content.
         """
         now = time.time()
         begin = {
@@ -156,7 +155,7 @@ class StepRecord(BasePersistenceLayer):
             ":generation": {"S": self.generation},
             ":dry": {"BOOL": self.dry},
             ":owner": {"S": self._table.owner},
-            ":until": _number(until),
+            ":until": _number(self._table.ends_at()),
             ":now": _number(now),
             ":expiration": _number(int(now) + self._seconds),
         }
@@ -223,7 +222,8 @@ class StepRecord(BasePersistenceLayer):
         self._table.update(self._key, _GIVE_UP + _FORGET_BEGUN * forget, "#owner = :owner AND #state = :begun", values)
 
     def _put_record(self, data_record: DataRecord) -> None:
-        self.begin(data_record.in_progress_expiry_timestamp or 0)
+        del data_record  # with a time of its own for when the invocation is over
+        self.begin()
 
     def _update_record(self, data_record: DataRecord) -> None:
         self.finish(data_record.response_data)

@@ -76,7 +76,7 @@ class StepRunner:
         record.dry = request.dry_run
         record.generation = request.generation or record.generation
         try:
-            record.begin(self._table.ends_at())
+            record.begin()
         except IdempotencyValidationError as error:
             raise RejectedRequestError(
                 f"requestId {request.request_id!r} was used before by a request that asked for something else; "

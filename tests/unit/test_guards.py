@@ -313,7 +313,7 @@ def test_an_image_with_a_protected_tag_is_never_selected(tags: tuple[str, ...], 
 def test_patterns_of_repositories_mean_what_the_stack_allows() -> None:
     """Not what it protects, nor what is beyond RepositoryPattern; a name that is given stays, to be refused as such."""
     existing = ["golden", "other", "team/a", "team/b", "team/base", "teams"]
-    rules = PROTECTED._replace(repository_pattern="team/*")
+    rules = PROTECTED._replace(repository_patterns=("team/*",))
 
     def allowed(*names: str) -> list[str]:
         return guards.allowed_repositories(rules, asking(repository_names=names), lambda: existing)

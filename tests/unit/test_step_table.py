@@ -373,8 +373,7 @@ class Invocation(NamedTuple):
     end: float
 
     def get_remaining_time_in_millis(self) -> int:
-        """Counted from the time that Powertools knows, which has stood still."""
-        return int(1000 * (self.world.elapsed + max(0.0, self.end - self.world.elapsed)))
+        return int(1000 * max(0.0, self.end - self.world.elapsed))
 
 
 @given(EVENTS)

@@ -36,18 +36,18 @@ def test_two_fan_outs_may_share_a_path(stack: Outside) -> None:
     assert stack.waiting() == stack.dead_letters() == []
 
 
-def test_two_malformed_messages_with_the_same_event_id_are_both_reported(stack: Outside) -> None:
-    """Each is an arrival of its own, with a notice of its own."""
+def test_malformed_messages_with_the_same_event_id_are_all_reported(stack: Outside) -> None:
+    """Each is an arrival of its own, with a notice of its own, also where the same is wrong with both."""
     event = {"version": "0", "id": "the-same", "detail-type": "ECR Image Deletion Request", "source": "ci"}
-    malformed: list[object] = [[], "a"]
+    malformed: list[object] = [[], "a", []]
     for image_ids in malformed:
         stack.send_body(event | {"detail": {"repositoryName": "team/app", "imageIds": image_ids}})
 
     stack.drain(stack.start())
 
-    assert [notice.data["type"] for notice in stack.notices()] == ["rejection"] * 2
+    assert [notice.data["type"] for notice in stack.notices()] == ["rejection"] * 3
     assert len({notice.data["error"] for notice in stack.notices()}) == 2
-    assert len(stack.dead_letters()) == 2
+    assert len(stack.dead_letters()) == 3
 
 
 def test_a_selection_does_not_delete_the_relatives_of_another_one(stack: Outside) -> None:

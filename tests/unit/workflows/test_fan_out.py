@@ -115,7 +115,7 @@ def test_a_request_that_means_no_repository_is_rejected(clients: Clients, aws: S
     with pytest.raises(
         RejectedRequestError, match=r"means no repository; the stack's RepositoryPattern is 'other/\*'$"
     ):
-        fan_out(clients, MemorySteps(), "team/*", repository_pattern="other/*")
+        fan_out(clients, MemorySteps(), "team/*", repository_patterns=("other/*",))
     aws.plays["DescribeRepositories"] = [refused("AccessDeniedException")]
     with pytest.raises(RejectedRequestError, match=r"the repositories cannot be listed: AccessDeniedException: why$"):
         fan_out(clients, MemorySteps(), "team/*")
