@@ -213,6 +213,14 @@ def test_indexes_that_may_not_be_read_are_none(repository: Repository, aws: Scri
             read_indexes(repository, [index])
 
 
+def test_an_index_that_a_response_leaves_out_is_read_again(repository: Repository, aws: ScriptedAWS) -> None:
+    """By a redelivery: what a response does not name at all is neither there nor gone."""
+    index = aws.ecr.push(REPOSITORY, manifest='{"manifests": []}')
+    aws.plays["BatchGetImage"] = [edited(lambda answer: answer | {"images": []})]
+    with pytest.raises(RetryableError, match=r"^ECR's response leaves out imageDigest=sha256:"):
+        read_indexes(repository, [index])
+
+
 def test_every_repository_of_a_registry_is_listed(repository: Repository, aws: ScriptedAWS) -> None:
     """To the last page, in the registry that is meant."""
     aws.ecr.page = 1
