@@ -96,7 +96,7 @@ def _key_of(item: Item, like: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _holds(condition: str, names: Mapping[str, str], values: Mapping[str, Any], item: Item) -> bool:
-    """Whether an item meets a condition. What it does not have compares as false to anything."""
+    """Whether an item meets a condition."""
 
     def attribute(name: str) -> Any:
         return _Operand(_plain(item[names[name]]) if names[name] in item else None)
@@ -110,7 +110,7 @@ def _holds(condition: str, names: Mapping[str, str], values: Mapping[str, Any], 
 
 
 class _Operand:
-    """An attribute in a comparison: false whenever it is missing, or of another type."""
+    """An attribute in a comparison: neither equal to anything nor less, where it is missing or of another type."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -122,7 +122,7 @@ class _Operand:
         return self._comparable(other) and bool(self.value == other)
 
     def __ne__(self, other: object) -> bool:
-        return self.value is not None and not self == other
+        return not self == other
 
     def __lt__(self, other: Any) -> bool:
         return self._comparable(other) and bool(self.value < other)
