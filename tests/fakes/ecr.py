@@ -213,7 +213,7 @@ def _shown(image: FakeImage, wanted: Json) -> bool:
 
 
 def _detail(digest: str, image: FakeImage) -> Json:
-    """What ECR tells of an image; of its push, whole seconds."""
+    """What ECR says of an image; of its push, whole seconds."""
     detail: Json = {
         "imageDigest": digest,
         "imageTags": sorted(image.tags) or None,
