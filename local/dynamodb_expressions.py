@@ -61,7 +61,7 @@ def _compiled(condition: str) -> CodeType:
 
 
 class _Attribute:
-    """An attribute in a comparison, which is false where the attribute is missing; a value of another type differs."""
+    """An attribute in a comparison: one that is missing, or of another type, differs, and is not less."""
 
     def __init__(self, value: Mapping[str, Any] | None) -> None:
         self._value = None if value is None else _plain(value)
@@ -73,7 +73,7 @@ class _Attribute:
         return self._comparable(other) and bool(self._value == other)
 
     def __ne__(self, other: object) -> bool:
-        return self._value is not None and not self == other
+        return not self == other
 
     def __lt__(self, other: Any) -> bool:
         return self._comparable(other) and bool(self._value < other)

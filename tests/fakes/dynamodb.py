@@ -1,6 +1,6 @@
 """DynamoDB in memory: conditional updates, consistent reads and queries, whatever the expressions say.
 
-`tests/functional/test_fakes.py` holds it to moto's.
+`tests/functional/test_fakes_and_moto.py` holds it to moto's.
 """
 
 import re

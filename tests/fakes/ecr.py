@@ -1,6 +1,6 @@
 """ECR in memory, by operation: what the real one is known to do with images, and no more.
 
-`tests/functional/test_fakes.py` holds it to the embedded ECR, which is moto's, corrected.
+`tests/functional/test_fakes_and_moto.py` holds it to the embedded ECR, which is moto's, corrected.
 """
 
 import json
@@ -213,7 +213,7 @@ def _shown(image: FakeImage, wanted: Json) -> bool:
 
 
 def _detail(digest: str, image: FakeImage) -> Json:
-    """What ECR tells of an image; of its push, whole seconds."""
+    """What ECR says of an image; of its push, whole seconds."""
     detail: Json = {
         "imageDigest": digest,
         "imageTags": sorted(image.tags) or None,

@@ -9,10 +9,7 @@ import pytest
 from botocore.config import Config
 
 from tests.fakes.aws import FakeAWS
-from tests.fakes.dynamodb import FakeDynamoDB
-from tests.fakes.errors import ServiceError
 from tests.harness.outside import REPOSITORY, Outside
-from tests.harness.server_faults import Answer, Call, Perform, throttle
 
 type Json = dict[str, Any]
 type Images = set[tuple[str, tuple[str, ...]]]
@@ -189,41 +186,3 @@ def test_an_index_in_an_index_goes_from_the_outside_in(registry: Registry) -> No
         [deleted], _ = registry.delete(digest(image), digest(inner), digest(outer))
         assert deleted["imageDigest"] == gone
     assert registry.images() == set()
-
-
-@pytest.mark.usefixtures("no_waiting")
-def test_the_table_of_the_unit_tests_answers_as_the_embedded_one(stack: Outside) -> None:
-    """Every call that the function makes gets the same answer from both: claims, steps, duplicates, and retries."""
-    recorded: list[tuple[str, Json, Json]] = []
-
-    def record(call: Call, perform: Perform) -> Answer:
-        answer = perform(call.body)
-        recorded.append((call.operation, call.body, answer.json))
-        return answer
-
-    stack.faults.add({"GetItem", "Query", "UpdateItem"}, record)
-    stack.push_index([stack.push()], "1.0")
-    function = stack.start()
-    throttled = stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 7))
-    stack.send("imageTag=1.0", "imageTag=gone", cascade=True, requestId="once")
-    assert stack.receive(function).failed
-    throttled.lift()
-    stack.drain(function)
-    for image_ids in (["imageTag=1.0", "imageTag=gone"], ["imageTag=another"]):
-        stack.send(*image_ids, cascade=True, requestId="once")
-        stack.drain(function)
-
-    assert {operation for operation, *_ in recorded} == {"GetItem", "Query", "UpdateItem"}
-    fake = FakeDynamoDB(page=1_000)
-    for operation, body, answer in recorded:
-        try:
-            imitated = fake.call(operation, body)
-        except ServiceError as error:
-            imitated = error.body
-        assert essence(imitated) == essence(answer), body
-
-
-def essence(answer: Json) -> list[Any]:
-    """The part of an answer that matters: the kind of error, and the items."""
-    error: str = answer.get("__type", "")
-    return [error.rpartition("#")[2], *(answer.get(member) for member in ("Item", "Items", "Count"))]

@@ -1,4 +1,4 @@
-"""Bounded threads: tasks side by side, in bounds and in order, none left running, none begun too late."""
+"""Bounded threads: tasks side by side, in bounds and in order, none left running, none started too late."""
 
 import threading
 import time

@@ -205,6 +205,9 @@ def test_what_is_blocked_is_asked_for_again_once_something_is_gone() -> None:
         (other,),
     ]
     assert failed(report) == {str(other): BLOCKED}
+    delete = Chunks({child: [BLOCKED, DELETED], index: ["KmsError", DELETED]})
+    assert run(delete, child, index).failures == ()
+    assert delete.asked == [(child, index), (index,), (child,)]
     delete = Chunks({child: [BLOCKED], index: [NOT_FOUND]})
     assert failed(run(delete, child, index)) == {str(child): BLOCKED, str(index): NOT_FOUND}
     assert len(delete.calls) == 1

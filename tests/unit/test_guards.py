@@ -9,7 +9,7 @@ from itertools import batched
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler import guards
@@ -343,14 +343,14 @@ type Case = tuple[Images, bool, Rules, DeletionRequest]
 
 
 class RecordedECR(FakeECR):
-    """Remembers what each deletion took."""
+    """Remembers what each deletion removed."""
 
     def __init__(self, images: Images, *, digest_outweighs_tag: bool) -> None:
         super().__init__(digest_outweighs_tag=digest_outweighs_tag)
         self.repositories["team/app"] = {}
         for digest, tags in images.items():
             self.push("team/app", *sorted(tags), digest=digest)
-        self.taken: list[tuple[str, set[str], bool]] = []
+        self.removed: list[tuple[str, set[str], bool]] = []
         """The digest of each image, the tags that went, and whether the image went with them."""
 
     def call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -359,7 +359,7 @@ class RecordedECR(FakeECR):
         after = self.images()
         for digest, tags in before.items():
             if after.get(digest) != tags:
-                self.taken.append((digest, tags - after.get(digest, set()), digest not in after))
+                self.removed.append((digest, tags - after.get(digest, set()), digest not in after))
         return answer
 
     def images(self) -> Images:
@@ -387,7 +387,7 @@ def cases(draw: st.DrawFn) -> Case:
     return images, draw(st.booleans()), Rules(protected_tags=tuple(patterns)), draw(requests(images))
 
 
-def carried_out(
+def outcome_of(
     clients: Clients,
     case: Case,
     *,
@@ -425,14 +425,15 @@ def there(images: Images, image_id: ImageId) -> bool:
 
 
 @given(case=cases())
+@settings(max_examples=settings().max_examples // 2)
 def test_nothing_that_is_protected_goes(clients: Clients, case: Case) -> None:
     """Neither a protected tag, nor an image that has one, whether ECR takes an image or a tag for both names.
 
     To untag takes no image, and no last tag.
     """
     images, _, rules, request = case
-    ecr, _ = carried_out(clients, case)
-    for digest, tags, image_too in ecr.taken:
+    ecr, _ = outcome_of(clients, case)
+    for digest, tags, image_too in ecr.removed:
         assert not any(protected(rules, tag) for tag in (images[digest] if image_too else tags))
     if request.untag:
         assert ecr.images().keys() == images.keys()
@@ -440,10 +441,11 @@ def test_nothing_that_is_protected_goes(clients: Clients, case: Case) -> None:
 
 
 @given(case=cases())
+@settings(max_examples=settings().max_examples // 2)
 def test_an_id_is_refused_only_for_a_reason_that_holds(clients: Clients, case: Case) -> None:
     """Each named something and is gone, or is refused; and all that went is in the outcome."""
     images, _, rules, request = case
-    ecr, outcome = carried_out(clients, case)
+    ecr, outcome = outcome_of(clients, case)
     after, went_along = ecr.images(), names(outcome.image_ids)
     failed = {f.image_id: f.code for f in outcome.failures if f.code != "ImageNotFound" or f.image_id not in went_along}
     for image_id in request.image_ids:
@@ -457,8 +459,8 @@ def test_an_id_is_refused_only_for_a_reason_that_holds(clients: Clients, case: C
             "ImageNotFound": not there(images, image_id),
         }
         assert holds[failed.get(image_id)]
-    lost: set[tuple[str, str | None]] = {(digest, tag) for digest, tags, _ in ecr.taken for tag in tags}
-    lost |= {(digest, None) for digest, tags, image_too in ecr.taken if image_too and not tags}
+    lost: set[tuple[str, str | None]] = {(digest, tag) for digest, tags, _ in ecr.removed for tag in tags}
+    lost |= {(digest, None) for digest, tags, image_too in ecr.removed if image_too and not tags}
     assert lost == set(outcome.image_ids)
 
 
@@ -477,21 +479,22 @@ def test_a_tag_that_moves_between_two_chunks_is_not_followed(clients: Clients, c
 
     both = tuple(image_id for image_id in request.image_ids if image_id.digest and image_id.tag)
     request = request._replace(image_ids=both or request.image_ids)
-    ecr, outcome = carried_out(clients, (case[0], careless, rules, request), between=move)
-    assert not [tags for _, tags, _ in ecr.taken if any(protected(rules, tag) for tag in tags)]
+    ecr, outcome = outcome_of(clients, (case[0], careless, rules, request), between=move)
+    assert not [tags for _, tags, _ in ecr.removed if any(protected(rules, tag) for tag in tags)]
     if both:
         done = set(both) - {failure.image_id for failure in outcome.failures}
-        assert {(digest, tag) for digest, tags, _ in ecr.taken for tag in tags} >= done
-        assert {digest for digest, _, _ in ecr.taken} == {image_id.digest for image_id in done}
+        assert {(digest, tag) for digest, tags, _ in ecr.removed for tag in tags} >= done
+        assert {digest for digest, _, _ in ecr.removed} == {image_id.digest for image_id in done}
 
 
 @given(case=cases())
+@settings(max_examples=settings().max_examples // 2)
 def test_a_dry_run_changes_nothing_and_foresees_the_refusals(clients: Clients, case: Case) -> None:
     """Of what fits one call, it refuses just what the real request refuses."""
     images = case[0]
-    ecr, dry = carried_out(clients, case, chunk=100, dry_run=True)
-    assert (ecr.images(), ecr.taken) == (images, [])
-    _, real = carried_out(clients, case, chunk=100)
+    ecr, dry = outcome_of(clients, case, chunk=100, dry_run=True)
+    assert (ecr.images(), ecr.removed) == (images, [])
+    _, real = outcome_of(clients, case, chunk=100)
     went_along = names(real.image_ids)
     assert [(f.image_id, f.code) for f in dry.failures] == [
         (f.image_id, f.code) for f in real.failures if f.code != "ImageNotFound" or f.image_id not in went_along

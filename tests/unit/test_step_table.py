@@ -260,7 +260,7 @@ class World(FakeAWS):
         self._effects: dict[tuple[str, str], float] = {}
         """When the first try began that may have had an effect."""
         self._began: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        """The owners that have begun or taken over an item, since it last forgot that it was begun."""
+        """The owners that began an item or took it over, since it last forgot that somebody had."""
 
     def check(self, holds: object, violation: str) -> None:
         if not holds:

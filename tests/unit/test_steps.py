@@ -411,7 +411,7 @@ def test_a_step_that_cannot_be_begun_is_not_done(
 def test_a_step_whose_outcome_cannot_be_stored_is_known_to_have_begun(
     arrive: Arrive, aws: ScriptedAWS, sleeps: list[float], name: str
 ) -> None:
-    """It is tried again once its invocation is over, and looks first."""
+    """It is tried again once its invocation is over, and knows of the first try."""
     del sleeps
 
     def unreached() -> None:

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.models.errors import OutOfTimeError, RetryableError, UnfinishedRequestError, UnknownOutcomeError
@@ -502,7 +502,6 @@ ENDINGS: list[Play] = [
 
 
 @given(data=st.data(), asked=ASKED, there=images())
-@settings(max_examples=500)
 def test_an_outcome_is_the_truth(
     clients: Clients, data: st.DataObject, asked: list[ImageId], there: dict[str, list[str]]
 ) -> None:

@@ -22,7 +22,7 @@ def image(aws: ScriptedAWS, digest: str) -> Image:
 
 
 def test_an_image_is_found_by_tag_by_digest_and_by_both(repository: Repository, aws: ScriptedAWS) -> None:
-    """With all its tags; an id that has both is looked up by its tag, wherever that is now. One call tells all."""
+    """With all its tags; an id that has both is looked up by its tag, wherever that is now. One call is enough."""
     one, other, untagged = (
         aws.ecr.push(REPOSITORY, "v1", "v2"),
         aws.ecr.push(REPOSITORY, "v3"),
@@ -56,7 +56,7 @@ def test_a_look_up_takes_a_call_for_each_hundred(
 
 
 def test_a_missing_image_costs_the_others_nothing(repository: Repository, aws: ScriptedAWS) -> None:
-    """DescribeImages refuses the lot, BatchGetImage says which are there, and DescribeImages tells of these."""
+    """DescribeImages refuses the lot, BatchGetImage says which are there, and DescribeImages describes these."""
     tagged, untagged = aws.ecr.push(REPOSITORY, "v1", "v2"), aws.ecr.push(REPOSITORY)
     there, missing = [ImageId(tag="v1"), ImageId(untagged)], [ImageId(tag="none"), ImageId(GONE), ImageId(GONE, "v9")]
     assert look_up(repository, [*there, *missing]) == {
@@ -140,7 +140,7 @@ LOST: dict[str, tuple[str, Play]] = {
 
 @pytest.mark.parametrize(("operation", "play"), LOST.values(), ids=LOST)
 def test_half_a_response_is_none(repository: Repository, aws: ScriptedAWS, operation: str, play: Play) -> None:
-    """A redelivery looks again: nothing is decided on a response that does not name every id."""
+    """A redelivery makes the look-up again: nothing is decided on a response that does not name every id."""
     ids = [ImageId(aws.ecr.push(REPOSITORY, "v1")), ImageId(tag="none")]
     aws.plays[operation] = [play]
     with pytest.raises(RetryableError):

@@ -116,7 +116,7 @@ def test_a_subject_of_no_known_kind_is_none(repository: Repository, aws: Scripte
     ],
 )
 def test_half_a_response_is_none(repository: Repository, aws: ScriptedAWS, operation: str, play: Play) -> None:
-    """To find relatives has no effect, so a redelivery looks again; no image is taken to have none."""
+    """To find relatives has no effect, so a redelivery tries again; no image is assumed to have none."""
     image = aws.ecr.push(REPOSITORY)
     aws.ecr.push(REPOSITORY, subject=image)
     aws.plays[operation] = [play]

@@ -32,7 +32,7 @@ def asking(*image_ids: ImageId, cascade: bool | None = True, **changes: Any) -> 
     return request._replace(**changes)
 
 
-def carry_out(
+def deliver(
     clients: Clients,
     ecr: FakeECR,
     request: DeletionRequest,
@@ -104,7 +104,7 @@ def test_a_guard_that_is_set_half_way_holds_for_what_is_left(
     with pytest.raises(KilledError):
         NamedImages(execution(clients, request, MemorySteps(memory, survives=4))).carry_out()
     assert index not in ecr.digests(REPOSITORY)
-    report = carry_out(clients, ecr, request, memory=memory, **variables)
+    report = deliver(clients, ecr, request, memory=memory, **variables)
     assert failed(report) == [(ImageId(child), code) for child in children]
     assert (report.asked, report.deleted, ecr.digests(REPOSITORY)) == (3, 1, set(children))
 
@@ -115,15 +115,15 @@ def test_a_request_that_is_too_large_with_its_relatives_is_rejected(clients: Cli
     index = ecr.push(REPOSITORY, "v1", children=[ecr.push(REPOSITORY) for _ in range(4)])
     request = asking(ImageId(index))
     with pytest.raises(RejectedRequestError, match=r"^request\.cascade: .* 5 images, and a request may delete 4; send"):
-        carry_out(clients, ecr, request, max_images_per_request=4)
+        deliver(clients, ecr, request, max_images_per_request=4)
     assert len(ecr.digests(REPOSITORY)) == 5
-    dry_run = carry_out(clients, ecr, asking(ImageId(index), cascade=False, dry_run=True), max_images_per_request=4)
+    dry_run = deliver(clients, ecr, asking(ImageId(index), cascade=False, dry_run=True), max_images_per_request=4)
     assert dry_run.left_untagged == 4
     memory = StepMemory()
     clients.use(ScriptedAWS(ecr=ecr))
     with pytest.raises(KilledError):
         NamedImages(execution(clients, request, MemorySteps(memory, survives=3))).carry_out()
-    assert carry_out(clients, ecr, request, memory=memory, max_images_per_request=4).deleted == 1
+    assert deliver(clients, ecr, request, memory=memory, max_images_per_request=4).deleted == 1
     assert ecr.digests(REPOSITORY) == set()
 
 
@@ -144,7 +144,7 @@ def test_relatives_and_what_is_named_go_in_turn(clients: Clients) -> None:
     named_too = ecr.push(REPOSITORY)
     ecr.push(REPOSITORY, subject=named_too)
     index = ecr.push(REPOSITORY, children=[ecr.push(REPOSITORY, children=[named_too])])
-    report = carry_out(clients, ecr, asking(ImageId(index), ImageId(named_too)))
+    report = deliver(clients, ecr, asking(ImageId(index), ImageId(named_too)))
     assert (ecr.digests(REPOSITORY), report.failures, report.kept) == (set(), (), ())
 
 
@@ -155,7 +155,7 @@ def test_an_image_that_cannot_be_read_stays_with_what_belongs_to_it(clients: Cli
         child, other = ecr.push(REPOSITORY), ecr.push(REPOSITORY, "v2")
         locked = ecr.push(REPOSITORY, "v1" if named else "v3", children=[child], failure="KmsError")
         ecr.push(REPOSITORY, *[] if named else ["v1"], children=[locked])
-        report = carry_out(clients, ecr, asking(ImageId(tag="v1"), ImageId(other)))
+        report = deliver(clients, ecr, asking(ImageId(tag="v1"), ImageId(other)))
         assert failed(report) == [(ImageId(tag="v1") if named else ImageId(locked), "KmsError")]
         assert {child, locked} <= ecr.digests(REPOSITORY)
         assert other not in ecr.digests(REPOSITORY)
@@ -171,7 +171,7 @@ def test_more_than_a_hundred_relatives_go_wherever_an_invocation_ends(
     """Twenty indexes of six platforms each: their chunks are the same at each redelivery, and nothing is left."""
     ecr = FakeECR()
     indexes = [ecr.push(REPOSITORY, children=[ecr.push(REPOSITORY) for _ in range(6)]) for _ in range(20)]
-    report = carry_out(clients, ecr, asking(*map(ImageId, indexes)), lives=[(survives, does_the_next)])
+    report = deliver(clients, ecr, asking(*map(ImageId, indexes)), lives=[(survives, does_the_next)])
     assert (ecr.digests(REPOSITORY), report.deleted, report.failures, report.kept) == (set(), 20, (), ())
     assert len(report.image_ids) == 140
     assert set(report.unconfirmed) <= set(report.image_ids)
@@ -236,7 +236,7 @@ def cases(draw: st.DrawFn, *, faults: bool = True) -> Case:
 
 
 class Repository:
-    """What is there, told in plain words."""
+    """What is there, in plain words."""
 
     def __init__(self, ecr: FakeECR) -> None:
         self.images = deepcopy(ecr.repositories[REPOSITORY])
@@ -275,7 +275,7 @@ def test_a_relative_goes_only_with_all_that_it_belongs_to(clients: Clients, case
     What carries a protected tag stays, named or not. Whatever happens on the way.
     """
     before = Repository(case.ecr)
-    report = carry_out(clients, case.ecr, case.request, plays=case.plays, lives=case.lives, protected_tags=("prod",))
+    report = deliver(clients, case.ecr, case.request, plays=case.plays, lives=case.lives, protected_tags=("prod",))
     after = Repository(case.ecr)
     asked = {digest for image_id in case.request.image_ids if (digest := before.find(image_id))}
     family, gone = before.family(asked), before.images.keys() - after.images.keys()
@@ -305,7 +305,7 @@ def test_a_report_is_the_truth(clients: Clients, case: Case) -> None:
     What is kept is no failure.
     """
     before = Repository(case.ecr)
-    report = carry_out(clients, case.ecr, case.request, plays=case.plays, lives=case.lives, protected_tags=("prod",))
+    report = deliver(clients, case.ecr, case.request, plays=case.plays, lives=case.lives, protected_tags=("prod",))
     after = Repository(case.ecr)
     family = before.family({digest for image_id in case.request.image_ids if (digest := before.find(image_id))})
     relatives, failures = before.relatives(family, case.request), dict(failed(report))
@@ -342,9 +342,9 @@ def test_a_report_is_the_truth(clients: Clients, case: Case) -> None:
 def test_a_dry_run_foresees_what_goes(clients: Clients, case: Case) -> None:
     """It changes nothing, and the real one takes no more: less, where an index names an image, as only ECR knows."""
     before = Repository(case.ecr)
-    dry = carry_out(clients, case.ecr, case.request._replace(dry_run=True))
+    dry = deliver(clients, case.ecr, case.request._replace(dry_run=True))
     assert Repository(case.ecr).images == before.images
-    real = carry_out(clients, case.ecr, case.request)
+    real = deliver(clients, case.ecr, case.request)
     assert set(real.image_ids) <= set(dry.image_ids)
     if not any(image.children for image in before.images.values()):
         assert set(real.image_ids) == set(dry.image_ids)

@@ -150,7 +150,7 @@ def test_a_selection_that_is_continued_without_end_is_a_failure(clients: Clients
 
 
 def test_what_goes_along_is_remembered_before_anything_is_deleted(clients: Clients, aws: ScriptedAWS) -> None:
-    """Its index is gone when the invocation ends: nothing tells what it named, but that goes all the same."""
+    """Its index is gone when the invocation ends: nothing says what it named any more, but that goes all the same."""
     children = [aws.ecr.push(REPOSITORY) for _ in range(3)]
     aws.ecr.push(REPOSITORY, "pr-1", children=children)
     stray = aws.ecr.push(REPOSITORY)
