@@ -74,7 +74,8 @@ class FaultyAWS(FakeAWS):
             self.lost += kind in LOSES_RESPONSE
         if kind == "cut after" or (kind == "truncated" and service == "sns"):  # whose XML could not be parsed
             raise ConnectionClosedError(endpoint_url=url)
-        return response(200, "") if kind == "truncated" else answer
+        # An error that is cut short would be another error, not a success.
+        return response(200, "") if kind == "truncated" and answer.status_code == 200 else answer
 
     def restart(self) -> None:
         """Lets a new process make calls."""

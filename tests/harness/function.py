@@ -19,17 +19,47 @@ _HURRIED = 2
 """Invocations that are short of time, where any are."""
 
 
+class Instance:
+    """A process of the function, before an AWS in memory."""
+
+    def __init__(self, aws: FakeAWS, variables: Mapping[str, str] | None = None) -> None:
+        if str(SOURCE) not in sys.path:
+            sys.path.insert(0, str(SOURCE))
+        from handler.app import create_handler  # noqa: PLC0415  # it reads the environment when it is imported
+        from handler.bootstrap import Services  # noqa: PLC0415
+
+        services = Services.from_env(VARIABLES | dict(variables or {}))
+        aws.connect(services.ecr, services.dynamodb, services.sns, services.sqs)
+        self._handler = create_handler(services)
+        self.patience = 0
+        """After it was asked for the time so often, an invocation has none left; 0 for no bound."""
+
+    def __call__(self, event: Any) -> Any:
+        context: Any = ImpatientContext()
+        context.patience = self.patience or 1_000_000
+        return self._handler(event, context)
+
+
 @contextlib.contextmanager
 def function(aws: FakeAWS, variables: Mapping[str, str] | None = None, patience: int = 0) -> Iterator[Invoke]:
     """Starts an instance with these variables beside the template's defaults; nobody logs, and nobody waits.
 
     Where `patience` is given, the first invocations have no time left once they have asked for it so often.
     """
-    if str(SOURCE) not in sys.path:
-        sys.path.insert(0, str(SOURCE))
-    from handler.app import create_handler  # noqa: PLC0415  # it reads the environment when it is imported
-    from handler.bootstrap import Services  # noqa: PLC0415
+    with still():
+        instance = Instance(aws, variables)
+        invocations = itertools.count()
 
+        def invoke(event: Any) -> Any:
+            instance.patience = patience if next(invocations) < _HURRIED else 0
+            return instance(event)
+
+        yield invoke
+
+
+@contextlib.contextmanager
+def still() -> Iterator[None]:
+    """Lets nobody log, and nobody wait."""
     with (
         mock.patch("time.sleep"),
         # Where botocore holds itself back while it is throttled; the load test lets it.
@@ -37,17 +67,7 @@ def function(aws: FakeAWS, variables: Mapping[str, str] | None = None, patience:
         contextlib.redirect_stdout(io.StringIO()),
         _silence(),
     ):
-        services = Services.from_env(VARIABLES | dict(variables or {}))
-        aws.connect(services.ecr, services.dynamodb, services.sns, services.sqs)
-        handler = create_handler(services)
-        invocations = itertools.count()
-
-        def invoke(event: Any) -> Any:
-            context: Any = ImpatientContext()
-            context.patience = patience if next(invocations) < _HURRIED and patience else 1_000_000
-            return handler(event, context)
-
-        yield invoke
+        yield
 
 
 @contextlib.contextmanager
