@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -78,6 +79,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for suite in SUITES:
             if TESTS / suite in item.path.parents:
                 item.add_marker(suite)
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """An instance of the function, and each command of local/, changes the environment of this process."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(autouse=True)

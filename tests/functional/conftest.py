@@ -1,9 +1,7 @@
 """The fixtures of the functional tests: the embedded AWS, wiped before each test, and faults at its side."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from unittest import mock
 
 import pytest
 from botocore.retries.bucket import TokenBucket
@@ -51,10 +49,9 @@ def faults(aws: EmbeddedAWS) -> Iterator[FaultInjector]:
 
 
 @pytest.fixture
-def stack(aws: EmbeddedAWS, faults: FaultInjector, capsys: pytest.CaptureFixture[str]) -> Iterator[Outside]:
+def stack(aws: EmbeddedAWS, faults: FaultInjector, capsys: pytest.CaptureFixture[str]) -> Outside:
     """The stack newly deployed, with one empty repository."""
-    with mock.patch.dict(os.environ):
-        yield Outside(aws, faults, capsys)
+    return Outside(aws, faults, capsys)
 
 
 @pytest.fixture

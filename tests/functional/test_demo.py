@@ -3,13 +3,11 @@
 import html
 import io
 import json
-import os
 import re
 import threading
 import time
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -31,9 +29,8 @@ def test_the_demo_comes_out_as_it_claims(aws: EmbeddedAWS) -> None:
     """With the real function; and it fits a terminal of 80 columns, without colour where none is wanted."""
     output = io.StringIO()
 
-    with mock.patch.dict(os.environ):
-        function = load_function(aws.environment | {"PROTECTED_TAGS": PARAMETERS["ProtectedTags"]})
-        assert Demo(aws, function, Terminal(output)).run()
+    function = load_function(aws.environment | {"PROTECTED_TAGS": PARAMETERS["ProtectedTags"]})
+    assert Demo(aws, function, Terminal(output)).run()
 
     assert "ImageNotFound" in output.getvalue()
     assert "\033" not in output.getvalue()

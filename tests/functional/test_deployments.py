@@ -3,11 +3,9 @@
 import io
 import itertools
 import json
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -91,8 +89,7 @@ def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS, monkeypatch
     for name, condition in (("put_event", "HasEventBus"), ("run_schedule", "HasSchedule")):
         if not conditions[condition]:
             monkeypatch.setattr(deployment, name, partial(send_instead, deployment, name))
-    with mock.patch.dict(os.environ):
-        assert Demo(deployment, load_function(deployment.environment), Terminal(io.StringIO())).run()
+    assert Demo(deployment, load_function(deployment.environment), Terminal(io.StringIO())).run()
 
 
 def assert_took_effect(aws: EmbeddedAWS, *, scheduler: bool) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -72,7 +71,7 @@ def stack(request: pytest.FixtureRequest, deploy: Deploy, allowed: set[str]) -> 
     assert allowed == set()  # calls are checked, and there was none
     aws = deploy(DEFAULT_PARAMETERS | getattr(request, "param", {}))
     # boto3's default session would keep the credentials of whoever was first.
-    with mock.patch.dict(os.environ), mock.patch("boto3.DEFAULT_SESSION", None), FaultInjector.before(aws) as faults:
+    with mock.patch("boto3.DEFAULT_SESSION", None), FaultInjector.before(aws) as faults:
         role = assume(aws, "FunctionRole")
         yield Deployed(aws, role, load_function(role.environment), faults)
 

@@ -1,12 +1,10 @@
 """`make serve`: its commands, its port, and what stands before its services."""
 
 import json
-import os
 import shlex
 import socket
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import pytest
 from botocore.exceptions import ClientError
@@ -24,11 +22,10 @@ type Invocations = list[tuple[str, Exception | None]]
 def invocations(aws: EmbeddedAWS) -> Iterator[Invocations]:
     """The invocations by hand so far, with their errors, while the gateway stands before the services."""
     done: Invocations = []
-    with mock.patch.dict(os.environ):
-        function = one_at_a_time(load_function(aws.environment))
-        report = lambda request_id, error: done.append((request_id, error))  # noqa: E731  # one line
-        with aws.behind(lambda services: Gateway(services, aws.function, function, report)):
-            yield done
+    function = one_at_a_time(load_function(aws.environment))
+    report = lambda request_id, error: done.append((request_id, error))  # noqa: E731  # one line
+    with aws.behind(lambda services: Gateway(services, aws.function, function, report)):
+        yield done
 
 
 def invoke(aws: EmbeddedAWS, payload: str, **arguments: str) -> Any:

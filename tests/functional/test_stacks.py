@@ -1,11 +1,9 @@
 """Several stacks in one account and region, and what each of their parameters lets in."""
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -25,13 +23,6 @@ EVENTS = Path(__file__).parents[2] / "events"
 OTHER_ACCOUNT = "210987654321"
 ONE = {"EventSources": "com.example.one", "EventRepositoryPrefix": "one/", "RepositoryPattern": "one/*"}
 TWO = {"EventSources": "com.example.two", "EventRepositoryPrefix": "two/", "RepositoryPattern": "two/*"}
-
-
-@pytest.fixture(autouse=True)
-def own_environment() -> Iterator[None]:
-    """Instances of the function change the environment of this process."""
-    with mock.patch.dict(os.environ):
-        yield
 
 
 @pytest.fixture
