@@ -29,7 +29,7 @@ compile = $(uv) pip compile --quiet --universal --python-version 3.13 --generate
 dev := .venv/.done
 package := .aws-sam/.done
 emulator := .local/lambda/.done
-floor := 95
+floor := 99
 sources := $(shell find src -not -path '*/.*' -not -path '*__pycache__*')
 
 .DELETE_ON_ERROR:

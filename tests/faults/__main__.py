@@ -1,4 +1,4 @@
-"""`make faults`: the fault matrix, the crashes and the properties in full, their figures, and every complaint."""
+"""`make faults`: faults, crashes and properties in full, and mutants; their figures, and every complaint."""
 
 # ruff: noqa: T201  # talks to a person at a terminal
 import argparse
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from local.runtime import isolate
 from tests.environment import ENVIRONMENT
-from tests.faults import properties
+from tests.faults import mutants, properties
 from tests.harness import crash, matrix
 from tests.harness.matrix import Result, timed
 from tests.harness.scenario import KINDS
@@ -53,10 +53,16 @@ def property_rows() -> Iterator[tuple[str, list[Task]]]:
         yield name, [(properties.run, (test, seed)) for seed in properties.seeds(test)]
 
 
+def mutant_rows() -> Iterator[tuple[str, list[Task]]]:
+    """Yields all mutants; one that no test notices is complained of."""
+    yield "the code is broken on purpose", [(mutants.caught, (mutant,)) for mutant in mutants.MUTANTS]
+
+
 GROUPS: dict[str, Callable[[], Iterator[tuple[str, list[Task]]]]] = {
     "matrix": matrix_rows,
     "crashes": crash_rows,
     "properties": property_rows,
+    "mutants": mutant_rows,
 }
 
 

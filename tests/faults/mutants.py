@@ -17,7 +17,7 @@ from tests.harness.matrix import Result
 ROOT = Path(__file__).parents[2]
 
 _SECONDS = 300
-_NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".aws-sam", ".*cache", "__pycache__", ".hypothesis", "site")
+_NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".aws-sam", ".local", ".*cache", ".hypothesis")
 _FAILED = re.compile(r"^FAILED ", re.MULTILINE)
 
 
@@ -59,7 +59,7 @@ MUTANTS = (
     Mutant(
         "What was admitted is not rejected by a lower limit",
         "steps.py",
-        "stored = self._claim.stored() if refusal else None",
+        "stored = record.stored() if refusal else None",
         "stored = None",
         "functional/promise/test_claims.py",
     ),
