@@ -10,7 +10,7 @@ from .models.errors import SettingsError
 
 
 class Settings(NamedTuple):
-    """What the template sets for the function, by the names of its environment variables."""
+    """The function's settings: a field for each environment variable that the template sets."""
 
     idempotency_table: str
     """Name of the DynamoDB table that remembers requests and their steps."""

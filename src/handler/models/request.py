@@ -12,7 +12,7 @@ type Key = tuple[Any, ...]
 
 
 type Action = Literal["delete", "untag", "foresee"]
-"""What is done with images: they are deleted, or only lose tags; a dry run foresees what deleting them would answer."""
+"""The kinds of work: images are deleted, or lose tags only; a dry run foresees what ECR would answer to a deletion."""
 
 
 def quoted(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What is there at the moment: images by the ids that name them, and their manifests."""
+"""Look-ups of images and manifests by the ids that name them."""
 
 import itertools
 from collections.abc import Sequence
