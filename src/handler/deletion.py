@@ -67,7 +67,7 @@ class DeleteChunk(Protocol):
 class RelativesFinder:
     """Finds what belongs to images, and in turn what belongs to that, in rounds of small steps.
 
-    Before anything is deleted: after an index is gone nobody could tell what it named.
+    Before anything is deleted: once an index is gone, nothing in ECR says what it named.
     """
 
     def __init__(self, image_ids: Sequence[ImageId]) -> None:

@@ -72,7 +72,7 @@ class Settings(NamedTuple):
         """Returns how every AWS client calls: botocore's defaults wait 60 s, longer than most functions live.
 
         A connection that is never made costs 5 x 2 s and some 15 s of backoff, inside the function's time-out. ECR
-        publishes no rate limit: the adaptive mode slows down when it throttles, instead of asking in vain.
+        publishes no rate limit: the adaptive mode slows down when it throttles, instead of making calls that fail.
         """
         return Config(
             connect_timeout=2,

@@ -8,7 +8,7 @@ from .images import ImageId, Json
 _QUOTED_CHARACTERS = 500
 
 type Key = tuple[Any, ...]
-"""A kind and what tells one of that kind from others, such as ("request", "close-pr-417"). Never a joined string."""
+"""A kind and an identifier within that kind, such as ("request", "close-pr-417"). Never a joined string."""
 
 
 type Action = Literal["delete", "untag", "foresee"]
