@@ -218,7 +218,7 @@ def _busy(i: int) -> float:
 
 
 RINGING = {"DeadLetterAlarm"}
-"""What is still wrong when the day is over: somebody must look at the dead letters."""
+"""The alarms that are still on when the day is over: somebody must see to the dead letters."""
 
 _requests = _day("requests", lambda i, chance: round(40 * _busy(i) * (0.6 + 0.8 * chance)))
 _rejected = _day("rejected", lambda i, chance: float(i in INCIDENT and i % 3 == 0 and chance > 0.2))  # noqa: PLR2004
@@ -245,7 +245,7 @@ SAMPLES: dict[tuple[str, str], Series] = {
     ("Errors", "Sum"): [float(i == 93) for i in range(POINTS)],  # noqa: PLR2004
     ("Throttles", "Sum"): [3.0 if i in {96, 97} else 0.0 for i in range(POINTS)],
 }
-"""What each metric of the dashboard was on a sample day, by name and statistic."""
+"""The values of each metric of the dashboard on a sample day, by name and statistic."""
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class CorrectedSNS(SNSBackend):
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.published: list[tuple[str | None, Notice]] = []
-        """What was published, and to which topic."""
+        """The published notices, each with its topic."""
 
     def publish(  # noqa: PLR0913, PLR0917  # as moto calls it
         self,

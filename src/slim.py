@@ -24,7 +24,7 @@ def compile_contract(handler: Path) -> None:
     code = fastjsonschema.compile_to_code(json.loads((handler / "deletion_request.schema.json").read_text()))
     imports = "from fastjsonschema import JsonSchemaValueException, JsonSchemaValuesException\n"
     if imports not in code:
-        raise SystemExit("fastjsonschema makes code of another kind now: mend slim.py")
+        raise SystemExit("fastjsonschema makes code of another kind now: fix slim.py")
     (handler / "contract.py").write_text(code.replace(imports, inspect.getsource(exceptions)))
 
 
@@ -43,7 +43,7 @@ def slim_botocore(data: Path) -> None:
         examples.unlink()
     endpoints = json.loads((data / "endpoints.json").read_text())
     for partition in endpoints["partitions"]:
-        partition["services"] = {name: told for name, told in partition["services"].items() if name in prefixes}
+        partition["services"] = {name: service for name, service in partition["services"].items() if name in prefixes}
     _write(data / "endpoints.json", endpoints)
 
 

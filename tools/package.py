@@ -31,6 +31,8 @@ BUILD = ROOT / ".aws-sam" / "build"
 PACKAGES = ROOT / ".aws-sam" / "packages"
 CYCLONEDX = ROOT / ".venv-supply" / "bin" / "cyclonedx-py"
 CODE = "function.zip"
+DOCUMENTS = ("README.md", "LICENSE")
+"""What the template names for the Serverless Application Repository."""
 
 NOT_IN_SERVERLESSREPO = {
     "AWS::Scheduler::Schedule": "not on its list; examples/schedules adds schedules to a stack that is there",
@@ -41,6 +43,19 @@ NOT_IN_SERVERLESSREPO = {
 """Types of resource that the list in its guide lacks (serverlessrepo/latest/devguide/list-supported-resources.html)."""
 SCHEDULED = frozenset({"HasSchedule", "HasCanary"})
 """The conditions under which there are schedules."""
+
+
+def packaged(built: str) -> str:
+    """Returns the template that `sam build` made, with the paths of what lies beside it in the packages."""
+    for key, path, name in (
+        ("CodeUri", "DeletionFunction", CODE),
+        ("ReadmeUrl", "../../README.md", "README.md"),
+        ("LicenseUrl", "../../LICENSE", "LICENSE"),
+    ):
+        if built.count(before := f"{key}: {path}\n") != 1:
+            raise ValueError(f"the built template must have one {before.strip()}")
+        built = built.replace(before, f"{key}: {name}\n")
+    return built
 
 
 def serverlessrepo(template: Json) -> Json:
@@ -127,7 +142,7 @@ def _chosen(part: Any, never: Collection[str]) -> Any:
 
 
 def _references(part: Any) -> set[str]:
-    """What a part of a template refers to."""
+    """The names that a part of a template refers to."""
     text = json.dumps(part)
     return set(re.findall(r'"Ref": "(\w+)"', text)) | set(re.findall(r"\$\{(\w+)\}", text))
 
@@ -170,12 +185,12 @@ def main() -> int:
     shutil.rmtree(PACKAGES, ignore_errors=True)
     PACKAGES.mkdir(parents=True)
     zipped(BUILD / "DeletionFunction", PACKAGES / CODE)
-    built = (BUILD / "template.yaml").read_text().replace("CodeUri: DeletionFunction", f"CodeUri: {CODE}")
+    built = packaged((BUILD / "template.yaml").read_text())
     (PACKAGES / "template.yaml").write_text(built)
     template = yaml_parse(built)
     for name, make in (("serverlessrepo", serverlessrepo), ("stackset", stackset)):
         (PACKAGES / f"{name}.json").write_text(json.dumps(make(template), indent=1) + "\n")
-    for name in ("README.md", "LICENSE"):  # which the template names for the Serverless Application Repository
+    for name in DOCUMENTS:
         shutil.copy(ROOT / name, PACKAGES)
     bill_of_materials(PACKAGES / "sbom.cdx.json")
     for path in sorted(PACKAGES.iterdir()):

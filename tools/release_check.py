@@ -18,7 +18,7 @@ from samtranslator.yaml_helper import yaml_parse
 ROOT = Path(__file__).parent.parent
 NOTES = Path(".local/release-notes.md")
 PLACEHOLDER = "OWNER"
-"""What stands in every URL until somebody publishes the project under an account of theirs."""
+"""The placeholder in every URL, until somebody publishes the project under an account of theirs."""
 
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _HEADING = re.compile(r"^## \[([^\]]+)\](?: - (\S+))?[ \t]*$", re.MULTILINE)
@@ -34,7 +34,7 @@ class Section(NamedTuple):
 
 
 class Release(NamedTuple):
-    """What is to be released, and from where. `tag` is None in a rehearsal."""
+    """A version that is to be released, and the folder it is in. `tag` is None in a rehearsal."""
 
     root: Path
     version: str
@@ -146,7 +146,7 @@ def release_of(root: Path, tag: str | None) -> Release:
 
 
 def notes(release: Release) -> str:
-    """What the changelog says of the release; in a rehearsal, what it would say today."""
+    """The changelog's section on the release; in a rehearsal, the section as it is today."""
     sections = {section.name: section.text for section in changelog(release.read("CHANGELOG.md"))}
     return sections.get(release.version) or sections.get("Unreleased", "")
 

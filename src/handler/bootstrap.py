@@ -44,7 +44,7 @@ class Services:
 
     @property
     def rules(self) -> Rules:
-        """What the stack protects."""
+        """The stack's guards, as its parameters set them."""
         settings = self.settings
         return Rules(
             settings.protected_tags, settings.protected_repositories, settings.repository_patterns, settings.dry_run
@@ -52,7 +52,7 @@ class Services:
 
 
 class Invocation(NamedTuple):
-    """What one invocation of the function has: its context, its threads and its time."""
+    """One invocation of the function: its context, its threads and the time that is left."""
 
     context: "LambdaContext"
     pool: TaskPool

@@ -26,16 +26,16 @@ _FAMILIES = 20
 
 _TRANSIENT = frozenset({"UpstreamTooManyRequests", "UpstreamUnavailable", "KmsError"})
 _BLOCKED = frozenset({"ImageReferencedByManifestList", "StillUsed", "StillTagged"})
-"""What may change once something else is gone."""
+"""Failures that may pass once another image is gone."""
 _KEPT = _BLOCKED | {"ProtectedTag"}
-"""What is no failure of a relative: it stays on purpose."""
+"""Failure codes that are no failures of a relative: it is kept on purpose."""
 _UNKNOWN = frozenset({"UnreadableIndex", "TooManyRelatives"})
 _SETTLED = frozenset({"LeftUntagged", "ImageNotFound"})
-"""What is no failure of a relative either: it is counted, or went along with something."""
+"""Codes that are no failures of a relative either: it is counted, or was deleted along with another image."""
 
 
 class Relatives(NamedTuple):
-    """What belongs to the images of a request, without those that it names itself."""
+    """The images that belong to those of a request, without those that it names itself."""
 
     parents: Mapping[str, Sequence[str]] = {}
     """For the digest of each, in the order found: the indexes that name it, and its subject."""
@@ -67,7 +67,7 @@ class DeleteChunk(Protocol):
 class RelativesFinder:
     """Finds what belongs to images, and in turn what belongs to that, in rounds of small steps.
 
-    Before anything is deleted: after an index is gone nobody could tell what it named.
+    Before anything is deleted: once an index is gone, nothing in ECR says what it named.
     """
 
     def __init__(self, image_ids: Sequence[ImageId]) -> None:

@@ -1,4 +1,4 @@
-"""What arrived, an SQS record, an EventBridge envelope or a raw request, becomes a payload and where it came from."""
+"""Arrivals: an SQS record, an EventBridge event or a raw request becomes a payload with its origin."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What must not be deleted, whoever asks: each verdict is a failure like ECR's own, with a code and a way out."""
+"""The guards: which images must not be deleted, whoever asks. A verdict is a failure like ECR's own."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -10,12 +10,12 @@ from .models.request import DeletionRequest
 
 
 class Rules(NamedTuple):
-    """What the stack protects, as glob patterns."""
+    """The stack's guards, as its parameters set them; names are glob patterns."""
 
     protected_tags: tuple[str, ...] = ()
     protected_repositories: tuple[str, ...] = ()
     repository_patterns: tuple[str, ...] = ("*",)
-    """What a pattern of repository names can mean at all."""
+    """The repositories that a pattern in a request's repositoryNames can match."""
     dry_run: bool = False
     """Nothing is deleted in this stack."""
 

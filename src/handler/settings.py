@@ -10,7 +10,7 @@ from .models.errors import SettingsError
 
 
 class Settings(NamedTuple):
-    """What the template sets for the function, by the names of its environment variables."""
+    """The function's settings: a field for each environment variable that the template sets."""
 
     idempotency_table: str
     """Name of the DynamoDB table that remembers requests and their steps."""
@@ -72,7 +72,7 @@ class Settings(NamedTuple):
         """Returns how every AWS client calls: botocore's defaults wait 60 s, longer than most functions live.
 
         A connection that is never made costs 5 x 2 s and some 15 s of backoff, inside the function's time-out. ECR
-        publishes no rate limit: the adaptive mode slows down when it throttles, instead of asking in vain.
+        publishes no rate limit: the adaptive mode slows down when it throttles, instead of making calls that fail.
         """
         return Config(
             connect_timeout=2,

@@ -7,7 +7,7 @@ An item belongs to a claim (partition key `id`) and is one of its steps (sort ke
 "done" or "withdrawn" (a claim that was rejected before it did anything); its `content`, the hash of a request or the
 generation of the claim that a step belongs to; its `owner`, an arrival in an invocation, which is over by `until` (in
 milliseconds since the epoch); when the first try `begun` that left no outcome; the outcome as `data`; an `expiration`
-(both in seconds since the epoch). A claim also has its `generation`, which tells it from an expired one, and `dry`.
+(both in seconds since the epoch). A claim also has `dry`, and its `generation`, which an expired one does not share.
 """
 
 import hashlib
@@ -233,7 +233,7 @@ class StepRecord(BasePersistenceLayer):
         self.give_up(exception)
 
     def _get_record(self, idempotency_key: str) -> DataRecord:
-        """Never asked: beginning a step tells what is there."""
+        """Never asked: beginning a step returns what is there."""
         raise IdempotencyItemNotFoundError(idempotency_key)
 
     def _delete_record(self, data_record: DataRecord) -> None:

@@ -33,11 +33,11 @@ type Work[T] = Callable[[Attempt], T]
 
 
 class Done[T](NamedTuple):
-    """What became of a step."""
+    """The outcome of a step."""
 
     outcome: T
     replayed: bool
-    """It was stored by an earlier try, and not done now."""
+    """The outcome was stored by an earlier try, and nothing was done now."""
 
 
 class StepRunner:
@@ -57,7 +57,7 @@ class StepRunner:
 
     @property
     def generation(self) -> str:
-        """What tells this claim from an expired one under the same key."""
+        """The mark by which this claim differs from an expired one under the same key."""
         return self._claim.generation
 
     @contextmanager

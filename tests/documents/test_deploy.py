@@ -19,6 +19,27 @@ KEY_POLICY, REPOSITORY_POLICY = (
 )
 
 
+def test_the_senders_that_must_be_named_are_those_of_the_examples() -> None:
+    """Roles and outputs that the guide names are there, and no example that sends is left out."""
+    table = GUIDE[GUIDE.index("| who | principal |") :].partition("\n\n")[0]
+    named = {
+        (name, ROOT / "examples" / folder / file)
+        for folder, file, name in [
+            ("github-actions", "sender.yaml", "SenderRoleArn"),
+            ("gitlab-ci", "sender.yaml", "SenderRoleArn"),
+            ("schedules", "template.yaml", "ScheduleRole"),
+            ("hub-and-spokes", "hub.yaml", "RuleRole"),
+            ("terraform", "schedules.tf", "ecr-image-deletion-schedules"),
+        ]
+    }
+    for name, path in named:
+        assert f"`{name}`" in table
+        assert f"examples/{path.parent.name}/" in table
+        assert name in path.read_text()
+    senders = {path.parent.name for path in (ROOT / "examples").rglob("*.*") if "sqs:SendMessage" in path.read_text()}
+    assert senders - {"deployer"} <= {path.parent.name for _, path in named}
+
+
 def services(value: Any) -> set[str]:
     """The services that statements allow to do something, also where they are under a condition."""
     if isinstance(value, list):

@@ -35,9 +35,18 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_commands_of_make_exist() -> None:
     """Those that the documents name."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"(?:`|^|\n)make ([a-z-]+)", path.read_text()):
             assert target in targets, (path.name, target)
+
+
+def test_contributors_find_every_command_that_checks() -> None:
+    """Each target of the Makefile that tests, measures or packages has a row."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    [phony] = re.findall(r"^\.PHONY: (.+?)(?<!\\)\n", (ROOT / "Makefile").read_text(), re.MULTILINE | re.DOTALL)
+    elsewhere = {"help", "demo", "demo-svg", "serve", "invoke", "build", "fmt", "lock", "clean"}
+    for target in set(phony.replace("\\\n", " ").split()) - elsewhere:
+        assert f"\n| `make {target}` |" in text, target
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

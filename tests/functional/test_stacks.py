@@ -133,7 +133,7 @@ def test_without_a_bus_no_event_is_a_request(deploy: Deploy) -> None:
 
 
 def may_send(aws: EmbeddedAWS, principal: str = "AWS", **context: str) -> str:
-    """What the request queue's policy says to a sender."""
+    """IAM's verdict on a sender, by the request queue's policy."""
     attributes = aws.client("sqs").get_queue_attributes(
         QueueUrl=aws.outputs["RequestQueueUrl"], AttributeNames=["Policy"]
     )["Attributes"]

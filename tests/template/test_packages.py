@@ -75,6 +75,14 @@ def test_stacksets_get_no_transform_and_find_the_code_by_parameters() -> None:
     assert len(json.dumps(template)) < 1_000_000  # a template in S3
 
 
+def test_the_packages_refer_to_what_lies_beside_them() -> None:
+    """Wherever they are downloaded to; of a template that says otherwise, no package is made."""
+    built = "LicenseUrl: ../../LICENSE\nReadmeUrl: ../../README.md\nCodeUri: DeletionFunction\n"
+    assert package.packaged(built) == "LicenseUrl: LICENSE\nReadmeUrl: README.md\nCodeUri: function.zip\n"
+    with pytest.raises(ValueError, match="one ReadmeUrl"):
+        package.packaged(built.replace("README", "read me"))
+
+
 def test_the_same_code_makes_the_same_archive(tmp_path: Path) -> None:
     """Whenever and wherever it was built."""
     for name in ("one", "two"):

@@ -293,6 +293,15 @@ def every_role_is_bounded_and_known(template: Template) -> Iterator[str]:
             yield f"SAM makes {name} a role that nothing bounds"
 
 
+def schedules_alone_assume_their_role(template: Template) -> Iterator[str]:
+    [statement_] = template["Resources"]["ScheduleRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    condition = statement_["Condition"]
+    if condition.get("StringEquals") != {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}:
+        yield "schedules of other accounts may assume ScheduleRole"
+    if condition.get("ArnEquals") != {"aws:SourceArn": {"Fn::GetAtt": ["ScheduleGroup", "Arn"]}}:
+        yield "schedules of other groups may assume ScheduleRole, or those of this one may not"
+
+
 def queues_take_messages_from_nobody_else(template: Template) -> Iterator[str]:
     senders = {"aws:PrincipalArn": {"Ref": "SenderPrincipalArns"}}
     own_account = {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}}
@@ -705,6 +714,7 @@ def variables(template: Template) -> Any:
     return FUNCTION(template)["Environment"]["Variables"]
 
 
+TRUST = statement("ScheduleRole", "SchedulesOfThisGroup")
 SENDERS, ACCOUNT = (statement("RequestQueuePolicy", "NobodyElseMaySend", nth) for nth in (0, 1))
 CANARY, MISSING, MORE, OLD, LOST_RULE = map(
     resource, ("CanarySchedule", "CanaryAlarm", "MoreDeadLettersAlarm", "OldDeadLetterAlarm", "LostRuleEventAlarm")
@@ -767,6 +777,14 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     (every_role_is_bounded_and_known, lambda t: ROLE(t).pop("Path")),
     (every_role_is_bounded_and_known, lambda t: FUNCTION(t).pop("Role")),
     (every_role_is_bounded_and_known, lambda t: ROLE(t).update(ManagedPolicyArns=["AdministratorAccess"])),
+    (schedules_alone_assume_their_role, lambda t: TRUST(t)["Condition"].pop("ArnEquals")),
+    (schedules_alone_assume_their_role, lambda t: TRUST(t)["Condition"].pop("StringEquals")),
+    (
+        schedules_alone_assume_their_role,
+        lambda t: TRUST(t)["Condition"].update(
+            ArnEquals={"aws:SourceArn": {"Fn::GetAtt": ["RequestSchedule", "Arn"]}}  # which Scheduler never sends
+        ),
+    ),
     (queues_take_messages_from_nobody_else, lambda t: SENDERS(t).update(Effect="Allow")),
     (queues_take_messages_from_nobody_else, lambda t: ACCOUNT(t).update(Effect="Allow")),
     (

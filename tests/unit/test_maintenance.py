@@ -57,6 +57,7 @@ def test_a_release_runs_all_checks_and_the_rehearsed_one() -> None:
     assert release["needs"] == "all-checks"
     assert [step["run"].split()[0:2] for step in release["steps"] if "run" in step] == [
         ["make", "release-check"],
+        ["make", "package"],
         ["gh", "release"],
     ]
     assert (workflow["permissions"], checks["permissions"]) == ({}, {"contents": "read"})

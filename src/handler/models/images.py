@@ -126,6 +126,6 @@ class ListedImage(NamedTuple):
 
 
 type LookUp = Callable[[Sequence[ImageId]], Mapping[ImageId, Image | ImageFailure]]
-"""What the ids name at the moment, by their tag where they have one; those that ECR does not know are left out."""
+"""Returns the images that the ids name at the moment, by tag where they have one; without those that are not there."""
 type Guard = Callable[[Sequence[ImageId], LookUp], Mapping[ImageId, ImageFailure]]
 """The ids that must not be deleted, and why."""

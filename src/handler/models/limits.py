@@ -1,4 +1,4 @@
-"""What AWS's services take at most, and how to stay within it."""
+"""The limits of AWS's services, and how to stay within them."""
 
 import bisect
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from collections.abc import Callable
 CHUNK_SIZE = 100
 """Image ids that ECR takes in one call."""
 STORED_BYTES = 350_000
-"""What the outcome of one step may take: DynamoDB's limit is 400 KB an item."""
+"""The most that the outcome of one step may take: DynamoDB's limit is 400 KB an item."""
 ANSWER_BYTES = 6_000_000
-"""What the function may answer: Lambda's limit is 6,291,556 bytes for a synchronous response."""
+"""The longest answer of the function: Lambda's limit is 6,291,556 bytes for a synchronous response."""
 MESSAGE_BYTES = 262_144
-"""What SNS takes in one message, its attributes included."""
+"""The most that SNS takes in one message, its attributes included."""
 KEY_CHARACTERS = 256
 """The longest requestId."""
 

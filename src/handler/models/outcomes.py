@@ -1,4 +1,4 @@
-"""What became of a step: values that are stored as JSON and read again by a redelivery.
+"""The outcomes of steps: values that are stored as JSON, and read again on a redelivery.
 
 Stored JSON objects come back with sorted keys, so whatever has an order is a list.
 """
@@ -24,10 +24,10 @@ class Outcome(Protocol):
 
 
 class ChunkOutcome(NamedTuple):
-    """What became of one chunk: each of its ids is deleted or among the failures, once."""
+    """The outcome of one chunk: each of its ids is among the deleted or among the failures, once."""
 
     image_ids: tuple[ImageId, ...] = ()
-    """What ECR deleted, in its words: an entry per tag."""
+    """The deleted images, as ECR lists them: an entry per tag."""
     failures: tuple[ImageFailure, ...] = ()
     """One for each id of the chunk that was not deleted."""
     unconfirmed: tuple[ImageId, ...] = ()
@@ -54,7 +54,7 @@ class ChunkOutcome(NamedTuple):
 
 
 class Family(NamedTuple):
-    """What one image is, and what belongs to it."""
+    """One image, and the images that belong to it."""
 
     digest: str
     subject: str | None
@@ -133,7 +133,7 @@ class Digests(NamedTuple):
 
 
 class SelectionOutcome(NamedTuple):
-    """What became of a selection."""
+    """The outcome of a selection."""
 
     selected: int = 0
     deleted: int = 0

@@ -1,4 +1,4 @@
-"""What became of a request: the report that an answer, a notice and the metrics are made of."""
+"""The report of a request, from which its answer, its notice and the metrics are made."""
 
 import json
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from .request import DeletionRequest
 
 UNCONFIRMED_REASON = (
     "these images are gone, and an earlier try of this request, whose outcome was lost, may have deleted them; whether "
-    "each of them existed then cannot be told"
+    "each of them existed then cannot be known"
 )
 
 
@@ -31,13 +31,13 @@ class FanOutReport(NamedTuple):
 
 
 class DeletionReport(NamedTuple):
-    """What became of a request: each id asked for is deleted or among the failures, once."""
+    """The report of a deletion: each id asked for is among the deleted or among the failures, once."""
 
     request: DeletionRequest
     image_ids: tuple[ImageId, ...] = ()
-    """What was deleted, relatives included; in ECR's words, an entry per tag."""
+    """The deleted images, relatives included, as ECR lists them: an entry per tag."""
     failures: tuple[ImageFailure, ...] = ()
-    """What was not, relatives last."""
+    """The images that were not deleted, relatives last."""
     unconfirmed: tuple[ImageId, ...] = ()
     """Those of the deleted that an earlier try may have deleted, whose answer was lost."""
     omitted: int = 0

@@ -8,11 +8,11 @@ from .images import ImageId, Json
 _QUOTED_CHARACTERS = 500
 
 type Key = tuple[Any, ...]
-"""A kind and what tells one of that kind from others, such as ("request", "close-pr-417"). Never a joined string."""
+"""A kind and an identifier within that kind, such as ("request", "close-pr-417"). Never a joined string."""
 
 
 type Action = Literal["delete", "untag", "foresee"]
-"""What is done with images: they are deleted, or only lose tags; a dry run foresees what deleting them would answer."""
+"""The kinds of work: images are deleted, or lose tags only; a dry run foresees what ECR would answer to a deletion."""
 
 
 def quoted(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a notice says: JSON for machines, text for e-mail, attributes for subscription filters."""
+"""Notices: JSON for machines, text for e-mail, attributes for subscription filters."""
 
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,7 +34,7 @@ _NOT_RETRIED = frozenset({
 
 
 class Notice(NamedTuple):
-    """What SNS carries."""
+    """A message for SNS."""
 
     subject: str
     message: str

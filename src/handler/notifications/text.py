@@ -1,4 +1,4 @@
-"""What a person reads of a report or a rejection, by e-mail.
+"""The e-mail text of a report or a rejection.
 
 Senders' words stand in it. Whatever is not printable in them is escaped, line breaks too, so that nobody can write a
 line of ours, turn around what is read, or use a character that SNS refuses.

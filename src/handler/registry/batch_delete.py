@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _RETRY_SECONDS = (1.0, 2.0)
 """The waits before a chunk is asked for again whose answer was lost."""
 _CLOCK_SECONDS = 2
-"""ECR tells the time of a push in whole seconds, which may cut off one, and its clock may be another behind ours."""
+"""ECR gives the time of a push in whole seconds, which may cut off one; its clock may be another one behind ours."""
 _NOT_FOUND = "Requested image not found"
 _DOUBT = "; an earlier try, whose answer was lost, may have deleted it"
 _UNANSWERED = "ECR's answers name this image neither as deleted nor as failed, and it is still there"
@@ -151,7 +151,7 @@ class _Chunk:
         self.fail({image_id: ImageFailure(image_id, code, reason) for image_id in self.pending})
 
     def foresee(self, look_up: LookUp) -> None:
-        """Settles what is pending by what BatchDeleteImage would answer, as far as a look-up can tell.
+        """Settles what is pending by what BatchDeleteImage would answer, as far as a look-up can show.
 
         It does not see which indexes name an image.
         """

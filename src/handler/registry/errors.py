@@ -1,4 +1,4 @@
-"""What it means when a call to ECR fails, or when its response is only half of one."""
+"""Failed calls to ECR and incomplete responses: which can be tried again, and which are final."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What a whole repository holds, and which repositories there are."""
+"""Lists of all images in a repository, and of all repositories."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What is there at the moment: images by the ids that name them, and their manifests."""
+"""Look-ups of images and manifests by the ids that name them."""
 
 import itertools
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ _LOOK_UPS = 5
 def look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageId, Image | ImageFailure]:
     """Returns what each id names at the moment, in one call for each 100 as long as all are there.
 
-    DescribeImages tells all about an image but fails whole when one is missing; then BatchGetImage, which answers for
-    each, says which. Raises RetryableError, OutOfTimeError and RefusedLookUpError.
+    DescribeImages has all details of an image, but fails as a whole when one is missing; then BatchGetImage, which
+    answers for each, says which. Raises RetryableError, OutOfTimeError and RefusedLookUpError.
     """
     found: dict[ImageId, Image | ImageFailure] = {}
     try:

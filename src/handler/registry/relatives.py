@@ -1,4 +1,4 @@
-"""What belongs to an image: the manifests that an index names, and what has an image as its subject."""
+"""Images that belong to another: those that an index names, and those that have an image as their subject."""
 
 import json
 from collections.abc import Sequence

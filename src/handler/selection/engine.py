@@ -52,7 +52,7 @@ def delete_planned(
 
 
 class _Progress:
-    """What became of the selected so far; chunks that run side by side add to it."""
+    """The outcome of a selection so far; chunks that run side by side add to it."""
 
     def __init__(self, plan: Plan, log: "LoggerAdapter[Any]") -> None:
         self.deleted = 0

@@ -16,7 +16,7 @@ type Parents = Mapping[str, Sequence[str]]
 
 
 class Plan(NamedTuple):
-    """What is to be deleted of a repository, and why all else is kept."""
+    """The images of a repository that are to be deleted, and why all others are kept."""
 
     levels: list[list[ListedImage]]
     """Whole images in the order they may go: an index before what it names, a subject before what refers to it."""

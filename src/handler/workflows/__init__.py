@@ -1,1 +1,1 @@
-"""What a request goes through: one module for each kind, and the one that all have in common."""
+"""The workflow of a request: a module for each kind of request, and `process`, which all go through."""

@@ -1,4 +1,4 @@
-"""What the workflows have in common: what one request is carried out with."""
+"""The execution of one request: the value that all workflows work with."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Execution(NamedTuple):
-    """One request under its claim, and what it is carried out with."""
+    """One request under its claim, with the services and the invocation that carry it out."""
 
     request: DeletionRequest
     steps: StepRunner
@@ -23,7 +23,7 @@ class Execution(NamedTuple):
 
     @property
     def rules(self) -> Rules:
-        """What the stack protects."""
+        """The stack's guards."""
         return self.services.rules
 
     @property

@@ -1,4 +1,4 @@
-"""What every request goes through, from its arrival to its notice: claim, work, report, notice."""
+"""The path of every request, from its arrival to its notice: claim, work, report, notice."""
 
 from logging import LoggerAdapter
 from typing import TYPE_CHECKING, Any

@@ -104,7 +104,7 @@ class SelectedImages:
         return plan.over_limits(admitted._replace(repository_images=max(total, admitted.repository_images)))
 
     def _remember(self, plan: selection.Plan, remembered: set[str]) -> None:
-        """Stores what goes along with something: once an index is gone, nothing tells what it named."""
+        """Stores what goes along with something: once an index is gone, nothing in ECR says what it named."""
         if self._request.dry_run:
             return
         new = plan.followers - remembered
