@@ -1,4 +1,4 @@
-"""What a million requests or images cost: what an invocation uses, as measured here, at AWS's published prices."""
+"""The cost of a million requests or images: the use of an invocation, as measured here, at AWS's published prices."""
 
 import statistics
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ LOG_BYTE = 0.50 / 1e9
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one invocation uses that AWS charges for."""
+    """The use of one invocation that AWS charges for."""
 
     requests: int
     images: int
@@ -36,7 +36,7 @@ class Bill:
     """Dollars for a million of something, by service."""
 
     million: str
-    """What it is a million of."""
+    """The unit that a million is counted in."""
     lambda_: float
     sqs: float
     dynamodb: float

@@ -111,7 +111,7 @@ class FakeDynamoDB:
 
     def __init__(self) -> None:
         self.write_units = 0
-        """What DynamoDB charges for: one for each KB of the item, or part of one, at each write."""
+        """Write units that DynamoDB charges: one for each KB of the item, or part of one, at each write."""
         self._claims: dict[str, dict[str, Item]] = defaultdict(dict)
 
     def get_item(self, call: Json) -> Json:

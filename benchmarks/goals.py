@@ -35,7 +35,7 @@ class Scale:
     memory_runs: int = 2
     selection_images: int = 100_000
     selection_loop_images: int = 2_500
-    """What the sequential loop really deletes; the rest is extrapolated."""
+    """As many as the sequential loop really deletes; the rest is extrapolated."""
     growth_images: tuple[int, ...] = (1, 10, 100, 1_000, 10_000, 100_000)
     growth_loop_images: int = 1_000
     """The most that the sequential loop really deletes for the plot; it is extrapolated beyond."""

@@ -11,7 +11,7 @@ from benchmarks.testbed import Testbed
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What one request for so many images takes: seconds and calls, by whom."""
+    """Seconds and calls that one request for so many images takes, by whom."""
 
     images: int
     function: float

@@ -19,7 +19,7 @@ from benchmarks.fake_services import FakeServices, Response
 
 DYNAMODB_OPERATIONS = ("GetItem", "Query", "UpdateItem")
 WRITE_UNITS = "write units"
-"""What DynamoDB charges for, as it is counted beside the calls."""
+"""The name under which DynamoDB's units are counted, beside the calls."""
 THROTTLED = "throttled"
 """Calls that were refused, whichever they were."""
 _COUNTED = (

@@ -166,7 +166,7 @@ class Function:
 
 
 class Boto3:
-    """What one writes with boto3 instead, with clients as they come."""
+    """The code that one writes with boto3 instead, with clients as they come."""
 
     def __init__(self) -> None:
         """To be made before the function: what that imports adds work to the sessions made later."""

@@ -32,7 +32,7 @@ PACKAGES = ROOT / ".aws-sam" / "packages"
 CYCLONEDX = ROOT / ".venv-supply" / "bin" / "cyclonedx-py"
 CODE = "function.zip"
 DOCUMENTS = ("README.md", "LICENSE")
-"""What the template names for the Serverless Application Repository."""
+"""Files that the template names for the Serverless Application Repository."""
 
 NOT_IN_SERVERLESSREPO = {
     "AWS::Scheduler::Schedule": "not on its list; examples/schedules adds schedules to a stack that is there",
