@@ -1,13 +1,14 @@
 """Draws lines on logarithmic axes, as SVG; the same data give the same picture."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 460, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 32, 40, 48  # "100,000" stands half beyond the right end of its axis
-_COLOURS = ("#0b6e4f", "#b5541c", "#35508c", "#7a3b69")
+_COLOURS = ("#0b6e4f", "#b5541c", "#35508c", "#7a3b69", "#8a6d00")
+"""Of the lines of all panels; the same name has the same colour in each, and no other has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,18 @@ class Panel:
 
 def draw(panels: Sequence[Panel]) -> str:
     """Returns the panels, side by side."""
-    body = "".join(f'<g transform="translate({i * _WIDTH},0)">{_panel(panel)}</g>\n' for i, panel in enumerate(panels))
+    names = dict.fromkeys(line.name for panel in panels for line in panel.lines)
+    colours = dict(zip(names, _COLOURS[: len(names)], strict=True))
+    body = "".join(
+        f'<g transform="translate({i * _WIDTH},0)">{_panel(panel, colours)}</g>\n' for i, panel in enumerate(panels)
+    )
     size = f'width="{_WIDTH * len(panels)}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH * len(panels)} {_HEIGHT}"'
     style = 'font-family="system-ui, sans-serif" font-size="12" fill="#222"'
     background = '<rect width="100%" height="100%" fill="#fff"/>'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n{background}\n{body}</svg>\n'
 
 
-def _panel(panel: Panel) -> str:
+def _panel(panel: Panel, colours: Mapping[str, str]) -> str:
     xs = [x for line in panel.lines for x, _ in line.points]
     ys = [y for line in panel.lines for _, y in line.points]
     x_range, y_range = _decades(xs), _decades(ys)
@@ -59,7 +64,8 @@ def _panel(panel: Panel) -> str:
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(exponent)}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle:.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{escape(panel.x_label)}</text>')
-    for i, (line, colour) in enumerate(zip(panel.lines, _COLOURS, strict=False)):
+    for i, line in enumerate(panel.lines):
+        colour = colours[line.name]
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line.points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [
