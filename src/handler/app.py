@@ -32,7 +32,7 @@ metrics = Metrics()
 
 
 def create_handler(services: Services) -> Handler:
-    """Returns the function that Lambda calls, before these services."""
+    """Returns the handler that Lambda calls, with these services."""
 
     @metrics.log_metrics
     @logger.inject_lambda_context(clear_state=True)
@@ -40,7 +40,7 @@ def create_handler(services: Services) -> Handler:
         """Carries out the requests of an SQS batch, or the one request of any other event.
 
         Returns for a batch the records that must stay on the queue, and for a single request the CLI's output. Raises
-        what hinders a single request, so that Lambda tries it again or keeps it at its failure destination.
+        the error of a single request, so that Lambda retries it or sends it to its failure destination.
         """
         arrivals = events.arrivals(event, context)
         deadline = Deadline(lambda: context.get_remaining_time_in_millis() / 1000)
@@ -52,18 +52,19 @@ def create_handler(services: Services) -> Handler:
             # One that arrives alone needs no thread of its own.
             run = requests.map if len(arrivals) > 1 else map
             outcomes = list(run(partial(process, services=services, invocation=invocation, logger=logger), arrivals))
-        count(outcomes)
+        add_metrics(outcomes)
         if not events.is_batch(event):
             if isinstance(outcomes[0], Exception):
                 raise outcomes[0]
             return outcomes[0].to_answer(account_id)
+        # Rejected ones too: their next receives are cheap, and the last leaves them intact in the dead-letter queue.
         failed = [a.origin.id for a, outcome in zip(arrivals, outcomes, strict=True) if isinstance(outcome, Exception)]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
     return handle
 
 
-def count(outcomes: Iterable[Report | Exception]) -> None:
+def add_metrics(outcomes: Iterable[Report | Exception]) -> None:
     """Counts what was done now; what a duplicate only replays was counted before."""
     counts = Counter(Requests=0, RequestsRejected=0, ImagesDeleted=0, ImagesFailed=0)
     for outcome in outcomes:

@@ -21,7 +21,7 @@ class Deadline:
         A fixed reserve would be too long for the usual call and too short for a slow one.
         """
         if self._remaining_seconds() < 2 * self._slowest:
-            raise OutOfTimeError("too little time is left for another call; a redelivery goes on from here")
+            raise OutOfTimeError("too little time is left for another call; sent or delivered again, it resumes")
 
     @contextmanager
     def calling(self) -> Iterator[None]:
@@ -35,7 +35,7 @@ class Deadline:
 
 
 class TaskPool:
-    """Runs tasks side by side, so many of one request at a time that a large request leaves room for the others."""
+    """Runs at most `width` tasks of one request at a time, so that a large request cannot starve the others."""
 
     def __init__(self, executor: Executor, width: int) -> None:
         self._executor = executor

@@ -9,7 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .concurrency import TaskPool
-from .models.images import ImageFailure, ImageId, names
+from .models.failure_codes import ACCOUNTED_FOR, BLOCKED, KEPT, TRANSIENT, leaves_relatives_unknown
+from .models.images import ImageFailure, ImageId, ids_of
 from .models.limits import CHUNK_SIZE
 from .models.outcomes import ChunkOutcome, Family, FoundFamilies
 from .models.report import DeletionReport
@@ -21,17 +22,8 @@ if TYPE_CHECKING:
 
 TRANSIENT_TRIES = 4
 """How often an image is asked for that ECR cannot delete at the moment."""
-_FAMILIES = 20
+_FAMILIES_PER_STEP = 20
 """Images whose relatives one step looks for, each with a call of its own."""
-
-_TRANSIENT = frozenset({"UpstreamTooManyRequests", "UpstreamUnavailable", "KmsError"})
-_BLOCKED = frozenset({"ImageReferencedByManifestList", "StillUsed", "StillTagged"})
-"""Failures that may pass once another image is gone."""
-_KEPT = _BLOCKED | {"ProtectedTag"}
-"""Failure codes that are no failures of a relative: it is kept on purpose."""
-_UNKNOWN = frozenset({"UnreadableIndex", "TooManyRelatives"})
-_SETTLED = frozenset({"LeftUntagged", "ImageNotFound"})
-"""Codes that are no failures of a relative either: it is counted, or was deleted along with another image."""
 
 
 class Relatives(NamedTuple):
@@ -82,7 +74,7 @@ class RelativesFinder:
         """Returns the relatives of all the images. Raises what a step raised."""
         pending: list[ImageId] = list(self._asked)
         for number in itertools.count():
-            chunks = list(itertools.batched(pending, _FAMILIES, strict=False))
+            chunks = list(itertools.batched(pending, _FAMILIES_PER_STEP, strict=False))
             found = pool.run(
                 partial(steps.run, f"find/{number}/{n}", FoundFamilies, partial(find_families, image_ids=chunk))
                 for n, chunk in enumerate(chunks)
@@ -94,18 +86,16 @@ class RelativesFinder:
                     pending += self._add(image_id, family)
             if not pending:
                 break
-        for digest, failure in self._unknown.items():
-            above = self._ancestors(digest)
-            self._failures |= {i: failure._replace(image_id=i) for i, own in self._digests.items() if own in above}
-        others = {digest: of for digest, of in self._parents.items() if ImageId(digest=digest) not in self._asked}
-        return Relatives(others, self._failures)
+        self._fail_owners_of_unknown()
+        unasked = {digest: p for digest, p in self._parents.items() if ImageId(digest=digest) not in self._asked}
+        return Relatives(unasked, self._failures)
 
     def _add(self, image_id: ImageId, family: Family | ImageFailure | None) -> list[ImageId]:
         """Adds what was found of an image; returns what is to be looked at in turn."""
         if isinstance(family, ImageFailure):
-            if image_id.digest and _refuses_family(family):
+            if image_id.digest and leaves_relatives_unknown(family.code):
                 self._unknown[image_id.digest] = family
-            if image_id in self._asked or not _refuses_family(family):
+            if image_id in self._asked or not leaves_relatives_unknown(family.code):
                 self._failures[image_id] = family
         if not isinstance(family, Family):
             return []
@@ -123,22 +113,20 @@ class RelativesFinder:
             self._parents.setdefault(digest, []).append(family.digest)
         return [image_id for image_id in new if image_id not in self._asked]
 
+    def _fail_owners_of_unknown(self) -> None:
+        """Fails the images of the request to which something belongs whose own relatives cannot be known."""
+        for digest, failure in self._unknown.items():
+            ancestors = self._ancestors(digest)
+            self._failures |= {i: failure._replace(image_id=i) for i, own in self._digests.items() if own in ancestors}
+
     def _ancestors(self, digest: str) -> set[str]:
         found: set[str] = set()
         pending = [digest]
         while pending:
-            above = [parent for parent in self._parents.get(pending.pop(), ()) if parent not in found]
-            found.update(above)
-            pending += above
+            new = [parent for parent in self._parents.get(pending.pop(), ()) if parent not in found]
+            found.update(new)
+            pending += new
         return found
-
-
-def _refuses_family(failure: ImageFailure) -> bool:
-    """Returns whether a failure keeps also what an image belongs to: its part in that cannot be known.
-
-    Any other concerns the image alone, which stays; the code of a call that ECR refused ends in Exception.
-    """
-    return failure.code in _UNKNOWN or failure.code.endswith("Exception")
 
 
 class PassRunner:
@@ -160,19 +148,20 @@ class PassRunner:
     def run(self, relatives: Relatives, delete_chunk: DeleteChunk) -> DeletionReport:
         """Deletes what the request names, and then its relatives as well; returns what became of each.
 
-        Raises what a step raised, where a redelivery must go on.
+        Raises what a step raised; a redelivery resumes then.
         """
         named = self._request.image_ids
-        others = [ImageId(digest=digest) for digest in relatives.parents]
+        related = [ImageId(digest=digest) for digest in relatives.parents]
         self._failed = {i: failure for i in named if (failure := i.malformed())} | dict(relatives.failures)
         pending: Sequence[ImageId] = [i for i in named if i not in self._failed]
         tries: Counter[ImageId] = Counter()
         number = 0
         while pending or number == 0:
+            # 1, 2 and 4 seconds for what was tried once, twice and three times.
             not_before = time.monotonic() + max((2.0 ** (tries[i] - 1) for i in pending if i in tries), default=0.0)
             gone = frozenset(self._gone) if self._request.dry_run else frozenset()
             chunks = list(itertools.batched(pending, CHUNK_SIZE, strict=False))
-            alone = len(chunks) == 1 and number == 0 and self._request.cascade is None
+            only_step = len(chunks) == 1 and number == 0 and self._request.cascade is None
             outcomes = self._pool.run(
                 [
                     partial(
@@ -180,22 +169,22 @@ class PassRunner:
                         f"delete/{number}/{n}",
                         ChunkOutcome,
                         partial(delete_chunk, label=f"{number}/{n}", image_ids=chunk, gone=gone, not_before=not_before),
-                        alone=alone,
+                        store_in_claim=only_step,
                     )
                     for n, chunk in enumerate(chunks)
                 ],
                 # Tags of one image that go side by side would each see the other left.
                 width=1 if self._request.untag else None,
             )
-            progress = self._settle(number, pending, outcomes)
-            tries.update(i for i in pending if i in self._failed and self._failed[i].code in _TRANSIENT)
-            pending = self._next_pass(named, others, tries, progress=progress) + (
-                [i for i in others if i not in self._failed] if number == 0 else []
-            )
+            progress = self._record(number, pending, outcomes)
+            tries.update(i for i in pending if i in self._failed and self._failed[i].code in TRANSIENT)
+            pending = self._next_pass(named, related, tries, progress=progress)
+            if number == 0:
+                pending += [i for i in related if i not in self._failed]
             number += 1
-        return self._report(named, others)
+        return self._report(named, related)
 
-    def _settle(self, number: int, pending: Sequence[ImageId], outcomes: Iterable[Done[ChunkOutcome]]) -> bool:
+    def _record(self, number: int, pending: Sequence[ImageId], outcomes: Iterable[Done[ChunkOutcome]]) -> bool:
         """Adds what became of a pass; returns whether anything of it is gone."""
         before = len(self._gone)
         for image_id in self._failed.keys() & pending:
@@ -212,16 +201,16 @@ class PassRunner:
         return len(self._gone) > before
 
     def _next_pass(
-        self, named: Sequence[ImageId], others: Sequence[ImageId], tries: Counter[ImageId], *, progress: bool
+        self, named: Sequence[ImageId], related: Sequence[ImageId], tries: Counter[ImageId], *, progress: bool
     ) -> list[ImageId]:
         """Returns what is asked for again, in an order that follows from the request."""
         pending = [
             image_id
-            for image_id in (*named, *others)
+            for image_id in (*named, *related)
             if (failure := self._failed.get(image_id))
             and (
-                (failure.code in _TRANSIENT and 0 < tries[image_id] < TRANSIENT_TRIES)
-                or (failure.code in _BLOCKED and progress)
+                (failure.code in TRANSIENT and 0 < tries[image_id] < TRANSIENT_TRIES)
+                or (failure.code in BLOCKED and progress)
             )
         ]
         for image_id in pending:
@@ -229,17 +218,17 @@ class PassRunner:
             self._log.info("asking again", extra=extra)
         return pending
 
-    def _report(self, named: Sequence[ImageId], others: Sequence[ImageId]) -> DeletionReport:
+    def _report(self, named: Sequence[ImageId], related: Sequence[ImageId]) -> DeletionReport:
         failed = self._failed
-        went_along = names(self._gone) if failed else set()
+        went_along = ids_of(self._gone) if failed else set()
         failures = [
             failed[image_id]
             for image_id in named
             # Not found, because another id of this request took it along: by digest, with all its tags.
             if image_id in failed and not (failed[image_id].code == "ImageNotFound" and image_id in went_along)
         ]
-        of_relatives = [failed[image_id] for image_id in others if image_id in failed]
-        failed_relatives = [failure for failure in of_relatives if failure.code not in _KEPT | _SETTLED]
+        of_relatives = [failed[image_id] for image_id in related if image_id in failed]
+        failed_relatives = [failure for failure in of_relatives if failure.code not in KEPT | ACCOUNTED_FOR]
         return DeletionReport(
             request=self._request,
             image_ids=tuple(self._image_ids),
@@ -247,7 +236,7 @@ class PassRunner:
             unconfirmed=tuple(self._unconfirmed),
             omitted=self._omitted,
             failed_relatives=len(failed_relatives),
-            kept=tuple(failure for failure in of_relatives if failure.code in _KEPT),
+            kept=tuple(failure for failure in of_relatives if failure.code in KEPT),
             left_untagged=sum(failure.code == "LeftUntagged" for failure in of_relatives),
             replayed=self._steps.replaying,
         )

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _FOLLOW_UP_BYTES = 20_000
 """More than any request that this function sends to itself needs beside its content."""
-_TURNS = 1_000
-"""More than a selection is ever continued by."""
+_MAX_TURN = 1_000
+"""More messages than ever continue a selection: the number only has to be plausible."""
 
 
 def is_batch(event: Any) -> bool:
@@ -57,7 +57,9 @@ def _load_body(record: Mapping[str, Any]) -> Any:
     except RecursionError as error:
         raise RejectedRequestError("the message body is nested too deeply; a request has two levels") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise RejectedRequestError("the message body is not JSON that can be read") from error
+        raise RejectedRequestError(
+            "the message body cannot be read as JSON; send text in which no number has thousands of digits"
+        ) from error
 
 
 def _unwrap(content: Any, received: Origin) -> Payload:
@@ -97,7 +99,7 @@ def _unwrap(content: Any, received: Origin) -> Payload:
                 },
             },
             "request": request,
-        } if turn in range(_TURNS) and _may_be_sent([key, name, generation, kind, origin_id, source, sender]):
+        } if turn in range(_MAX_TURN) and _may_be_sent([key, name, generation, kind, origin_id, source, sender]):
             return Payload(request, Origin(kind, origin_id, source, sender), tuple(key), name, turn, generation)
     return Payload(content, received, (received.kind, received.id))
 

@@ -1,5 +1,6 @@
 """The guards: which images must not be deleted, whoever asks. A verdict is a failure like ECR's own."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
@@ -80,8 +81,8 @@ def on_relatives(
     `parents` are the indexes that name each, and its subject. In a dry run, `gone` are the images that would have been
     deleted by then.
     """
-    of = {i: [ImageId(digest) for digest in parents[str(i.digest)]] for i in image_ids}
-    found = look_up([*image_ids, *{parent for some in of.values() for parent in some}]) if of else {}
+    parent_ids = {i: [ImageId(digest) for digest in parents[str(i.digest)]] for i in image_ids}
+    found = look_up([*image_ids, *{*itertools.chain.from_iterable(parent_ids.values())}]) if image_ids else {}
 
     def tags_left(image: Image) -> set[str]:
         return {tag for tag in image.tags if not (request.dry_run and ImageId(image.digest, tag) in gone)}
@@ -99,7 +100,7 @@ def on_relatives(
         if isinstance(image, Image):
             if tags := own_tags(tags_left(image), parents[image.digest]):
                 failure = ImageFailure(image_id, "StillTagged", f"it has a tag of its own: {min(tags)}")
-            elif users := [str(parent.digest) for parent in of[image_id] if still_there(parent)]:
+            elif users := [str(parent.digest) for parent in parent_ids[image_id] if still_there(parent)]:
                 failure = ImageFailure(image_id, "StillUsed", f"{users[0]} still needs it")
             elif not request.cascade:
                 failure = ImageFailure(image_id, "LeftUntagged", "what it belonged to is gone")

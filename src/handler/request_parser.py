@@ -119,7 +119,7 @@ def _content_hash(content: Json, image_ids: Collection[ImageId]) -> str:
 
 
 def _check_switches(content: Json) -> None:
-    """Refuses what cannot be meant together."""
+    """Refuses switches that cannot be combined."""
     if content.get("untag") and content.get("cascade"):
         raise RejectedRequestError("request.untag keeps every image, so request.cascade cannot be true beside it")
     for key in ("untag", "cascade"):

@@ -62,12 +62,12 @@ def send(
     """
     bodies = [json.dumps(message) for message in messages]
     longest = max(map(len, bodies), default=0)
-    for some in itertools.batched(bodies, max(1, min(ENTRIES, _BATCH_BYTES // (longest + 1))), strict=False):
+    for batch in itertools.batched(bodies, max(1, min(ENTRIES, _BATCH_BYTES // (longest + 1))), strict=False):
         with calling():
             response = sqs.send_message_batch(
-                QueueUrl=queue_url, Entries=[{"Id": str(i), "MessageBody": body} for i, body in enumerate(some)]
+                QueueUrl=queue_url, Entries=[{"Id": str(i), "MessageBody": body} for i, body in enumerate(batch)]
             )
-        if (refused := len(some) - len(response.get("Successful", []))) > 0:
-            codes = {failed.get("Code") for failed in response.get("Failed", [])}
-            reason = codes or "its response did not arrive whole"
-            raise UnknownOutcomeError(f"SQS did not take {refused} of {len(some)} requests: {reason}")
+        if (unsent := len(batch) - len(response.get("Successful", []))) > 0:
+            codes = {str(failed.get("Code")) for failed in response.get("Failed", [])}
+            reason = ", ".join(sorted(codes)) or "its response did not arrive whole"
+            raise UnknownOutcomeError(f"SQS did not take {unsent} of {len(batch)} requests: {reason}")

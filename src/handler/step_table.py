@@ -219,7 +219,8 @@ class StepRecord(BasePersistenceLayer):
             ":begun": {"S": "begun"},
         }
         # Where the condition does not hold, somebody else is at it by now.
-        self._table.update(self._key, _GIVE_UP + _FORGET_BEGUN * forget, "#owner = :owner AND #state = :begun", values)
+        update = _GIVE_UP + _FORGET_BEGUN if forget else _GIVE_UP
+        self._table.update(self._key, update, "#owner = :owner AND #state = :begun", values)
 
     def _put_record(self, data_record: DataRecord) -> None:
         del data_record  # with a time of its own for when the invocation is over

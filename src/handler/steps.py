@@ -1,4 +1,11 @@
-"""Side effects that happen once: the claim of a request, and the steps under it."""
+"""Steps: work whose outcome is stored once, under the claim of its request.
+
+A request claims its key, does its steps, and finishes the claim. Delivered again, it finds the claim: steps that are
+stored are replayed, the others are done. A step that was begun and left no outcome may have had its effect: it is done
+again, once the invocation that began it is over, and is given `first_attempt_at`, so that its work can look first.
+`step_table` decides who may do a step, this module what is replayed, and the work itself what is in doubt: see
+`registry.batch_delete`.
+"""
 
 import json
 import operator
@@ -14,7 +21,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 )
 from aws_lambda_powertools.utilities.idempotency.serialization.base import BaseIdempotencySerializer
 
-from .models.errors import RejectedRequestError, StepLostError
+from .models.errors import RejectedRequestError, StepLostError, UnfinishedRequestError
 from .models.images import Json
 from .models.outcomes import Outcome
 from .models.request import DeletionRequest, Key
@@ -22,10 +29,10 @@ from .step_table import StepRecord, StepTable
 
 
 class Attempt(Protocol):
-    """One try of a step."""
+    """One attempt at a step."""
 
     first_attempt_at: float | None
-    """When the first try began that left no outcome, in seconds since the epoch; None if this is the first."""
+    """When the first attempt began that left no outcome, in seconds since the epoch; None if this is the first."""
 
 
 type Work[T] = Callable[[Attempt], T]
@@ -37,7 +44,7 @@ class Done[T](NamedTuple):
 
     outcome: T
     replayed: bool
-    """The outcome was stored by an earlier try, and nothing was done now."""
+    """The outcome was stored by an earlier attempt, and nothing was done now."""
 
 
 class StepRunner:
@@ -61,18 +68,18 @@ class StepRunner:
         return self._claim.generation
 
     @contextmanager
-    def claim(self, request: DeletionRequest, refusal: str | None) -> Iterator[bool]:
-        """Admits a request, or goes on with it as it was admitted; yields whether that was as a dry run.
+    def claim(self, request: DeletionRequest, over_limits: str | None) -> Iterator[bool]:
+        """Admits a request, or resumes it as it was admitted; yields whether that was as a dry run.
 
-        `refusal` is why the limits of now would not admit it: what was admitted stays so. Raises RejectedRequestError,
-        StepLostError while another invocation is at work on it, and what the block raises; a redelivery can go on at
-        once then. A request that is rejected inside leaves no claim behind.
+        `over_limits` is why the current limits do not admit it; ignored if an earlier arrival was admitted. Raises
+        RejectedRequestError, StepLostError while another invocation is at work on it, and what the block raises; a
+        redelivery can resume at once then. A request that is rejected inside the block leaves no claim behind.
         """
         name = f"{self._prefix}claim"
         self._claim = record = StepRecord(self._table, self._key, name, request.content_hash, claim=True)
-        stored = record.stored() if refusal else None
-        if refusal and (stored is None or stored["state"]["S"] == "withdrawn"):
-            raise RejectedRequestError(refusal)
+        stored = record.stored() if over_limits else None
+        if over_limits and (stored is None or stored["state"]["S"] == "withdrawn"):
+            raise RejectedRequestError(over_limits)
         record.dry = request.dry_run
         record.generation = request.generation or record.generation
         try:
@@ -84,7 +91,9 @@ class StepRunner:
             ) from error
         except IdempotencyItemAlreadyExistsError as error:
             if not record.done:
-                raise StepLostError("another invocation is at work on this request") from error
+                raise StepLostError(
+                    "another invocation is carrying out this request; wait for it, then send it again"
+                ) from error
         self.replaying = record.done
         claimed = json.loads(record.data or "{}")
         self._stored = claimed.get("steps", {})
@@ -102,18 +111,23 @@ class StepRunner:
         self._first, self.replaying = None, False
 
     def run[T: Outcome](
-        self, step: str, kind: type[T], work: Work[T], *, alone: bool = False, of_all_turns: bool = False
+        self, step: str, kind: type[T], work: Work[T], *, store_in_claim: bool = False, of_all_turns: bool = False
     ) -> Done[T]:
         """Does a step once: returns the outcome that is stored, or that of the work, which is stored then.
 
-        A step that is `alone`, the first of its claim and maybe the only one, is stored with the claim unless another
-        follows: the claim itself knows whether it was begun. One `of_all_turns` is shared by the turns of a request.
+        With `store_in_claim`, for the first step of a claim and perhaps the only one, the outcome is stored with the
+        claim when that is finished, which saves two writes; or by itself, if another step follows. Whether it was begun
+        is what the claim says of itself. Steps that its own work runs are stored as usual. One `of_all_turns` is shared
+        by the turns of a request.
         """
         name = step if of_all_turns else self._prefix + step
         if name in self._stored:
             return Done(kind.from_json(self._stored[name]), replayed=True)
         if self.replaying:
-            raise StepLostError(f"the request is done, and yet there is no outcome of {name}")
+            raise UnfinishedRequestError(
+                f"the request is done, but the outcome of its step {name} is missing in the table; to carry it out "
+                "again, send it under a new requestId"
+            )
         with self._lock:
             if self._first:
                 (first, outcome), self._first = self._first, None
@@ -121,7 +135,7 @@ class StepRunner:
                 self._handler(record, type(outcome), lambda _: outcome).handle()
                 if record.done:
                     raise StepLostError(f"another invocation has taken over {first}, and has stored its outcome")
-        if alone:
+        if store_in_claim:
             result = work(self._claim)
             self._first = name, result
             return Done(result, replayed=False)

@@ -84,7 +84,7 @@ def test_constants_in_the_text_are_those_of_the_code() -> None:
     from handler.models.limits import STORED_BYTES  # noqa: PLC0415
     from handler.models.outcomes import Family, FoundFamilies  # noqa: PLC0415
     from handler.step_table import CLAIM_SECONDS  # noqa: PLC0415
-    from handler.workflows.fan_out import _REPOSITORIES  # noqa: PLC0415
+    from handler.workflows.fan_out import _REQUESTS_PER_STEP  # noqa: PLC0415
     from handler.workflows.selection import MAX_TURNS  # noqa: PLC0415
 
     days = CLAIM_SECONDS // 86_400
@@ -92,7 +92,7 @@ def test_constants_in_the_text_are_those_of_the_code() -> None:
     assert f"arrives within {days} days" in README
     assert f"continued at most {MAX_TURNS} times" in DOCUMENTS["selections.md"]
     assert f"asked for {TRANSIENT_TRIES} times" in DOCUMENTS["reference.md"]
-    assert f"sends at most {_REPOSITORIES} requests in a step" in DOCUMENTS["reliability.md"]
+    assert f"sends at most {_REQUESTS_PER_STEP} requests in a step" in DOCUMENTS["reliability.md"]
     [count] = re.findall(r"\| relatives of one image \| some ([\d,]+) here \|", DOCUMENTS["operations.md"])
     digests = [f"sha256:{n:064x}" for n in range(int(count.replace(",", "")))]
     stored = len(json.dumps(FoundFamilies((Family(digests[0], None, tuple(digests[1:])),)).to_json()))

@@ -59,9 +59,9 @@ class MemorySteps(StepRunner):
         return [json.loads(text) for name, text in self.memory.outcomes.items() if name.startswith(prefix)]
 
     def run[T: Outcome](
-        self, step: str, kind: type[T], work: Work[T], *, alone: bool = False, of_all_turns: bool = False
+        self, step: str, kind: type[T], work: Work[T], *, store_in_claim: bool = False, of_all_turns: bool = False
     ) -> Done[T]:
-        del alone
+        del store_in_claim
         memory = self.memory
         step = step if of_all_turns or not self._turn else f"turn/{self._turn}/{step}"
         if step in memory.outcomes:

@@ -59,7 +59,7 @@ MUTANTS = (
     Mutant(
         "What was admitted is not rejected by a lower limit",
         "steps.py",
-        "stored = record.stored() if refusal else None",
+        "stored = record.stored() if over_limits else None",
         "stored = None",
         "functional/promise/test_claims.py",
     ),
@@ -153,8 +153,8 @@ MUTANTS = (
     Mutant(
         "Relatives are searched in small steps",
         "deletion.py",
-        "_FAMILIES = 20\n",
-        "_FAMILIES = 2_000\n",
+        "_FAMILIES_PER_STEP = 20\n",
+        "_FAMILIES_PER_STEP = 2_000\n",
         "functional/promise/test_time.py",
     ),
     Mutant(
@@ -225,7 +225,7 @@ MUTANTS = (
     Mutant(
         "An image that a response leaves out was not looked up",
         "registry/lookup.py",
-        '            raise RetryableError(f"ECR\'s response leaves out {image_id}")',
+        '            raise ServiceUnavailableError(f"ECR\'s response leaves out {image_id}")',
         "            pass",
         "unit/registry",
     ),
@@ -267,7 +267,7 @@ MUTANTS = (
     Mutant(
         "A manifest that cannot be read fails only what it belongs to",
         "deletion.py",
-        "for i, own in self._digests.items() if own in above}",
+        "for i, own in self._digests.items() if own in ancestors}",
         "for i in self._asked}",
         "functional/promise/test_relatives.py",
     ),
@@ -288,7 +288,7 @@ MUTANTS = (
     Mutant(
         "A retry is offered only where it can help",
         "notifications/notices.py",
-        'f["failureCode"] not in _NOT_RETRIED',
+        'f["failureCode"] not in RETRY_IS_NO_HELP',
         'f["failureCode"]',
         "functional/promise/test_report.py",
     ),

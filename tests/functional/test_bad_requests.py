@@ -19,7 +19,7 @@ BAD: dict[str, tuple[str, str]] = {
     "a string": (json.dumps("imageTag=good"), "request must be an object"),
     "null": ("null", "request must be an object, not null"),
     "nested 100,000 deep": ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
-    "a number of 5,000 digits": ("1" * 5_000, "not JSON that can be read"),
+    "a number of 5,000 digits": ("1" * 5_000, "cannot be read as JSON"),
     "a lone surrogate in a tag": ('{"repositoryName": "team/app", "imageIds": ["imageTag=\\ud800"]}', "surrogate"),
     "a lone surrogate in a key": ('{"\\udfff": 1}', "request must contain"),
     "a 1 MiB key": (json.dumps({"k" * 1_000_000: 1} | GOOD), "request must not contain"),

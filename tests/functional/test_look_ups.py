@@ -39,7 +39,7 @@ def test_nothing_is_deleted_on_doubt(stack: Outside, name: str, fault: str, way:
     first = deliver(function, way, request)
 
     assert first.failed
-    assert first.error is None or type(first.error).__name__ == "RetryableError"
+    assert first.error is None or type(first.error).__name__ == "ServiceUnavailableError"
     assert (names_left(stack, digests), stack.notices()) == (before, [])
 
     rule.lift()

@@ -1,8 +1,10 @@
 """The stack as seen from outside: images, messages, notices, log entries and metrics; never its code or its steps."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest import mock
 
 import pytest
 from moto.dynamodb.models import dynamodb_backends
@@ -239,6 +241,10 @@ class Clock:
     def __init__(self) -> None:
         self._seconds = 0.0
 
+    def now(self) -> float:
+        """Returns the time, in place of time.monotonic()."""
+        return self._seconds
+
     def takes(self, seconds: float) -> Action:
         """Returns the fault by which a call takes so long."""
 
@@ -256,7 +262,8 @@ class Clock:
 
         def invoke(event: Any, context: FakeLambdaContext) -> Any:
             end = self._seconds + seconds
-            answer = hurried(function, lambda: end - self._seconds)(event, context)
+            with mock.patch.object(sys.modules["handler.concurrency"], "monotonic", self.now):
+                answer = hurried(function, lambda: end - self._seconds)(event, context)
             if self._seconds > end:
                 raise TimedOutError(f"the invocation took {self._seconds - end:.1f} s too long")
             return answer

@@ -150,7 +150,7 @@ def test_what_was_done_now_is_counted(
     outcome: Report | Exception, expected: tuple[int, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Once: a duplicate counts nothing, a dry run no images, and what is unfinished counts when it ends."""
-    app.count([outcome])
+    app.add_metrics([outcome])
     app.metrics.flush_metrics()
     names = ("Requests", "RequestsRejected", "ImagesDeleted", "ImagesFailed")
     assert counted(capsys.readouterr().out) == dict(zip(names, expected, strict=True))
@@ -159,6 +159,6 @@ def test_what_was_done_now_is_counted(
 def test_metrics_are_summed_over_a_batch(capsys: pytest.CaptureFixture[str]) -> None:
     """One entry for an invocation."""
     outcomes: list[DeletionReport | Exception] = [DELETED, DELETED, OutOfTimeError()]
-    app.count(outcomes)
+    app.add_metrics(outcomes)
     app.metrics.flush_metrics()
     assert counted(capsys.readouterr().out)["ImagesDeleted"] == 4

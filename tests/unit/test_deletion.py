@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from handler.concurrency import TaskPool
 from handler.deletion import TRANSIENT_TRIES, PassRunner, Relatives, RelativesFinder
-from handler.models.errors import RetryableError
+from handler.models.errors import ServiceUnavailableError
 from handler.models.images import ImageFailure, ImageId
 from handler.models.limits import CHUNK_SIZE
 from handler.models.outcomes import ChunkOutcome, Family, FoundFamilies
@@ -165,10 +165,10 @@ def test_an_error_of_a_step_ends_the_walk() -> None:
     def fails(attempt: Attempt, **chunk: Any) -> ChunkOutcome:
         delete(attempt, **chunk)
         if chunk["label"] == "0/1":
-            raise RetryableError("not now")
+            raise ServiceUnavailableError("not now")
         return ChunkOutcome()
 
-    with pytest.raises(RetryableError, match=r"^not now$"):
+    with pytest.raises(ServiceUnavailableError, match=r"^not now$"):
         run(fails, *ids)
     assert len(delete.calls) < 7
 

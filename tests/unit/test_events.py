@@ -120,7 +120,10 @@ def test_a_record_says_whether_it_was_received_before(receives: str | None, befo
 
 
 TOO_DEEP = "the message body is nested too deeply; a request has two levels"
-NO_JSON, UNREADABLE = "the message body is not JSON: ", "the message body is not JSON that can be read"
+NO_JSON, UNREADABLE = (
+    "the message body is not JSON: ",
+    "the message body cannot be read as JSON; send text in which no number has thousands of digits",
+)
 TWICE = "the message body has an object that says a key twice; say it once"
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from handler import guards
 from handler.guards import Rules
-from handler.models.images import Image, ImageFailure, ImageId, ListedImage, names
+from handler.models.images import Image, ImageFailure, ImageId, ListedImage, ids_of
 from handler.models.outcomes import ChunkOutcome
 from handler.models.request import DeletionRequest, Origin
 from handler.registry import Repository, delete_images
@@ -404,7 +404,7 @@ def outcome_of(
     outcomes: list[ChunkOutcome] = []
     for ids in batched(request.image_ids, chunk, strict=False):
         between(ecr)
-        action = "foresee" if dry_run else request.action
+        action = "simulate" if dry_run else request.action
         outcomes.append(delete_images(repository, ids, guard, LOG, action=action, first_attempt_at=None))
     gone = tuple(image_id for outcome in outcomes for image_id in outcome.image_ids)
     return ecr, ChunkOutcome(gone, tuple(failure for outcome in outcomes for failure in outcome.failures))
@@ -446,7 +446,7 @@ def test_an_id_is_refused_only_for_a_reason_that_holds(clients: Clients, case: C
     """Each named something and is gone, or is refused; and all that went is in the outcome."""
     images, _, rules, request = case
     ecr, outcome = outcome_of(clients, case)
-    after, went_along = ecr.images(), names(outcome.image_ids)
+    after, went_along = ecr.images(), ids_of(outcome.image_ids)
     failed = {f.image_id: f.code for f in outcome.failures if f.code != "ImageNotFound" or f.image_id not in went_along}
     for image_id in request.image_ids:
         around = {image_id.tag, *images.get(str(image_id.digest), ())}
@@ -495,7 +495,7 @@ def test_a_dry_run_changes_nothing_and_foresees_the_refusals(clients: Clients, c
     ecr, dry = outcome_of(clients, case, chunk=100, dry_run=True)
     assert (ecr.images(), ecr.removed) == (images, [])
     _, real = outcome_of(clients, case, chunk=100)
-    went_along = names(real.image_ids)
+    went_along = ids_of(real.image_ids)
     assert [(f.image_id, f.code) for f in dry.failures] == [
         (f.image_id, f.code) for f in real.failures if f.code != "ImageNotFound" or f.image_id not in went_along
     ]

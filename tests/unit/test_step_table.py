@@ -15,7 +15,7 @@ from botocore.exceptions import ConnectionClosedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handler.models.errors import HandlerError, RejectedRequestError, RetryableError, UnknownOutcomeError
+from handler.models.errors import HandlerError, RejectedRequestError, ServiceUnavailableError, UnknownOutcomeError
 from handler.models.outcomes import Published
 from handler.models.request import DeletionRequest, Key, Origin
 from handler.step_table import CLAIM_SECONDS, STEP_SECONDS, StepTable, partition_key
@@ -155,8 +155,8 @@ def test_a_repeated_give_up_leaves_what_another_has_stored(
 ) -> None:
     """The response is lost, a duplicate does the step meanwhile, and botocore repeats the write: nothing is undone."""
     aws.plays["UpdateItem"] = [lambda do: do(), lost(lambda: walk(steps(clients)))]
-    with pytest.raises(RetryableError):
-        walk(steps(clients), then=RetryableError())
+    with pytest.raises(ServiceUnavailableError):
+        walk(steps(clients), then=ServiceUnavailableError())
     assert (item(aws, "claim")["state"], len(sleeps)) == ("done", 1)
     with (again := steps(clients)).claim(request("hash"), None):
         assert again.replaying
@@ -164,7 +164,7 @@ def test_a_repeated_give_up_leaves_what_another_has_stored(
 
 def test_every_write_has_a_condition_and_nothing_is_deleted(clients: Clients, aws: ScriptedAWS) -> None:
     """By key alone, a write that botocore repeats would touch what somebody else has stored meanwhile."""
-    for error in (RetryableError(), UnknownOutcomeError(), RejectedRequestError(), None):
+    for error in (ServiceUnavailableError(), UnknownOutcomeError(), RejectedRequestError(), None):
         with suppress(HandlerError):
             walk(steps(clients), "one", then=error)
     assert set(aws.operations) == {"UpdateItem", "Query"}
@@ -185,7 +185,7 @@ PLANS: dict[str, Sequence[tuple[str, bool]]] = {
 """The steps of a request, by the hash of its content, and whether each is the first and maybe the only one."""
 INVOCATION = 900.0
 ERRORS = {
-    "nothing done": RetryableError("nothing done"),
+    "nothing done": ServiceUnavailableError("nothing done"),
     "unknown": UnknownOutcomeError("unknown"),
     "defect": ZeroDivisionError("a defect"),
     "rejected": RejectedRequestError("rejected"),
@@ -355,7 +355,7 @@ class World(FakeAWS):
                 self._began[stored_as].clear()
             raise error
 
-        done = runner.run(name, Published, work, alone=alone)
+        done = runner.run(name, Published, work, store_in_claim=alone)
         if done.replayed or not alone:
             self._settle(runner, {name: done.outcome.message_id})
         return done.outcome.message_id

@@ -15,8 +15,9 @@ from botocore.exceptions import ReadTimeoutError
 from handler.models.errors import (
     OutOfTimeError,
     RejectedRequestError,
-    RetryableError,
+    ServiceUnavailableError,
     StepLostError,
+    UnfinishedRequestError,
     UnknownOutcomeError,
 )
 from handler.models.images import ImageFailure, ImageId
@@ -74,7 +75,7 @@ def walk(
     Returns the outcome of each, and whether it was replayed.
     """
     with runner.claim(REQUEST, None):
-        done = [runner.run(name, Published, work, alone=name == "alone") for name, work in steps.items()]
+        done = [runner.run(name, Published, work, store_in_claim=name == "alone") for name, work in steps.items()]
     return [(outcome.message_id, replayed) for outcome, replayed in done]
 
 
@@ -113,8 +114,8 @@ def test_a_step_that_is_alone_costs_two_calls(arrive: Arrive, aws: ScriptedAWS) 
 def test_a_step_that_others_follow_is_stored_before_they_begin(arrive: Arrive) -> None:
     """What was done is not done again, wherever the walk stopped; a duplicate replays it all."""
     for steps in (["two"], ["two", "three"]):
-        stopped: dict[str, Any] = {name: Work(*[RetryableError()] * (name == steps[-1])) for name in steps}
-        with suppress(RetryableError):
+        stopped: dict[str, Any] = {name: Work(*[ServiceUnavailableError()] * (name == steps[-1])) for name in steps}
+        with suppress(ServiceUnavailableError):
             walk(arrive(), alone=Work(), **stopped)
     late = Work(RuntimeError("done again"))
     assert walk(arrive(), alone=late, two=late, three=Work()) == [("1", True), ("1", True), ("1", False)]
@@ -123,8 +124,8 @@ def test_a_step_that_others_follow_is_stored_before_they_begin(arrive: Arrive) -
 
 def test_a_redelivery_that_finds_every_step_done_only_finishes_the_claim(arrive: Arrive) -> None:
     """The invocation before it ended in between; every duplicate after it replays."""
-    with suppress(RetryableError):
-        admit(arrive(), one=Work(), then=RetryableError())
+    with suppress(ServiceUnavailableError):
+        admit(arrive(), one=Work(), then=ServiceUnavailableError())
     for _ in range(3):
         assert walk(arrive(), one=Work(RuntimeError("done again"))) == [("1", True)]
 
@@ -136,7 +137,7 @@ def test_steps_side_by_side_store_the_one_before_them_first(arrive: Arrive, aws:
     slow: Play = after(lambda: threading.Event().wait(0.02))
     runner = arrive()
     with runner.claim(REQUEST, None), ThreadPoolExecutor(4) as threads:
-        runner.run("alone", Published, Work(), alone=True)
+        runner.run("alone", Published, Work(), store_in_claim=True)
         aws.plays["UpdateItem"] = [slow, slow]
         assert not any(threads.map(lambda name: runner.run(name, Published, work).replayed, names))
     written = [call["Key"]["step"]["S"] for call in aws.asked("UpdateItem")]
@@ -153,14 +154,14 @@ def test_an_outcome_is_read_as_it_was_stored(arrive: Arrive) -> None:
     for replayed in (False, True):
         runner = arrive()
         with runner.claim(REQUEST, None):
-            assert runner.run("only", ChunkOutcome, lambda _: outcome, alone=True) == (outcome, replayed)
+            assert runner.run("only", ChunkOutcome, lambda _: outcome, store_in_claim=True) == (outcome, replayed)
             assert runner.run("more", ChunkOutcome, lambda _: outcome) == (outcome, replayed)
 
 
 def test_a_step_that_is_missing_from_a_finished_request_is_an_error(arrive: Arrive) -> None:
     """A replay does nothing, whatever it lacks."""
     walk(arrive(), one=Work())
-    with pytest.raises(StepLostError, match=r"^the request is done, and yet there is no outcome of two$"):
+    with pytest.raises(UnfinishedRequestError, match="the outcome of its step two is missing"):
         walk(arrive(), one=Work(), two=Work(RuntimeError("done")))
 
 
@@ -170,9 +171,9 @@ def test_a_step_that_is_missing_from_a_finished_request_is_an_error(arrive: Arri
 @BOTH
 def test_a_try_that_did_nothing_is_forgotten(arrive: Arrive, name: str) -> None:
     """ECR refused it, or it had no time: the next try is a first one, and may come at once."""
-    work = Work(RetryableError(), OutOfTimeError())
+    work = Work(ServiceUnavailableError(), OutOfTimeError())
     for _ in range(2):
-        with pytest.raises((RetryableError, OutOfTimeError)):
+        with pytest.raises((ServiceUnavailableError, OutOfTimeError)):
             walk(arrive(), **{name: work})
     assert walk(arrive(), **{name: work}) == [("3", False)]
     assert work.first_attempts == [None] * 3
@@ -184,7 +185,7 @@ def test_a_try_that_may_have_had_an_effect_is_known_to_the_next(
     arrive: Arrive, aws: ScriptedAWS, name: str, error: Exception
 ) -> None:
     """By the time of the first, also after tries that did nothing; once it is done, nothing is doubtful any more."""
-    began, work = time.time(), Work(error, RetryableError(), UnknownOutcomeError())
+    began, work = time.time(), Work(error, ServiceUnavailableError(), UnknownOutcomeError())
     for _ in range(3):
         with pytest.raises(type(work.ends[0])):
             walk(arrive(), **{name: work})
@@ -204,7 +205,9 @@ def test_what_a_killed_invocation_began_waits_until_that_is_over(arrive: Arrive,
     began, work = time.time(), Work(KilledError())
     with pytest.raises(KilledError):
         walk(arrive(timeout=60), **{name: work})
-    with pytest.raises(StepLostError, match=r"^another invocation is at work on this request$"):
+    with pytest.raises(
+        StepLostError, match=r"^another invocation is carrying out this request; wait for it, then send it again$"
+    ):
         walk(arrive(), **{name: work})
     aws.let_time_pass(61)
     assert walk(arrive(), **{name: work}) == [("2", False)]
@@ -233,8 +236,8 @@ def test_who_was_taken_over_does_not_go_on_from_an_outcome_of_its_own(arrive: Ar
 
     def meanwhile() -> None:
         aws.let_time_pass(61)
-        with suppress(RetryableError):
-            walk(arrive(), alone=Work(), two=Work(RetryableError()))
+        with suppress(ServiceUnavailableError):
+            walk(arrive(), alone=Work(), two=Work(ServiceUnavailableError()))
 
     late = Work()
     with pytest.raises(StepLostError):
@@ -280,8 +283,8 @@ def test_what_was_admitted_stays_so(arrive: Arrive, aws: ScriptedAWS) -> None:
     with pytest.raises(RejectedRequestError, match=r"^too many$"):
         admit(arrive(), refusal="too many")
     assert aws.dynamodb.items("steps") == []
-    with suppress(RetryableError):
-        admit(arrive(), then=RetryableError())
+    with suppress(ServiceUnavailableError):
+        admit(arrive(), then=ServiceUnavailableError())
     for _ in range(2):
         admit(arrive(), refusal="too many", one=Work())
 
@@ -315,8 +318,8 @@ def test_what_began_as_a_dry_run_stays_one(arrive: Arrive, finished: bool) -> No
     """And a real request stays real, whatever the stack says later."""
     dry_run = REQUEST._replace(dry_run=True)
     for key, first, later in ((("request", "dry"), dry_run, REQUEST), (("request", "real"), REQUEST, dry_run)):
-        with suppress(RetryableError):
-            admit(arrive(key), first, then=None if finished else RetryableError())
+        with suppress(ServiceUnavailableError):
+            admit(arrive(key), first, then=None if finished else ServiceUnavailableError())
         assert admit(arrive(key), later) is first.dry_run
 
 
@@ -331,7 +334,7 @@ def test_each_turn_has_steps_of_its_own(arrive: Arrive) -> None:
         runner = arrive(turn=number)
         with runner.claim(REQUEST._replace(turn=number, generation=generation), None):
             remembered = runner.remembered("sha")
-            done = [runner.run("own", Published, work, alone=True)]
+            done = [runner.run("own", Published, work, store_in_claim=True)]
             done += [runner.run("shared", Published, work, of_all_turns=True)]
         return [(outcome.message_id, replayed) for outcome, replayed in done], remembered, runner.generation
 

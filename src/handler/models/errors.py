@@ -4,8 +4,8 @@ HandlerError
 ├── RejectedRequestError     the request can never work: its arrival is rejected, with one notice
 ├── RefusedLookUpError       ECR refuses a look-up for good: data, the failure of whatever it was about
 ├── SettingsError            the environment is not what the template sets
-└── UnfinishedRequestError   a redelivery goes on from here; the record fails
-    ├── RetryableError           a service cannot answer now, and nothing was done
+└── UnfinishedRequestError   the record fails, and a redelivery resumes; the kinds differ in what may have happened
+    ├── ServiceUnavailableError  a service cannot answer now, and nothing was done
     ├── OutOfTimeError           too little time is left, and nothing was begun
     ├── UnknownOutcomeError      a service was asked and its answer was lost: it may have done what it was asked
     └── StepLostError            another invocation has taken a step over
@@ -37,13 +37,13 @@ class SettingsError(HandlerError):
 
 
 class UnfinishedRequestError(HandlerError):
-    """The request stays on the queue, and a redelivery goes on where it stopped."""
+    """The request stays on the queue, and a redelivery resumes where it stopped."""
 
     nothing_done = False
     """The call that raised this has had no effect."""
 
 
-class RetryableError(UnfinishedRequestError):
+class ServiceUnavailableError(UnfinishedRequestError):
     """A service refused for now, or was not reached: nothing was done, and a later try may succeed."""
 
     nothing_done = True

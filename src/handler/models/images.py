@@ -63,7 +63,7 @@ def _truncated(text: str | None) -> str | None:
     return text if text is None or len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 
-def names(image_ids: Iterable[ImageId]) -> set[ImageId]:
+def ids_of(image_ids: Iterable[ImageId]) -> set[ImageId]:
     """Returns every id that these images answer to: by digest, by tag and by both."""
     ids = set(image_ids)
     return ids | {ImageId(digest=i.digest) for i in ids} | {ImageId(tag=i.tag) for i in ids}

@@ -79,7 +79,7 @@ class DeletionReport(NamedTuple):
 
     @property
     def entries(self) -> int:
-        """How many images there is something to report of."""
+        """How many entries a complete answer has."""
         return len(self.failures) + len(self.kept) + len(self.image_ids)
 
     def to_answer(self, registry_id: str, limit: int = ANSWER_BYTES) -> Json:

@@ -11,7 +11,7 @@ type Key = tuple[Any, ...]
 """A kind and an identifier within that kind, such as ("request", "close-pr-417"). Never a joined string."""
 
 
-type Action = Literal["delete", "untag", "foresee"]
+type Action = Literal["delete", "untag", "simulate"]
 """The kinds of work: images are deleted, or lose tags only; a dry run foresees what ECR would answer to a deletion."""
 
 
@@ -123,7 +123,7 @@ class DeletionRequest(NamedTuple):
     @property
     def action(self) -> Action:
         if self.dry_run:
-            return "foresee"
+            return "simulate"
         return "untag" if self.untag else "delete"
 
     @property

@@ -3,6 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from handler.models.failure_codes import RETRY_IS_NO_HELP
 from handler.models.images import Json
 from handler.models.limits import MESSAGE_BYTES, truncate_to_fit
 from handler.models.report import DeletionReport
@@ -17,20 +18,6 @@ _SUBJECT_CHARACTERS = 99
 _CODES_IN_ATTRIBUTE = 10
 _READABLE = ("requestId", "repositoryName", "reason")
 """The members of a rejected request that its notice repeats."""
-_NOT_RETRIED = frozenset({
-    "ImageNotFound",
-    "ImageTagDoesNotMatchDigest",
-    "ImageTagPushedAgain",
-    "InvalidImageDigest",
-    "InvalidImageTag",
-    "LastTag",
-    "MissingDigestAndTag",
-    "ProtectedRepository",
-    "ProtectedTag",
-    "TagRequired",
-    "TooManyRelatives",
-})  # fmt: skip
-"""Failures that the same request would meet again, or that spared an image on purpose."""
 
 
 class Notice(NamedTuple):
@@ -118,7 +105,7 @@ def _retry_request(request: DeletionRequest, failures: list[Json]) -> Json | Non
 
     Without the requestId: it is another request. None from a dry run: it would be a real one.
     """
-    image_ids = [f["imageId"] for f in failures if f["imageId"] and f["failureCode"] not in _NOT_RETRIED]
+    image_ids = [f["imageId"] for f in failures if f["imageId"] and f["failureCode"] not in RETRY_IS_NO_HELP]
     if request.dry_run or not image_ids:
         return None
     retry: Json = {"repositoryName": request.repository_name}

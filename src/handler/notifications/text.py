@@ -9,8 +9,7 @@ from collections.abc import Iterable
 
 from handler.models.images import Json
 
-_ENTRIES = 50
-"""Images that each list shows."""
+_ENTRIES_SHOWN = 50
 
 
 def report_text(data: Json) -> str:
@@ -37,14 +36,14 @@ def report_text(data: Json) -> str:
         lines += [f"Left:        {data['leftUntagged']} images without tags, of those that belonged to the deleted"]
     if data["failed"]:
         lines += ["", "Would be refused:" if dry else "Not deleted:"]
-        shown = data["failures"][:_ENTRIES]
+        shown = data["failures"][:_ENTRIES_SHOWN]
         for failure in shown:
             lines += [f"  {_name(failure)}", f"      {failure['failureCode']}: {failure['failureReason']}"]
         if more := data["failed"] - len(shown):
             lines += [f"  and {more} more; the JSON form of this notice has up to {len(data['failures'])} of all."]
         elif "retryRequest" in data:
             lines += ["", "To try these again, send this request:", json.dumps(data["retryRequest"])]
-    lines += _listed("Kept, for they are still needed:", data.get("kept", []), data.get("keptOmitted", 0))
+    lines += _listed("Kept:", data.get("kept", []), data.get("keptOmitted", 0))
     deleted = [{"imageId": image_id} for image_id in data.get("imageIds", [])]
     lines += _listed("Would be deleted:" if dry else "Deleted:", deleted, data.get("imageIdsOmitted", 0))
     return _text(lines)
@@ -92,11 +91,13 @@ def _headline(data: Json) -> str:
 def _listed(title: str, entries: list[Json], omitted: int) -> list[str]:
     if not entries:
         return []
-    shown = entries[:_ENTRIES]
+    shown = entries[:_ENTRIES_SHOWN]
     lines = ["", title]
     lines += [f"  {_name(entry)}" + (f": {entry['reason']}" if "reason" in entry else "") for entry in shown]
     return [*lines, f"  and {more} more"] if (more := len(entries) - len(shown) + omitted) else lines
 
 
 def _name(entry: Json) -> str:
-    return ",".join(f"{key}={value}" for key, value in entry["imageId"].items()) or "(no tag, no digest)"
+    """Returns an id as the CLI writes it. Without any, a failure is of the whole request, unless it is about that."""
+    whole = "(no tag, no digest)" if entry.get("failureCode") == "MissingDigestAndTag" else "(the whole request)"
+    return ",".join(f"{key}={value}" for key, value in entry["imageId"].items()) or whole

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.models.errors import RefusedLookUpError, UnfinishedRequestError, UnknownOutcomeError
-from handler.models.images import Guard, Image, ImageFailure, ImageId, LookUp, names
+from handler.models.images import Guard, Image, ImageFailure, ImageId, LookUp, ids_of
 from handler.models.limits import STORED_BYTES, truncate_to_fit
 from handler.models.outcomes import ChunkOutcome
 from handler.models.request import Action
 
 from .client import Repository
-from .errors import failure, refusal
+from .errors import failure, final_error
 from .lookup import look_up
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ def delete_images(
     action: Action,
     first_attempt_at: float | None,
 ) -> ChunkOutcome:
-    """Asks ECR once to delete those of up to 100 images that the guard lets go, or their tags; or foresees its answer.
+    """Asks ECR once to delete those of up to 100 images that the guard lets go, or their tags; or simulates that.
 
     `first_attempt_at` is when an earlier try began that left no outcome, in seconds since the epoch. What is gone then
     was deleted as asked, though unconfirmed, and tags that were pushed since are left alone. The same holds where an
     answer is lost now, or leaves out an id: it is looked for and asked for twice again. A refusal that no redelivery
     cures is the failure of each id, under ECR's code.
 
-    Raises RetryableError and OutOfTimeError when ECR did nothing, and UnknownOutcomeError when it may have done what it
-    was asked.
+    Raises ServiceUnavailableError and OutOfTimeError where ECR did nothing, UnknownOutcomeError where it may have done
+    what it was asked.
     """
     chunk = _Chunk(image_ids)
     for number, wait in enumerate((*_RETRY_SECONDS, None)):
@@ -71,7 +71,7 @@ def delete_images(
             break
         first_attempt_at = first_attempt_at or started
         if wait is None:
-            chunk.settle_doubt(partial(look_up, repository), first_attempt_at)
+            chunk.recheck(partial(look_up, repository), first_attempt_at)
             chunk.fail({i: ImageFailure(i, "Unanswered", _UNANSWERED) for i in chunk.pending})
         else:
             log.info("asking again", extra={"why": why})
@@ -93,11 +93,11 @@ def _ask(
     look = partial(look_up, repository)
     deleting = False
     try:
-        if first_attempt_at is not None and action != "foresee":  # which has no effect that could be in doubt
-            chunk.settle_doubt(look, first_attempt_at)
+        if first_attempt_at is not None and action != "simulate":  # which has no effect that could be in doubt
+            chunk.recheck(look, first_attempt_at)
         chunk.fail(guard(chunk.pending, look))
-        if action == "foresee":
-            chunk.foresee(look)
+        if action == "simulate":
+            chunk.simulate(look)
         if not chunk.pending:
             return
         # With a digest beside the tag, ECR might take the whole image; the guard has compared them.
@@ -108,9 +108,9 @@ def _ask(
     except RefusedLookUpError as error:
         chunk.fail_all(error.code, error.reason)
     except (ClientError, BotoCoreError) as error:
-        chunk.fail_all(*refusal(error, deleting=deleting))
+        chunk.fail_all(*final_error(error, deleting=deleting))
     else:
-        chunk.settle(response)
+        chunk.apply(response)
 
 
 class _Chunk:
@@ -124,7 +124,7 @@ class _Chunk:
         self._failures: dict[ImageId, ImageFailure] = {}
         self._in_doubt = False
 
-    def settle_doubt(self, look_up: LookUp, first_attempt_at: float) -> None:
+    def recheck(self, look_up: LookUp, first_attempt_at: float) -> None:
         """Looks at what an earlier try may have deleted: what is gone, what was pushed again, what is to be asked."""
         self._in_doubt = True
         found = look_up(self.pending) if self.pending else {}
@@ -147,11 +147,12 @@ class _Chunk:
 
     def fail_all(self, code: str, reason: str) -> None:
         """Fails all that is pending, for ECR has refused the whole call."""
-        reason += _DOUBT * self._in_doubt
+        if self._in_doubt:
+            reason += _DOUBT
         self.fail({image_id: ImageFailure(image_id, code, reason) for image_id in self.pending})
 
-    def foresee(self, look_up: LookUp) -> None:
-        """Settles what is pending by what BatchDeleteImage would answer, as far as a look-up can show.
+    def simulate(self, look_up: LookUp) -> None:
+        """Answers for what is pending as BatchDeleteImage would, as far as a look-up can show.
 
         It does not see which indexes name an image.
         """
@@ -171,8 +172,10 @@ class _Chunk:
         self.fail(failures)
         self.pending = ()
 
-    def settle(self, response: Mapping[str, Any]) -> None:
-        """Settles the ids that ECR's answer names. Raises UnknownOutcomeError where it did not arrive whole.
+    def apply(self, response: Mapping[str, Any]) -> None:
+        """Takes over what ECR's answer says of the pending ids; an id that it leaves out stays pending.
+
+        Raises UnknownOutcomeError where the answer did not arrive whole.
 
         A failure outweighs an entry among the deleted: an id asked by digest also answers to the tags of its image that
         went, and those may go while the image stays.
@@ -223,8 +226,8 @@ class _Chunk:
             unanswered = set(self._asked)
             answers: dict[ImageId, bool] = {}
             for image_id in gone:  # first an entry for each id that was asked for, then those that went along
-                answers[image_id] = bool(unanswered & names([image_id]))
-                unanswered -= names([image_id])
+                answers[image_id] = bool(unanswered & ids_of([image_id]))
+                unanswered -= ids_of([image_id])
             gone = sorted(answers, key=lambda image_id: not answers[image_id])
             return truncate_to_fit(first, len(gone), lambda outcome: len(json.dumps(outcome.to_json())), STORED_BYTES)
         return first(len(gone))

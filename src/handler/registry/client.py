@@ -1,4 +1,4 @@
-"""How ECR is called: about which repository, so many calls at a time, and never twice unseen.
+"""How ECR is called: about which repository, at most so many calls at a time, and without unsafe retries.
 
 What reaches into botocore stands here alone: its HTTP session, which has no hook that ends whatever happens to a call.
 """

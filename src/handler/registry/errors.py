@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 
-from handler.models.errors import RetryableError, UnknownOutcomeError
+from handler.models.errors import ServiceUnavailableError, UnknownOutcomeError
 from handler.models.images import ImageFailure, ImageId
 
 if TYPE_CHECKING:
@@ -36,20 +36,20 @@ _REASON_CHARACTERS = 500
 _CODE_CHARACTERS = 64
 
 
-def refusal(error: ClientError | BotoCoreError, *, deleting: bool) -> tuple[str, str]:
+def final_error(error: ClientError | BotoCoreError, *, deleting: bool) -> tuple[str, str]:
     """Returns the code and the reason of an error that a redelivery would meet again; raises where it may not.
 
-    Raises RetryableError, or UnknownOutcomeError where a deletion may have been carried out.
+    Raises ServiceUnavailableError, or UnknownOutcomeError where a deletion may have been carried out.
     """
     if isinstance(error, BotoCoreError):
         if deleting and may_have_arrived(error):
             raise UnknownOutcomeError("the connection to ECR broke before its response came") from error
-        raise RetryableError("ECR could not be reached") from error
+        raise ServiceUnavailableError("ECR could not be reached") from error
     code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise (UnknownOutcomeError if deleting else RetryableError)(f"ECR failed with {code}") from error
+        raise (UnknownOutcomeError if deleting else ServiceUnavailableError)(f"ECR failed with {code}") from error
     if code in _NOT_NOW or status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise RetryableError(f"ECR refused for now with {code}") from error
+        raise ServiceUnavailableError(f"ECR refused for now with {code}") from error
     return code, _plain(error.response["Error"].get("Message") or str(error), _REASON_CHARACTERS)
 
 
@@ -61,11 +61,11 @@ def may_have_arrived(error: Exception) -> bool:
 def member(response: "Mapping[str, Any]", name: str) -> list[Any]:
     """Returns a list that ECR always sends; a response without it was cut short on its way, and botocore reads it.
 
-    Raises RetryableError: half an answer is none.
+    Raises ServiceUnavailableError: half an answer is none.
     """
     value = response.get(name)
     if not isinstance(value, list):
-        raise RetryableError(f"ECR's response has no {name}: it did not arrive whole")
+        raise ServiceUnavailableError(f"ECR's response has no {name}: it did not arrive whole")
     return value
 
 

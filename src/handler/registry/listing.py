@@ -9,7 +9,7 @@ from handler.models.errors import RefusedLookUpError
 from handler.models.images import ImageId, ListedImage
 
 from .client import Repository
-from .errors import member, refusal
+from .errors import final_error, member
 from .lookup import get_manifests
 from .relatives import named_digests
 
@@ -26,7 +26,7 @@ _INDEXES = frozenset({
 def list_images(repository: Repository) -> list[ListedImage]:
     """Returns every image of a repository once, archived ones too.
 
-    Raises RetryableError, OutOfTimeError, and RefusedLookUpError.
+    Raises ServiceUnavailableError, OutOfTimeError, and RefusedLookUpError.
     """
     found: dict[str, ListedImage] = {}
     page: Any = {}
@@ -37,7 +37,7 @@ def list_images(repository: Repository) -> list[ListedImage]:
                     **repository.scope, maxResults=_PAGE, filter={"tagStatus": "ANY", "imageStatus": "ANY"}, **page
                 )
         except (ClientError, BotoCoreError) as error:
-            raise RefusedLookUpError(*refusal(error, deleting=False)) from error
+            raise RefusedLookUpError(*final_error(error, deleting=False)) from error
         # An image that changes while it is listed may stand on two pages; the later one has what is so by then.
         found |= {detail["imageDigest"]: _listed(detail) for detail in member(response, "imageDetails")}
         if not (token := response.get("nextToken")):
@@ -66,13 +66,13 @@ def _seconds(time: "datetime | None") -> float | None:
 def read_indexes(repository: Repository, digests: Sequence[str]) -> dict[str, list[str] | None]:
     """Returns the digests that each of up to 100 indexes names; None for one that cannot be read.
 
-    Raises RetryableError and OutOfTimeError.
+    Raises ServiceUnavailableError and OutOfTimeError.
     """
     unread: dict[str, list[str] | None] = dict.fromkeys(digests)
     try:
         manifests, _ = get_manifests(repository, [ImageId(digest=digest) for digest in digests])
     except (ClientError, BotoCoreError) as error:
-        refusal(error, deleting=False)
+        final_error(error, deleting=False)
         return unread
     return unread | {digest: named_digests(manifest) for digest, manifest in manifests.values()}
 
@@ -80,7 +80,7 @@ def read_indexes(repository: Repository, digests: Sequence[str]) -> dict[str, li
 def repository_names(registry: Repository) -> list[str]:
     """Returns every repository of a registry, whichever is named.
 
-    Raises RetryableError, OutOfTimeError, and RefusedLookUpError.
+    Raises ServiceUnavailableError, OutOfTimeError, and RefusedLookUpError.
     """
     arguments: Any = {"registryId": registry.registry_id} if registry.registry_id else {}
     found: list[str] = []
@@ -89,7 +89,7 @@ def repository_names(registry: Repository) -> list[str]:
             with registry.calling():
                 response = registry.ecr.describe_repositories(maxResults=_PAGE, **arguments)
         except (ClientError, BotoCoreError) as error:
-            raise RefusedLookUpError(*refusal(error, deleting=False)) from error
+            raise RefusedLookUpError(*final_error(error, deleting=False)) from error
         found += [repository["repositoryName"] for repository in member(response, "repositories")]
         if not (token := response.get("nextToken")):
             return found

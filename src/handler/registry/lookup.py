@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.models.errors import RefusedLookUpError, RetryableError
-from handler.models.images import Image, ImageFailure, ImageId, names
+from handler.models.errors import RefusedLookUpError, ServiceUnavailableError
+from handler.models.images import Image, ImageFailure, ImageId, ids_of
 from handler.models.limits import CHUNK_SIZE
 
 from .client import Repository
-from .errors import failure, member, refusal
+from .errors import failure, final_error, member
 
 _MEDIA_TYPES = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -20,7 +20,7 @@ _MEDIA_TYPES = [
     "application/vnd.oci.image.manifest.v1+json",
 ]
 
-_LOOK_UPS = 5
+_LOOK_UP_ATTEMPTS = 5
 """How often a chunk is looked up that loses images meanwhile: the chunks beside it may be deleting them."""
 
 
@@ -28,14 +28,14 @@ def look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageI
     """Returns what each id names at the moment, in one call for each 100 as long as all are there.
 
     DescribeImages has all details of an image, but fails as a whole when one is missing; then BatchGetImage, which
-    answers for each, says which. Raises RetryableError, OutOfTimeError and RefusedLookUpError.
+    answers for each, says which. Raises ServiceUnavailableError, OutOfTimeError and RefusedLookUpError.
     """
     found: dict[ImageId, Image | ImageFailure] = {}
     try:
-        for some in itertools.batched(image_ids, CHUNK_SIZE, strict=False):
-            found |= _look_up(repository, some)
+        for chunk in itertools.batched(image_ids, CHUNK_SIZE, strict=False):
+            found |= _look_up(repository, chunk)
     except (ClientError, BotoCoreError) as error:
-        raise RefusedLookUpError(*refusal(error, deleting=False)) from error
+        raise RefusedLookUpError(*final_error(error, deleting=False)) from error
     return found
 
 
@@ -50,7 +50,7 @@ def _look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[Image
         if name in by_name:
             found[image_id] = by_name[name]
         elif name not in unseen:
-            raise RetryableError(f"ECR's response leaves out {name}")
+            raise ServiceUnavailableError(f"ECR's response leaves out {name}")
         elif unseen[name].code != "ImageNotFound":
             found[image_id] = unseen[name]._replace(image_id=image_id)
     return found
@@ -61,14 +61,14 @@ def _describe_existing(
 ) -> tuple[list[Image], dict[ImageId, ImageFailure]]:
     """Returns those of the images that are there, and what ECR says of the others; each may go between two calls."""
     unseen: dict[ImageId, ImageFailure] = {}
-    for _ in range(_LOOK_UPS):
+    for _ in range(_LOOK_UP_ATTEMPTS):
         try:
             return _describe(repository, wanted), unseen
         except repository.ecr.exceptions.ImageNotFoundException:
-            there, others = get_manifests(repository, wanted)
-            unseen |= others
-            wanted = list(there)
-    raise RetryableError("images went away while they were looked up, again and again")
+            manifests, missing = get_manifests(repository, wanted)
+            unseen |= missing
+            wanted = list(manifests)
+    raise ServiceUnavailableError("images went away while they were looked up, again and again")
 
 
 def _name(image_id: ImageId) -> ImageId:
@@ -94,7 +94,7 @@ def get_manifests(
 ) -> tuple[dict[ImageId, tuple[str, str]], dict[ImageId, ImageFailure]]:
     """Returns digest and manifest of each id whose image is there, and what ECR says of each other.
 
-    Raises botocore's errors, and RetryableError where the response leaves one out.
+    Raises botocore's errors, and ServiceUnavailableError where the response leaves one out.
     """
     with repository.calling():
         response = repository.ecr.batch_get_image(
@@ -103,9 +103,9 @@ def get_manifests(
     by_name: dict[ImageId, tuple[str, str]] = {}
     for image in member(response, "images"):
         if "imageManifest" not in image:
-            raise RetryableError("ECR's response has an image without its manifest: it did not arrive whole")
+            raise ServiceUnavailableError("ECR's response has an image without its manifest: it did not arrive whole")
         found = ImageId.from_json(image["imageId"])
-        by_name |= dict.fromkeys(names([found]), (str(found.digest), image["imageManifest"]))
+        by_name |= dict.fromkeys(ids_of([found]), (str(found.digest), image["imageManifest"]))
     failures = {
         image_id: failure(image_id, value)
         for value in member(response, "failures")
@@ -114,5 +114,5 @@ def get_manifests(
     images = {image_id: by_name[image_id] for image_id in image_ids if image_id in by_name}
     for image_id in image_ids:
         if image_id not in images and image_id not in failures:
-            raise RetryableError(f"ECR's response leaves out {image_id}")
+            raise ServiceUnavailableError(f"ECR's response leaves out {image_id}")
     return images, failures

@@ -12,14 +12,14 @@ from handler.models.limits import STORED_BYTES, truncate_to_fit
 from handler.models.outcomes import Family, FoundFamilies
 
 from .client import Repository
-from .errors import member, refusal
+from .errors import final_error, member
 from .lookup import get_manifests
 
 
 def find_families(repository: Repository, image_ids: Sequence[ImageId]) -> FoundFamilies:
     """Returns what belongs to the first of these images: to as many as there is time for, and as one step may store.
 
-    One level only: what an index names may be an index again. Raises RetryableError and OutOfTimeError.
+    One level only: what an index names may be an index again. Raises ServiceUnavailableError and OutOfTimeError.
     """
     families: list[Family | ImageFailure | None] = []
     try:
@@ -35,7 +35,7 @@ def find_families(repository: Repository, image_ids: Sequence[ImageId]) -> Found
         if not families:
             raise
     except (ClientError, BotoCoreError) as error:
-        code, reason = refusal(error, deleting=False)
+        code, reason = final_error(error, deleting=False)
         return FoundFamilies(tuple(ImageFailure(image_id, code, reason) for image_id in image_ids))
     found = truncate_to_fit(
         lambda count: FoundFamilies(tuple(families[:count])),

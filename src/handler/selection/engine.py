@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from handler.concurrency import TaskPool
 from handler.models.errors import UnfinishedRequestError
+from handler.models.failure_codes import KEPT_REASONS
 from handler.models.images import ListedImage
 from handler.models.limits import CHUNK_SIZE
 from handler.models.outcomes import ChunkOutcome, SelectionOutcome
@@ -18,9 +19,6 @@ from .plan import Plan
 
 if TYPE_CHECKING:
     from logging import LoggerAdapter
-
-# What a selected image may meet that is no failure: the plan was made a moment ago.
-_KEPT = {"ImageNotFound": "AlreadyGone", "ImageReferencedByManifestList": "StillUsed", "TaggedSince": "TaggedSince"}
 
 type DeleteImages = Callable[[Sequence[ListedImage]], ChunkOutcome]
 """Deletes up to 100 images, but those that have changed since they were listed."""
@@ -74,12 +72,14 @@ class _Progress:
         """Adds what became of a chunk."""
         failed = {failure.image_id.digest: failure for failure in outcome.failures}
         gone = [image for image in chunk if image.digest not in failed]
-        failures = tuple(failure for failure in outcome.failures if failure.code not in _KEPT)
+        failures = tuple(failure for failure in outcome.failures if failure.code not in KEPT_REASONS)
         with self._lock:
             self.deleted += len(gone)
             self._bytes += sum(image.size for image in gone)
             self._stayed.update(digest for digest, failure in failed.items() if failure.code != "ImageNotFound")
-            self._kept.update(_KEPT[failure.code] for failure in outcome.failures if failure.code in _KEPT)
+            self._kept.update(
+                KEPT_REASONS[failure.code] for failure in outcome.failures if failure.code in KEPT_REASONS
+            )
             self._chunks.append(outcome._replace(failures=failures))
         self._log.info("chunk done", extra={"deleted": len(gone), "failed": len(failed)})
         if self._log.isEnabledFor(logging.DEBUG):

@@ -65,10 +65,10 @@ def make_plan(
     selected one alone names goes with it, as do the signatures of what goes. Where an index cannot be read, no image
     without tags can be known to be unused. The `remembered` go along with what an earlier try has deleted.
     """
-    there = {image.digest for image in images}
+    existing = {image.digest for image in images}
     unread = {index for index, digests in named.items() if digests is None}
-    untagged = {image.digest for image in images if not own_tags(image.tags, there)}
-    parents = _parents(images, named, there, untagged)
+    untagged = {image.digest for image in images if not own_tags(image.tags, existing)}
+    parents = _parents(images, named, existing, untagged)
     remembered = {
         image.digest
         for image in images
@@ -80,17 +80,17 @@ def make_plan(
     levels: list[list[ListedImage]] = []
     level_of: dict[str, int] = {}
     for image in _parents_first(images, parents):
-        above = parents.get(image.digest, ())
+        needed_by = parents.get(image.digest, ())
         if image.digest in unread or (unread and image.digest in untagged):
             kept[image.digest] = "UnreadableIndex"
         elif not image.active:
             kept.setdefault(image.digest, "Archived")
         elif image.digest in followers and protected(image.tags):
             kept[image.digest] = "ProtectedTag"
-        elif not all(parent in level_of for parent in above):
+        elif not all(parent in level_of for parent in needed_by):
             kept[image.digest] = "StillUsed"
         elif image.digest not in kept:
-            level_of[image.digest] = level = max((level_of[parent] + 1 for parent in above), default=0)
+            level_of[image.digest] = level = max((level_of[parent] + 1 for parent in needed_by), default=0)
             levels.extend([] for _ in range(level + 1 - len(levels)))
             levels[level].append(image)
     for image in images:  # in a circle, if there could be one
@@ -102,7 +102,7 @@ def make_plan(
 def _parents(
     images: Sequence[ListedImage],
     named: Mapping[str, Sequence[str] | None],
-    there: set[str],
+    existing: set[str],
     untagged: set[str],
 ) -> Parents:
     parents: defaultdict[str, list[str]] = defaultdict(list)
@@ -114,7 +114,7 @@ def _parents(
         if image.digest in untagged:  # with a further tag it is an image of its own
             subjects += map(signature_subject, image.tags)
         for subject in subjects:
-            if subject in there and subject not in (image.digest, *parents.get(image.digest, ())):
+            if subject in existing and subject not in (image.digest, *parents.get(image.digest, ())):
                 parents[image.digest].append(subject)
     return parents
 

@@ -4,14 +4,14 @@ import itertools
 from functools import cached_property, partial
 
 from handler import guards, registry, request_queue
-from handler.models.errors import OutOfTimeError, RefusedLookUpError, RejectedRequestError, RetryableError
+from handler.models.errors import OutOfTimeError, RefusedLookUpError, RejectedRequestError, ServiceUnavailableError
 from handler.models.outcomes import SentRequests
 from handler.models.report import FanOutReport
 from handler.steps import Attempt
 
 from .execution import Execution
 
-_REPOSITORIES = 200
+_REQUESTS_PER_STEP = 200
 """Requests that one step sends: what it stores of them fits an item, and it takes some seconds at most."""
 
 
@@ -23,14 +23,14 @@ class FanOut:
         self._rules, self._repository = execution.rules, execution.repository
 
     def carry_out(self) -> FanOutReport:
-        """Sends one request for each repository, in the order of their names; a redelivery goes on behind those sent.
+        """Sends one request for each repository, in the order of their names; a redelivery resumes after those sent.
 
         Raises RejectedRequestError where it means no repository, and what a redelivery may cure.
         """
         sent: list[str] = []
         for number in itertools.count():
             send = partial(self._send, last=sent[-1] if sent else "")
-            outcome, _ = self._steps.run(f"send/{number}", SentRequests, send, alone=number == 0)
+            outcome, _ = self._steps.run(f"send/{number}", SentRequests, send, store_in_claim=number == 0)
             sent += outcome.repository_names
             if not outcome.more:
                 break
@@ -48,8 +48,11 @@ class FanOut:
         try:
             names = [name for name in self._names if name > last]
         except RefusedLookUpError as error:
-            kind = RejectedRequestError if nothing_sent else RetryableError
-            raise kind(f"request.repositoryNames: the repositories cannot be listed: {error}") from error
+            kind = RejectedRequestError if nothing_sent else ServiceUnavailableError
+            raise kind(
+                f"request.repositoryNames: the repositories cannot be listed: {error}; the function's role must allow "
+                "ecr:DescribeRepositories, or name the repositories without a pattern"
+            ) from error
         if not names and nothing_sent:
             raise RejectedRequestError(
                 "request.repositoryNames means no repository; the stack's RepositoryPattern is "
@@ -57,13 +60,13 @@ class FanOut:
             )
         url, calling = self._services.settings.request_queue_url, self._invocation.deadline.calling
         sent: list[str] = []
-        for some in itertools.batched(names[:_REPOSITORIES], request_queue.ENTRIES, strict=False):
-            messages = [request_queue.child(self._request, name) for name in some]
+        for batch in itertools.batched(names[:_REQUESTS_PER_STEP], request_queue.ENTRIES, strict=False):
+            messages = [request_queue.child(self._request, name) for name in batch]
             try:
                 request_queue.send(self._services.sqs, url, messages, calling)
             except OutOfTimeError:
                 if not sent:
                     raise
                 break
-            sent += some
+            sent += batch
         return SentRequests(tuple(sent), more=len(sent) < len(names))

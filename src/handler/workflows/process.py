@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def process(arrival: Arrival, services: Services, invocation: Invocation, logger: "Logger") -> Report | Exception:
     """Carries out what has arrived, and reports what people must know of it.
 
-    Returns the error where the request stays unfinished: RejectedRequestError, once that is reported, for one that can
-    never work; any other is for a redelivery to cure.
+    Returns the error of a request that stays unfinished: RejectedRequestError, once that is reported, if it can never
+    work; any other if a redelivery is to resume it.
     """
     settings, origin, content = services.settings, arrival.origin, None
     fields: Json = {"request_id": origin.id}
@@ -44,7 +44,7 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
             origin = request.origin
             fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
             registry_ids = (invocation.account_id, *settings.foreign_registry_ids)
-            refusal = request_parser.over_limits(
+            over_limits = request_parser.over_limits(
                 request,
                 registry_ids,
                 max_images=settings.max_images_per_request,
@@ -52,7 +52,7 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
             )
             request = request._replace(dry_run=request.dry_run or settings.dry_run)
             steps = StepRunner(table, request.key, request.turn)
-            with steps.claim(request, refusal) as dry_run:
+            with steps.claim(request, over_limits) as dry_run:
                 request = request._replace(dry_run=dry_run)
                 fields |= {"dry_run": True} if dry_run else {}
                 log.info("request taken", extra=_taken(request))
@@ -60,6 +60,7 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
         except RejectedRequestError as error:
             notice = notifications.rejection_notice(str(error), origin, content)
             return _reject(error, notice, rejections, services, log)
+        # The claim is done by now: an invocation that dies here is redelivered, replays the report, and notifies then.
         if isinstance(report, DeletionReport):
             report = _notify(report, steps, services, invocation)
             _log_report(report, log)
@@ -93,7 +94,7 @@ def _reject(
     services: Services,
     log: "LoggerAdapter[Any]",
 ) -> RejectedRequestError:
-    """Rejects an arrival for good, and publishes a notice of it once."""
+    """Rejects an arrival for good, with a notice."""
     topic_arn = services.settings.notification_topic_arn
     _, error.replayed = rejections.reject(
         str(error), Published, lambda _: notifications.publish(services.sns, topic_arn, notice)

@@ -1,6 +1,7 @@
 """A request that says which images it means: the repository is listed, a plan made, and what it selects deleted.
 
-All of it is one step: made again, it is made of what is left. Where time runs short, another message continues it.
+That is one step: done again, it is done with what is left. Within it are steps that further turns share: what was
+admitted, and what goes along with something. When time runs short, another message continues it.
 """
 
 import hashlib
@@ -26,8 +27,7 @@ from .execution import Execution
 MAX_TURNS = 100
 """How many messages may continue a selection. Each has deleted something, and the largest repository has 100,000 images
 and takes 1,000 calls: what gets this far is not short of time, but meets something that no further turn will cure."""
-_DIGESTS = 4_000
-"""Digests that one step remembers."""
+_DIGESTS_PER_STEP = 4_000
 
 
 class SelectedImages:
@@ -42,7 +42,7 @@ class SelectedImages:
 
         Raises RejectedRequestError where it means too much, and what kept it from deleting anything.
         """
-        outcome, _ = self._steps.run("selection", SelectionOutcome, self._select, alone=True)
+        outcome, _ = self._steps.run("selection", SelectionOutcome, self._select, store_in_claim=True)
         return DeletionReport(
             self._request,
             outcome.chunk.image_ids,
@@ -86,7 +86,7 @@ class SelectedImages:
         read = self._invocation.pool.run(
             partial(registry.read_indexes, self._repository, digests) for digests in indexes
         )
-        return {index: named for some in read for index, named in some.items()}
+        return {index: named for indexes_read in read for index, named in indexes_read.items()}
 
     def _admit(self, plan: selection.Plan, total: int) -> str | None:
         """Admits the plan, or rejects it; returns why the plan of an admitted request is beyond what was admitted."""
@@ -109,7 +109,7 @@ class SelectedImages:
             return
         new = plan.followers - remembered
         along = [image.digest for level in plan.levels for image in level if image.digest in new]
-        for digests in itertools.batched(along, _DIGESTS, strict=False):
+        for digests in itertools.batched(along, _DIGESTS_PER_STEP, strict=False):
             name = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
             self._steps.run(f"along/{name}", Digests, partial(_remembered, digests=digests), of_all_turns=True)
 
@@ -125,7 +125,7 @@ class SelectedImages:
         )
 
     def _continued(self, outcome: SelectionOutcome) -> SelectionOutcome:
-        """Sends the message with which the selection goes on."""
+        """Sends the message that continues the selection."""
         if self._request.dry_run:  # what is still there would be foreseen again, without end
             raise OutOfTimeError("the dry run did not come to its end; a redelivery makes it again")
         if self._request.turn >= MAX_TURNS:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from handler.models.images import ImageFailure, ImageId, names, own_tags, signature_subject, signature_tags
+from handler.models.images import ImageFailure, ImageId, ids_of, own_tags, signature_subject, signature_tags
 from tests.values import digest
 
 DIGEST = digest(10)
@@ -82,7 +82,7 @@ def test_a_failure_is_written_as_by_ecr() -> None:
 
 def test_an_image_answers_to_its_digest_its_tag_and_both() -> None:
     """By any of these it may have been asked for."""
-    assert names([ImageId("d", "a")]) == {ImageId("d", "a"), ImageId("d"), ImageId(tag="a")}
+    assert ids_of([ImageId("d", "a")]) == {ImageId("d", "a"), ImageId("d"), ImageId(tag="a")}
 
 
 def test_a_signature_may_name_its_subject_by_its_tag() -> None:

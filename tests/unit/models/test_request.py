@@ -12,7 +12,7 @@ from tests.values import ORIGIN, deletion_request, payload
         ({}, "delete"),
         ({"untag": True}, "untag"),
         ({"cascade": True}, "delete"),
-        ({"dry_run": True, "untag": True}, "foresee"),
+        ({"dry_run": True, "untag": True}, "simulate"),
     ],
 )
 def test_the_action_of_a_request(switches: dict[str, bool], action: str) -> None:

@@ -118,7 +118,7 @@ def test_a_report_lists_what_was_deleted_and_kept() -> None:
 1
 {LEFT}
 
-Kept, for they are still needed:
+Kept:
   imageDigest={digest(1)}: an index still needs it
 
 Deleted:

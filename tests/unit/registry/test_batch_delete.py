@@ -13,8 +13,8 @@ from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.models.errors import OutOfTimeError, RetryableError, UnfinishedRequestError, UnknownOutcomeError
-from handler.models.images import Guard, ImageFailure, ImageId, LookUp, names
+from handler.models.errors import OutOfTimeError, ServiceUnavailableError, UnfinishedRequestError, UnknownOutcomeError
+from handler.models.images import Guard, ImageFailure, ImageId, LookUp, ids_of
 from handler.models.limits import STORED_BYTES
 from handler.models.outcomes import ChunkOutcome
 from handler.models.request import Action
@@ -185,7 +185,7 @@ def test_a_first_call_that_did_nothing_is_for_a_redelivery(
 ) -> None:
     """It has had no effect, and is not made again here."""
     aws.plays["BatchDeleteImage"] = [play]
-    with pytest.raises(RetryableError) as raised:
+    with pytest.raises(ServiceUnavailableError) as raised:
         delete(repository, TAG)
     assert (raised.value.nothing_done, sleeps, len(aws.requests)) == (True, [], 1)
 
@@ -213,7 +213,7 @@ def test_what_is_gone_after_a_lost_answer_was_deleted_as_asked(
     outcome = delete(repository, DIGEST, TAG)
     assert (outcome.failures, aws.ecr.names(REPOSITORY)) == ((), set())
     assert DIGEST in outcome.unconfirmed
-    assert {DIGEST, TAG} <= names(outcome.image_ids)
+    assert {DIGEST, TAG} <= ids_of(outcome.image_ids)
     assert sleeps == [1.0]
     [unconfirmed] = [vars(record) for record in caplog.records if record.message == "images unconfirmed"]
     assert {"imageDigest": A} in unconfirmed["imageIds"]
@@ -384,7 +384,7 @@ def test_a_dry_run_foresees_what_ecr_would_answer(repository: Repository, aws: S
     aws.ecr.push(REPOSITORY, digest=B)
     aws.ecr.push(REPOSITORY, "locked", failure="KmsError")
     ids = [TAG, DIGEST, ImageId(B), ImageId(tag="none"), ImageId(tag="locked")]
-    outcome = delete(repository, *ids, action="foresee")
+    outcome = delete(repository, *ids, action="simulate")
     assert outcome.image_ids == (BOTH, ImageId(A, "v2"), ImageId(B))
     assert codes(outcome) == [(ImageId(tag="none"), "ImageNotFound"), (ImageId(tag="locked"), "KmsError")]
     assert aws.asked("BatchDeleteImage") == []
@@ -393,7 +393,7 @@ def test_a_dry_run_foresees_what_ecr_would_answer(repository: Repository, aws: S
 def test_a_dry_run_is_never_in_doubt(repository: Repository, aws: ScriptedAWS) -> None:
     """Its earlier try deleted nothing: a tag pushed since is foreseen as any other, and what is missing is missing."""
     aws.ecr.push(REPOSITORY, "v1", digest=A, days=0)
-    outcome = delete(repository, TAG, ImageId(tag="v2"), action="foresee", since=time.time() - HOUR)
+    outcome = delete(repository, TAG, ImageId(tag="v2"), action="simulate", since=time.time() - HOUR)
     assert (outcome.image_ids, codes(outcome)) == ((BOTH,), [(ImageId(tag="v2"), "ImageNotFound")])
 
 
@@ -481,7 +481,7 @@ def test_no_answer_of_ecrs_confuses_the_account(
     assert set(outcome.unconfirmed) <= set(asked) - set(failed)
     assert set(outcome.unconfirmed) <= set(outcome.image_ids)
     for image_id in set(asked) - set(failed):
-        assert names([image_id]) & names(outcome.image_ids)
+        assert ids_of([image_id]) & ids_of(outcome.image_ids)
     pending = [list(map(ImageId.from_json, call["imageIds"])) for call in aws.asked("BatchDeleteImage")]
     assert pending[0] == asked
     for n, answer in enumerate(answers[: len(pending) - 1]):
@@ -537,7 +537,7 @@ def test_an_outcome_is_the_truth(
         assert ecr.find(REPOSITORY, {"imageTag": tag}) == digest
     if outcome is None:
         return
-    went_along = names(outcome.image_ids)
+    went_along = ids_of(outcome.image_ids)
     failed = {f.image_id: f.code for f in outcome.failures if f.code != "ImageNotFound" or f.image_id not in went_along}
     after = {digest: sorted(image.tags) for digest, image in ecr.repositories[REPOSITORY].items()}
     for image_id in asked:

@@ -13,9 +13,9 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from handler.models.errors import RetryableError, UnfinishedRequestError, UnknownOutcomeError
+from handler.models.errors import ServiceUnavailableError, UnfinishedRequestError, UnknownOutcomeError
 from handler.models.images import ImageFailure, ImageId
-from handler.registry.errors import failure, member, refusal
+from handler.registry.errors import failure, final_error, member
 
 URL = "https://ecr"
 TAG = ImageId(tag="v1")
@@ -49,8 +49,8 @@ def error(code: str, status: int = 400, message: str | None = "why") -> ClientEr
 )
 def test_a_refusal_for_now_is_retried(code: str, status: int, deleting: bool) -> None:  # noqa: FBT001
     """ECR did nothing, and a redelivery may succeed: throttling, and credentials that Lambda renews."""
-    with pytest.raises(RetryableError, match=f"^ECR refused for now with {code}$"):
-        refusal(error(code, status), deleting=deleting)
+    with pytest.raises(ServiceUnavailableError, match=f"^ECR refused for now with {code}$"):
+        final_error(error(code, status), deleting=deleting)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_a_refusal_for_now_is_retried(code: str, status: int, deleting: bool) ->
 def test_any_other_refusal_is_final(code: str) -> None:
     """Under ECR's code and in its words, whether something was to be deleted or looked up."""
     for deleting in (True, False):
-        assert refusal(error(code), deleting=deleting) == (code, "why")
+        assert final_error(error(code), deleting=deleting) == (code, "why")
 
 
 @pytest.mark.parametrize(("message", "reason"), [(None, "An error occurred (Odd) when calling"), ("é" * 9999, r"\xe9")])
 def test_a_reason_is_never_missing_and_never_long(message: str | None, reason: str) -> None:
     """Plain ASCII of at most 500 characters, so that its length is its size wherever it is stored or sent."""
-    _, words = refusal(error("Odd", message=message), deleting=True)
+    _, words = final_error(error("Odd", message=message), deleting=True)
     assert words.startswith(reason)
     assert words.isascii()
     assert len(words) <= 500
@@ -86,23 +86,23 @@ UNREACHED = [EndpointConnectionError(endpoint_url=URL), ConnectTimeoutError(endp
 def test_a_lost_response_leaves_the_outcome_of_a_deletion_unknown(lost: ClientError | BotoCoreError) -> None:
     """ECR may have done what it was asked. A look-up has no effect, so its loss is retried like a refusal for now."""
     with pytest.raises(UnknownOutcomeError, match=r"^(ECR failed with ServerException|the connection to ECR broke )"):
-        refusal(lost, deleting=True)
-    with pytest.raises(RetryableError):
-        refusal(lost, deleting=False)
+        final_error(lost, deleting=True)
+    with pytest.raises(ServiceUnavailableError):
+        final_error(lost, deleting=False)
 
 
 @pytest.mark.parametrize("unreached", UNREACHED, ids=lambda unreached: type(unreached).__name__)
 def test_a_connection_that_was_never_made_has_had_no_effect(unreached: BotoCoreError) -> None:
     """What is known to have done nothing is retried without doubt."""
     for deleting in (True, False):
-        with pytest.raises(RetryableError, match=r"^ECR could not be reached$") as raised:
-            refusal(unreached, deleting=deleting)
+        with pytest.raises(ServiceUnavailableError, match=r"^ECR could not be reached$") as raised:
+            final_error(unreached, deleting=deleting)
         assert raised.value.nothing_done
 
 
 def test_only_an_unknown_outcome_may_have_had_an_effect() -> None:
     """The step store forgets a try that did nothing."""
-    assert RetryableError.nothing_done
+    assert ServiceUnavailableError.nothing_done
     assert not UnknownOutcomeError.nothing_done
     assert not UnfinishedRequestError.nothing_done
 
@@ -110,7 +110,7 @@ def test_only_an_unknown_outcome_may_have_had_an_effect() -> None:
 @pytest.mark.parametrize("response", [{}, {"images": None}, {"images": {}}, {"failures": []}])
 def test_a_response_without_a_list_that_ecr_always_sends_is_lost(response: dict[str, Any]) -> None:
     """To botocore, one that was cut short looks empty."""
-    with pytest.raises(RetryableError, match=r"^ECR's response has no images: it did not arrive whole$"):
+    with pytest.raises(ServiceUnavailableError, match=r"^ECR's response has no images: it did not arrive whole$"):
         member(response, "images")
     assert member({"images": []}, "images") == []
 

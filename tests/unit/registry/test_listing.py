@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
-from handler.models.errors import OutOfTimeError, RefusedLookUpError, RetryableError
+from handler.models.errors import OutOfTimeError, RefusedLookUpError, ServiceUnavailableError
 from handler.models.images import ListedImage
 from handler.registry import Repository, list_images, read_indexes, repository_names
 from tests.fakes.ecr import DAY
@@ -159,7 +159,7 @@ def test_a_list_is_whole_or_an_error(
         before: list[Play] = [lambda do: do()] * pages
         for play in NOT_NOW:
             aws.plays[operation] = [*before, play]
-            with pytest.raises(RetryableError):
+            with pytest.raises(ServiceUnavailableError):
                 list_(repository)
         aws.plays[operation] = [*before, refused("AccessDeniedException")]
         with pytest.raises(RefusedLookUpError, match=r"^AccessDeniedException: why$"):
@@ -209,7 +209,7 @@ def test_indexes_that_may_not_be_read_are_none(repository: Repository, aws: Scri
     assert read_indexes(repository, [index, "other"]) == {index: None, "other": None}
     for play in NOT_NOW:
         aws.plays["BatchGetImage"] = [play]
-        with pytest.raises(RetryableError):
+        with pytest.raises(ServiceUnavailableError):
             read_indexes(repository, [index])
 
 
@@ -217,7 +217,7 @@ def test_an_index_that_a_response_leaves_out_is_read_again(repository: Repositor
     """By a redelivery: what a response does not name at all is neither there nor gone."""
     index = aws.ecr.push(REPOSITORY, manifest='{"manifests": []}')
     aws.plays["BatchGetImage"] = [edited(lambda answer: answer | {"images": []})]
-    with pytest.raises(RetryableError, match=r"^ECR's response leaves out imageDigest=sha256:"):
+    with pytest.raises(ServiceUnavailableError, match=r"^ECR's response leaves out imageDigest=sha256:"):
         read_indexes(repository, [index])
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from handler.models.errors import RefusedLookUpError, RetryableError
+from handler.models.errors import RefusedLookUpError, ServiceUnavailableError
 from handler.models.images import Image, ImageFailure, ImageId
 from handler.registry import Repository, look_up
 from handler.registry.lookup import get_manifests
@@ -100,7 +100,7 @@ def test_images_that_go_while_they_are_looked_up_are_left_out(repository: Reposi
     assert len(digests) == 5
 
     aws.plays["BatchGetImage"] = [edited(one_goes)] * 5
-    with pytest.raises(RetryableError, match=r"^images went away while they were looked up, again and again$"):
+    with pytest.raises(ServiceUnavailableError, match=r"^images went away while they were looked up, again and again$"):
         look_up(repository, ids)
 
 
@@ -143,7 +143,7 @@ def test_half_a_response_is_none(repository: Repository, aws: ScriptedAWS, opera
     """A redelivery makes the look-up again: nothing is decided on a response that does not name every id."""
     ids = [ImageId(aws.ecr.push(REPOSITORY, "v1")), ImageId(tag="none")]
     aws.plays[operation] = [play]
-    with pytest.raises(RetryableError):
+    with pytest.raises(ServiceUnavailableError):
         look_up(repository, ids)
 
 
@@ -152,7 +152,7 @@ def test_half_a_description_is_none(repository: Repository, aws: ScriptedAWS, pl
     """All that was asked for is there, or ECR would have said so."""
     ids = [ImageId(aws.ecr.push(REPOSITORY, "v1")), ImageId(aws.ecr.push(REPOSITORY, "v2"))]
     aws.plays["DescribeImages"] = [play]
-    with pytest.raises(RetryableError):
+    with pytest.raises(ServiceUnavailableError):
         look_up(repository, ids)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
-from handler.models.errors import OutOfTimeError, RetryableError
+from handler.models.errors import OutOfTimeError, ServiceUnavailableError
 from handler.models.images import SIGNATURE_ENDINGS, ImageFailure, ImageId
 from handler.models.limits import STORED_BYTES
 from handler.models.outcomes import Family, FoundFamilies
@@ -120,7 +120,7 @@ def test_half_a_response_is_none(repository: Repository, aws: ScriptedAWS, opera
     image = aws.ecr.push(REPOSITORY)
     aws.ecr.push(REPOSITORY, subject=image)
     aws.plays[operation] = [play]
-    with pytest.raises(RetryableError):
+    with pytest.raises(ServiceUnavailableError):
         find_families(repository, [ImageId(image)])
 
 

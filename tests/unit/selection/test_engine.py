@@ -9,14 +9,14 @@ import pytest
 
 from handler import selection
 from handler.concurrency import TaskPool
-from handler.models.errors import OutOfTimeError, RetryableError, UnfinishedRequestError, UnknownOutcomeError
+from handler.models.errors import OutOfTimeError, ServiceUnavailableError, UnfinishedRequestError, UnknownOutcomeError
 from handler.models.images import ImageFailure, ImageId, ListedImage
 from handler.models.outcomes import ChunkOutcome, SelectionOutcome
 from handler.models.request import Selection
 from tests.values import NOW, listed_image
 
 LOG = logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)
-STOPS = (OutOfTimeError("no time"), RetryableError("not now"), UnknownOutcomeError("lost"))
+STOPS = (OutOfTimeError("no time"), ServiceUnavailableError("not now"), UnknownOutcomeError("lost"))
 image = listed_image
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from handler import guards, selection
 from handler.concurrency import TaskPool
-from handler.models.errors import OutOfTimeError, RetryableError, UnfinishedRequestError, UnknownOutcomeError
+from handler.models.errors import OutOfTimeError, ServiceUnavailableError, UnfinishedRequestError, UnknownOutcomeError
 from handler.models.images import Image, ImageFailure, ImageId, ListedImage
 from handler.models.outcomes import ChunkOutcome, SelectionOutcome
 from handler.models.request import Selection
@@ -33,7 +33,7 @@ class Crash(Exception):  # noqa: N818  # what happens, not what code reports
 
 
 type Stop = type[Crash | UnfinishedRequestError]
-BEFORE: list[Stop] = [Crash, RetryableError, OutOfTimeError]
+BEFORE: list[Stop] = [Crash, ServiceUnavailableError, OutOfTimeError]
 AFTER: list[Stop] = [Crash, UnknownOutcomeError]
 
 

@@ -12,7 +12,7 @@ from botocore.exceptions import EndpointConnectionError
 from handler import events
 from handler.bootstrap import Invocation
 from handler.concurrency import Deadline
-from handler.models.errors import RejectedRequestError, RetryableError, StepLostError
+from handler.models.errors import RejectedRequestError, ServiceUnavailableError, StepLostError
 from handler.models.report import DeletionReport, FanOutReport, Report
 from handler.workflows.process import process
 from local.runtime import FakeLambdaContext
@@ -135,7 +135,7 @@ def test_a_notice_is_published_of_failures_or_where_the_request_asks_for_it(
 def test_whatever_is_raised_is_returned(queue: Queue) -> None:
     """The other messages of its batch go on; a redelivery goes on with this one."""
     queue.aws.plays["BatchDeleteImage"] = [refused("ThrottlingException")]
-    assert isinstance(queue.unfinished("m-1", asking("v0")), RetryableError)
+    assert isinstance(queue.unfinished("m-1", asking("v0")), ServiceUnavailableError)
     assert queue.report("m-1", asking("v0")).deleted == 1
     queue.aws.plays["UpdateItem"] = [refused("AccessDeniedException")]
     queue.unfinished("m-2", asking("v1"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handler.models.errors import OutOfTimeError, RejectedRequestError, RetryableError
+from handler.models.errors import OutOfTimeError, RejectedRequestError, ServiceUnavailableError
 from handler.models.report import DeletionReport
 from handler.models.request import DeletionRequest, Origin, Selection
 from handler.workflows.selection import MAX_TURNS, SelectedImages
@@ -90,7 +90,7 @@ def test_what_has_grown_beyond_its_admission_is_a_failure(clients: Clients, aws:
     memory = StepMemory()
     few: dict[str, Any] = {"max_images_per_request": 2}
     aws.plays["BatchDeleteImage"] = [refused("ThrottlingException")]
-    with pytest.raises(RetryableError):
+    with pytest.raises(ServiceUnavailableError):
         select(clients, memory, variables=few)
     for n in range(3):
         aws.ecr.push(REPOSITORY, f"pr-{n}")
@@ -117,11 +117,11 @@ def test_without_any_progress_a_redelivery_begins_anew(clients: Clients, aws: Sc
     with pytest.raises(OutOfTimeError):
         select(clients, remaining_seconds=after(aws, 0))
     aws.plays["DescribeImages"] = [refused("ThrottlingException")]
-    with pytest.raises(RetryableError):
+    with pytest.raises(ServiceUnavailableError):
         select(clients)
     aws.plays["BatchGetImage"] = [refused("ThrottlingException")]
     aws.ecr.push(REPOSITORY, "pr-2", children=["sha256:" + "0" * 64])
-    with pytest.raises(RetryableError):
+    with pytest.raises(ServiceUnavailableError):
         select(clients)
     assert (aws.sent, aws.ecr.tags(REPOSITORY)) == ([], {"pr-1", "pr-2"})
 

@@ -1,0 +1,46 @@
+"""What a failure code means, beyond its words, to whoever asks again. Other codes are final: they are only reported.
+
+Most are ECR's own; `guards` has those of the guards, and `registry` and `workflows` the remaining ones.
+"""
+
+TRANSIENT = frozenset({"KmsError", "UpstreamTooManyRequests", "UpstreamUnavailable"})
+"""ECR cannot delete the image at the moment: it is asked again within the request."""
+
+BLOCKED = frozenset({"ImageReferencedByManifestList", "StillTagged", "StillUsed"})
+"""May pass once another image is gone: it is asked again after a pass that deleted something."""
+
+KEPT = BLOCKED | {"ProtectedTag"}
+"""No failure of a relative: it is kept on purpose, and reported as kept."""
+
+ACCOUNTED_FOR = frozenset({"ImageNotFound", "LeftUntagged"})
+"""No failure of a relative either: it is counted, or was deleted along with another image."""
+
+KEPT_REASONS = {
+    "ImageNotFound": "AlreadyGone",
+    "ImageReferencedByManifestList": "StillUsed",
+    "TaggedSince": "TaggedSince",
+}
+"""No failure of a selected image, for the plan was made a moment ago: the reason for which it counts as kept."""
+
+RETRY_IS_NO_HELP = frozenset({
+    "ImageNotFound",
+    "ImageTagDoesNotMatchDigest",
+    "ImageTagPushedAgain",
+    "InvalidImageDigest",
+    "InvalidImageTag",
+    "LastTag",
+    "MissingDigestAndTag",
+    "ProtectedRepository",
+    "ProtectedTag",
+    "TagRequired",
+    "TooManyRelatives",
+})  # fmt: skip
+"""The same request would meet it again, or it spared an image on purpose: no retryRequest has it."""
+
+
+def leaves_relatives_unknown(code: str) -> bool:
+    """Returns whether what belongs to an image cannot be known, so that whatever it belongs to must stay.
+
+    Any other code is about the image alone. That of a call that ECR refused as a whole ends in Exception.
+    """
+    return code in {"TooManyRelatives", "UnreadableIndex"} or code.endswith("Exception")
