@@ -165,13 +165,13 @@ def table(delivery: Delivery, seconds: float) -> str:
     published = Counter(notice["origin"]["id"] for notice in aws.notices)
     rows = {
         "requests": f"{len(delivery.messages):,}, with {asked:,} image ids",
-        "poison": f"{poison:,}",
-        "handed over": f"{figures['handed over']:,} times by {len(delivery.rss)} instances",
+        "poison messages": f"{poison:,}",
+        "deliveries": f"{figures['handed over']:,}, to {len(delivery.rss)} instances",
         "duplicates": f"{figures['duplicates']:,}; {figures['while the first ran']:,} while the first still ran",
         "faults": f"{figures['faults']:,}, of them {figures['outages']:,} outages; {figures['struck']:,} calls struck",
         "calls": ", ".join(f"{aws.calls[service]:,} {service}" for service in SERVICES),
         "tags pushed again": f"{sum(map(len, delivery.pushed_again.values())):,}",
-        "dead letters": f"{len(delivery.queue.dead):,}, {len(delivery.queue.dead) - poison:,} of them not poison",
+        "dead letters": f"{len(delivery.queue.dead):,}, {len(delivery.queue.dead) - poison:,} of others",
         "notices": f"{len(aws.notices):,}; more than one for {sum(n > 1 for n in published.values()):,} requests",
         "time": f"{seconds:.0f} s",
     }
