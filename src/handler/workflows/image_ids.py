@@ -1,5 +1,6 @@
 """A request that names its images: what belongs to them is found, then all are deleted in passes of chunks."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -21,6 +22,7 @@ class NamedImages:
     def __init__(self, execution: Execution) -> None:
         self._request, self._steps, self._services, self._invocation, self._log = execution
         self._rules, self._repository = execution.rules, execution.repository
+        self._named = frozenset(self._request.image_ids)
         self._relatives = deletion.Relatives()
 
     def carry_out(self) -> DeletionReport:
@@ -39,7 +41,9 @@ class NamedImages:
 
     def _find_families(self, attempt: Attempt, *, image_ids: Sequence[ImageId]) -> FoundFamilies:
         del attempt  # looking twice does no harm
-        if refused := guards.on_repository(self._rules, self._request, image_ids):
+        # Nothing is looked for where nothing may go. What an image was found to have is judged when it is its turn.
+        named = list(itertools.takewhile(self._named.__contains__, image_ids))
+        if refused := guards.on_repository(self._rules, self._request, named):
             return FoundFamilies(tuple(refused.values()))
         return registry.find_families(self._repository, image_ids)
 
@@ -81,11 +85,10 @@ class NamedImages:
         self, image_ids: Sequence[ImageId], look_up: LookUp, gone: AbstractSet[ImageId]
     ) -> dict[ImageId, ImageFailure]:
         """Asks the guards of each kind of id about a chunk."""
-        if refused := guards.on_repository(self._rules, self._request, image_ids):
-            return refused
-        parents = self._relatives.parents
+        rules, request, parents = self._rules, self._request, self._relatives.parents
         relatives = {i: None for i in image_ids if i.tag is None and i.digest in parents}
         named = [image_id for image_id in image_ids if image_id not in relatives]
-        return guards.on_named(self._rules, self._request, named, look_up) | guards.on_relatives(
-            self._rules, self._request, parents, gone, list(relatives), look_up
-        )
+        refused = guards.on_repository(rules, request, named) or guards.on_named(rules, request, named, look_up)
+        # Where nothing of the repository may go, a relative that stays anyway is still no failure.
+        kept = guards.on_relatives(rules, request, parents, gone, list(relatives), look_up)
+        return refused | guards.on_repository(rules, request, list(relatives)) | kept
