@@ -59,7 +59,7 @@ MUTANTS = (
     Mutant(
         "What was admitted is not rejected by a lower limit",
         "steps.py",
-        "stored = self._claim.stored() if refusal else None",
+        "stored = record.stored() if refusal else None",
         "stored = None",
         "functional/promise/test_claims.py",
     ),
@@ -160,15 +160,21 @@ MUTANTS = (
     Mutant(
         "A protected repository keeps the relatives as well",
         "workflows/image_ids.py",
-        "        if refused := guards.on_repository(self._rules, self._request, image_ids):\n"
-        "            return refused\n",
-        "",
+        "return refused | guards.on_repository(rules, request, list(relatives)) | kept",
+        "return refused | kept",
         "functional/promise/test_relatives.py",
+    ),
+    Mutant(
+        "A relative that stays anyway is no failure where nothing of its repository may go",
+        "workflows/image_ids.py",
+        "return refused | guards.on_repository(rules, request, list(relatives)) | kept",
+        "return refused | kept | guards.on_repository(rules, request, list(relatives))",
+        "functional/promise/test_claims.py",
     ),
     Mutant(
         "ECR is asked nothing about a protected repository",
         "workflows/image_ids.py",
-        "        if refused := guards.on_repository(self._rules, self._request, image_ids):\n"
+        "        if refused := guards.on_repository(self._rules, self._request, named):\n"
         "            return FoundFamilies(tuple(refused.values()))\n",
         "",
         "functional/test_calls.py functional/test_guards.py",
@@ -326,6 +332,28 @@ MUTANTS = (
         'if "begun" in item and not own else None',
         "if not own else now",
         "unit/test_step_table.py",
+    ),
+    Mutant(
+        "A digest stays a failure of an untag that was interrupted",
+        "registry/batch_delete.py",
+        '[i for i in chunk.pending if action != "untag" or i.tag]',
+        "chunk.pending",
+        "functional/promise/test_interrupted.py",
+    ),
+    Mutant(
+        "A rejection says where it came from at whichever receive",
+        "workflows/process.py",
+        "                payload = arrival.read()\n",
+        "                if arrival.received_before:\n                    rejections.raise_if_rejected()\n"
+        "                payload = arrival.read()\n",
+        "functional/promise/test_rejections.py",
+    ),
+    Mutant(
+        "A fan-out does not end without a word",
+        "workflows/fan_out.py",
+        "if not names and not last:",
+        "if not names and error_type is RejectedRequestError:",
+        "functional/test_fan_out.py",
     ),
     Mutant(
         "A step that may have had an effect is known to have begun",

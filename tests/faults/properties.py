@@ -11,6 +11,7 @@ from tests.harness.matrix import Result
 
 ROOT = Path(__file__).parents[2]
 SEEDS = {
+    "tests/faults/test_oracle.py": 8,
     "tests/faults/test_arbitrary_answers.py": 10,
     "tests/unit/test_request_parser_properties.py": 10,
     "tests/unit/selection/test_selection_properties.py": 2,
