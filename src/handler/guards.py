@@ -22,16 +22,19 @@ class Rules(NamedTuple):
 
 
 def on_repository(rules: Rules, request: DeletionRequest, image_ids: Sequence[ImageId]) -> dict[ImageId, ImageFailure]:
-    """Returns all of the ids where nothing of the request's repository may be deleted; makes no look-up."""
-    if pattern := _matching([request.repository_name], rules.protected_repositories):
-        code = "ProtectedRepository"
-        reason = f"the stack protects repositories named {pattern!r}; ProtectedRepositories lists them"
-    elif rules.dry_run and not request.dry_run:
-        code = "StoppedByDryRun"
-        reason = "the stack's DryRun was switched on while the request was being carried out; this image was left alone"
-    else:
+    """Returns all of the ids if the request's repository is protected; ECR is asked nothing about it then."""
+    if not (pattern := _matching([request.repository_name], rules.protected_repositories)):
         return {}
-    return {image_id: ImageFailure(image_id, code, reason) for image_id in image_ids}
+    reason = f"the stack protects repositories named {pattern!r}; ProtectedRepositories lists them"
+    return {image_id: ImageFailure(image_id, "ProtectedRepository", reason) for image_id in image_ids}
+
+
+def on_dry_run(rules: Rules, request: DeletionRequest, image_ids: Sequence[ImageId]) -> dict[ImageId, ImageFailure]:
+    """Returns all of the ids if the stack has become a dry run since the request was admitted as a real one."""
+    if request.dry_run or not rules.dry_run:
+        return {}
+    reason = "the stack's DryRun was switched on while the request was being carried out; this image was left alone"
+    return {image_id: ImageFailure(image_id, "StoppedByDryRun", reason) for image_id in image_ids}
 
 
 def on_named(

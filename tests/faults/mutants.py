@@ -74,8 +74,8 @@ MUTANTS = (
     Mutant(
         "A stack that is switched to dry runs deletes nothing further",
         "guards.py",
-        "elif rules.dry_run and not request.dry_run:",
-        "elif False:",
+        "if request.dry_run or not rules.dry_run:",
+        "if True:",
         "functional/promise/test_claims.py",
     ),
     Mutant(
@@ -160,10 +160,16 @@ MUTANTS = (
     Mutant(
         "A protected repository keeps the relatives as well",
         "workflows/image_ids.py",
-        "        if refused := guards.on_repository(self._rules, self._request, image_ids):\n"
-        "            return refused\n",
+        "        if refused := guards.on_repository(rules, request, image_ids):\n            return refused\n",
         "",
         "functional/promise/test_relatives.py",
+    ),
+    Mutant(
+        "A relative that stays anyway is no failure where nothing of its repository may go",
+        "workflows/image_ids.py",
+        "return (stopped or guards.on_named(rules, request, named, look_up)) | kept",
+        "return kept | (stopped or guards.on_named(rules, request, named, look_up))",
+        "functional/promise/test_claims.py",
     ),
     Mutant(
         "ECR is asked nothing about a protected repository",
@@ -326,6 +332,28 @@ MUTANTS = (
         'if "begun" in item and not own else None',
         "if not own else now",
         "unit/test_step_table.py",
+    ),
+    Mutant(
+        "A digest stays a failure of an untag that was interrupted",
+        "registry/batch_delete.py",
+        '[i for i in chunk.pending if action != "untag" or i.tag]',
+        "chunk.pending",
+        "functional/promise/test_interrupted.py",
+    ),
+    Mutant(
+        "A rejection says where it came from at whichever receive",
+        "workflows/process.py",
+        "                payload = arrival.read()\n",
+        "                if arrival.received_before:\n                    rejections.raise_if_rejected()\n"
+        "                payload = arrival.read()\n",
+        "functional/promise/test_rejections.py",
+    ),
+    Mutant(
+        "A fan-out does not end without a word",
+        "workflows/fan_out.py",
+        "if not names and not last:",
+        "if not names and error_type is RejectedRequestError:",
+        "functional/test_fan_out.py",
     ),
     Mutant(
         "A step that may have had an effect is known to have begun",

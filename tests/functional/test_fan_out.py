@@ -1,6 +1,7 @@
 """Fan-out: a request for several repositories becomes a separate one for each, over the queue."""
 
-from tests.harness.outside import ANY_SHARE, PREVIEWS, Outside, select
+from tests.harness.outside import ANY_SHARE, PREVIEWS, VISIBILITY_SECONDS, Outside, select
+from tests.harness.server_faults import drop_while
 
 
 def push_everywhere(stack: Outside, names: set[str], tag: str) -> None:
@@ -57,3 +58,16 @@ def test_delivered_twice_it_is_done_once(stack: Outside) -> None:
     assert {notice.data["repositoryName"] for notice in stack.notices()} == names
     assert (stack.faults.count("BatchDeleteImage"), len(stack.notices()), stack.metric("Requests")) == (3, 3, 4)
     assert stack.waiting() == stack.dead_letters() == []
+
+
+def test_one_that_was_killed_and_means_no_repository_is_a_dead_letter(stack: Outside) -> None:
+    """It may have sent something before, so it cannot be rejected; but it does not end without a word either."""
+    stack.send(repositoryNames=["web/*"], selection=PREVIEWS)
+    instance = stack.start_process()
+    stack.faults.add("DescribeRepositories", drop_while(instance.kill, done=True), nth=1)
+    assert stack.receive(instance).failed
+    stack.let_time_pass(VISIBILITY_SECONDS)
+
+    stack.drain(stack.start())
+
+    assert (stack.waiting(), stack.notices(), len(stack.dead_letters())) == ([], [], 1)

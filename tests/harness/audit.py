@@ -8,7 +8,7 @@ beforehand. Otherwise, what is said of it must be true of some moment in between
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -30,15 +30,17 @@ from tests.harness.oracle import (
 
 type Json = dict[str, Any]
 
-HOPELESS = {"ImageNotFound", "InvalidImageDigest", "InvalidImageTag", "MissingDigestAndTag", "TagRequired"}
-"""Failures that the same request cannot do anything about."""
 NEVER_DELETED = {"InvalidImageDigest", "InvalidImageTag", "MissingDigestAndTag", "TagRequired"}
 """Failures of ids that no try can have deleted."""
+ON_PURPOSE = {"ImageTagDoesNotMatchDigest", "ImageTagPushedAgain", "LastTag", "ProtectedRepository", "ProtectedTag"}
+HOPELESS = NEVER_DELETED | ON_PURPOSE | {"ImageNotFound"}
+"""Failures that the same request would meet again."""
 HELPED = {"Unanswered", "StoppedByDryRun"}
-"""Failures of which the same request may make something."""
+"""Failures that the same request may get over."""
 JUST_NOW = 10 / 86_400
 """Days. What was pushed up to two seconds before a try may be taken for pushed since, and a plan takes its time."""
-FINDING = {"requestId", "type", "origin", "failures", "imageIds", "kept", "imageIdsOmitted", "failuresOmitted"}
+CUT = {"imageIds", "kept", "failuresOmitted", "imageIdsOmitted", "keptOmitted"}
+"""What may be shorter in a notice than in an answer, and how much it lacks."""
 
 
 @dataclass(eq=False)
@@ -67,7 +69,7 @@ class Job:
 
 
 class Audit:
-    """What is known of a history."""
+    """Looks for what must not be in a history: among deletions, messages, rejections, and the outcome of each job."""
 
     def __init__(self, history: History) -> None:
         self.history = history
@@ -79,7 +81,7 @@ class Audit:
         for one in self.tries:
             for message in one.done:
                 self.done.setdefault(message, one.end)
-        self.rejections = Counter(self._origin(n) for n in self.aws.notices if n["type"] == "rejection")
+        self.rejections = Counter(_origin(n) for n in self.aws.notices if n["type"] == "rejection")
         self.lost = [notice for number, notice in enumerate(self.aws.notices) if number in self.aws.unacknowledged]
         self.refused = {
             m
@@ -111,12 +113,6 @@ class Audit:
             return {message}
         return {body["id"]} if isinstance(body, dict) and "detail-type" in body else {message}
 
-    def _origin(self, notice: Json) -> str:
-        """Returns where a notice says that its request came from."""
-        name = str(notice["origin"]["id"])
-        # finding: test_a_rejection_names_its_event_on_every_receive
-        return min(self.origins(name)) if name in self.history.bodies else name
-
     def _jobs(self) -> Iterator[Job]:
         jobs: dict[tuple[str, str, str], Job] = {}
         repositories = self.history.plan.repositories
@@ -126,7 +122,7 @@ class Audit:
                 job = jobs.setdefault((key, "", content), Job(key, request, request.repository))
                 job.messages.append(message)
             elif request:
-                stacks = [one.stack for one in self.tries if message in one.messages]
+                stacks = [one.stack for one in self.tries_with(message)]
                 for name, part in chain.from_iterable(request.of_each(repositories, s).items() for s in stacks):
                     job = jobs.setdefault((key, name, content), Job(f"{key}/{name}", part, name, child=True))
                     if message not in job.messages:
@@ -138,7 +134,12 @@ class Audit:
                     job.sent.append(message)
         return iter(jobs.values())
 
+    def tries_with(self, message: str) -> list[Try]:
+        """Returns the tries of the batches that a message was in."""
+        return [one for one in self.tries if message in one.messages]
+
     def tries_of(self, job: Job) -> list[int]:
+        """Returns the numbers of the tries that may have carried out a job."""
         return [number for number, one in enumerate(self.tries) if job.carriers.intersection(one.messages)]
 
     def finish(self, job: Job) -> int | None:
@@ -192,54 +193,56 @@ class Audit:
             one = self.tries[deletion.by]
             acting = [job for job in self.jobs if job.carriers.intersection(one.messages)]
             for image_id in deletion.ids:
-                reasons = [self._forbidden(job, deletion, image_id) for job in acting]
-                if None not in reasons:
+                reasons = [[*self._forbidden(job, deletion, image_id)] for job in acting]
+                if [] not in reasons:
                     yield f"{image_id} of {deletion.repository} is deleted by try {deletion.by}, although {reasons}"
             if deletion.by >= self.history.idle:
                 yield f"try {deletion.by} deletes {deletion.ids}, although all was done before"
 
-    def _forbidden(self, job: Job, deletion: Deletion, image_id: Id) -> str | None:
-        """Returns why a deletion is not right for this job; None if it is."""
+    def _forbidden(self, job: Job, deletion: Deletion, image_id: Id) -> Iterator[str]:
+        """Yields why a deletion is not right for this job."""
         one, request = self.tries[deletion.by], job.request
         end = self.finish(job)
         if not job.carriers.intersection(one.messages) - self.refused:
-            return f"{job.key} is rejected"
+            yield f"{job.key} is rejected"
         if one.stack.dry_run or request.dry_run or self._admitted_dry(job, deletion.at):
-            return f"{job.key} is a dry run"
+            yield f"{job.key} is a dry run"
         if end is not None and end < deletion.at:
-            return f"{job.key} is done"
+            yield f"{job.key} is done"
         if deletion.repository != job.repository or one.stack.protects_repository(deletion.repository):
-            return f"{job.key} is not for this repository, or it is protected"
-        if request.selection:
-            return self._not_selected(job, deletion, image_id)
-        if image_id in job.names:
-            return self._not_to_go(job, deletion, image_id)
-        if request.cascade and image_id[1] is None:
-            return self._no_relative(job, deletion, str(image_id[0]))
-        return f"{job.key} does not ask for it"
+            yield f"{job.key} is not for this repository, or it is protected"
+        elif request.selection:
+            yield from self._not_selected(job, deletion, image_id)
+        elif image_id in job.names:
+            yield from self._not_to_go(job, deletion, image_id)
+        elif request.cascade and image_id[1] is None:
+            yield from self._no_relative(job, deletion, str(image_id[0]))
+        else:
+            yield f"{job.key} does not ask for it"
 
     def _admitted_dry(self, job: Job, until: int) -> bool:
-        """Whether a job was done as a dry run of the stack."""
-        return any(one.stack.dry_run and one.done.intersection(job.messages) and one.end < until for one in self.tries)
+        """Whether a job was done by then, or sent to its repository, as a dry run of the stack."""
+        end = min((self.done[m] for m in job.messages if m in self.done), default=until)
+        tries = [one for one in self.tries if one.start < end and set(job.messages).intersection(one.messages)]
+        return end < until and all(one.stack.dry_run for one in tries)
 
-    def _not_to_go(self, job: Job, deletion: Deletion, image_id: Id) -> str | None:
-        """Returns why an image must not go that a job has named."""
+    def _not_to_go(self, job: Job, deletion: Deletion, image_id: Id) -> Iterator[str]:
+        """Yields why an image must not go that a job has named."""
         if not deletion.removed(image_id):
-            return None
+            return
         stack, before = self.tries[deletion.by].stack, deletion.before
         digest, tag = image_id
         target = str(before.target(image_id))
         if tag is not None and stack.protects([tag]):
-            return f"the tag is protected from {job.key}"
+            yield f"the tag is protected from {job.key}"
         if digest is not None and stack.protects(before[target].tags):
-            return f"the image is protected from {job.key}"
+            yield f"the image is protected from {job.key}"
         if job.request.untag and target not in deletion.after:
-            return f"{job.key} says untag"
+            yield f"{job.key} says untag"
         if job.request.cascade is not None and any(not before[d].readable for d in before.family([target])):
-            return f"{job.key} cannot know what belongs to it"
+            yield f"{job.key} cannot know what belongs to it"
         if digest is None and self._pushed_since(job, deletion, image_id, target):
-            return f"{job.key} has deleted that tag before, and it was pushed again"
-        return None
+            yield f"{job.key} has deleted that tag before, and it was pushed again"
 
     def _pushed_since(self, job: Job, deletion: Deletion, image_id: Id, target: str) -> bool:
         """Whether this is an image that was pushed after a try of the job had deleted the tag."""
@@ -266,40 +269,40 @@ class Audit:
             and job.carriers.intersection(messages) - self.refused
         ]
 
-    def _no_relative(self, job: Job, deletion: Deletion, digest: str) -> str | None:
-        """Returns why an image is no relative that goes along."""
+    def _no_relative(self, job: Job, deletion: Deletion, digest: str) -> Iterator[str]:
+        """Yields why an image is no relative that goes along."""
         start = self.tries[self.tries_of(job)[0]].start
         seen = [images for images in self.aws.between(deletion.repository, start, deletion.at) if images is not None]
-        if not any(digest in images.family(_targets(job.request, images).values()) for images in seen):
-            return f"it belongs to nothing that {job.key} names"
+        if not any(digest in images.family(job.request.targets(images).values()) for images in seen):
+            yield f"it belongs to nothing that {job.key} names"
         if not deletion.removed((digest, None)):
-            return None
+            return
         # The tag of a signature becomes one of its own only when its subject has gone first.
         signature = any(digest in images and images.signed(digest) for images in seen)
         if deletion.before.own_tags(digest) and not (signature and len(deletion.before[digest].tags) == 1):
-            return f"it has a tag of its own, for {job.key}"
+            yield f"it has a tag of its own, for {job.key}"
         if deletion.before.owners[digest] & deletion.after.keys():
-            return f"what it belongs to stays, for {job.key}"
-        return None
+            yield f"what it belongs to stays, for {job.key}"
 
-    def _not_selected(self, job: Job, deletion: Deletion, image_id: Id) -> str | None:
-        """Returns why an image is not what a job selects."""
+    def _not_selected(self, job: Job, deletion: Deletion, image_id: Id) -> Iterator[str]:
+        """Yields why an image is not what a job selects."""
         digest, tag = image_id
-        one = self.tries[deletion.by]
         if digest is None or tag is not None:
-            return f"{job.key} must name digests"
-        if deletion.removed(image_id) and one.stack.protects(deletion.before[digest].tags):
-            return f"it is protected from {job.key}"
+            yield f"{job.key} must name digests"
+            return
+        if deletion.removed(image_id) and self.tries[deletion.by].stack.protects(deletion.before[digest].tags):
+            yield f"it is protected from {job.key}"
         # What belongs to images that an earlier try has deleted is remembered from then.
         tries = [self.tries[number] for number in self.tries_of(job)]
-        for images in self.aws.between(deletion.repository, tries[0].start, deletion.at - 1):
-            if images is None or digest not in images:
-                continue
-            gained = deletion.before[digest].tags - images[digest].tags if digest in deletion.before else ()
-            stacks = {each.stack for each in tries}
-            if not gained and any(digest in c.planned for s in stacks for c in self.choices(job.request, images, s)):
-                return None
-        return f"{job.key} does not select it"
+        tags = deletion.before[digest].tags if digest in deletion.before else frozenset[str]()
+        if not any(
+            digest in choice.planned
+            for images in self.aws.between(deletion.repository, tries[0].start, deletion.at - 1)
+            if images is not None and digest in images and tags <= images[digest].tags
+            for stack in {each.stack for each in tries}
+            for choice in self.choices(job.request, images, stack)
+        ):
+            yield f"{job.key} does not select it"
 
     def choices(self, request: Request, images: Images, stack: Stack) -> list[Selected]:
         """Returns what may come of a selection, worked out once."""
@@ -314,11 +317,14 @@ class Audit:
         """Yields messages that are neither done nor dead, or dead without need, or not as they were sent."""
         queue = self.history.queue
         yield from (f"{message} is still on the queue" for message in queue.bodies)
+        yield from (f"{m} is done, although it means no repository" for m in self.done if self._empty(m))
         for message, body in self.history.dead.items():
             if body != self.history.bodies[message]:
                 yield f"{message} is not as it was sent"
         for message in queue.dead.keys() - self.refused:
-            late = [n for n, one in enumerate(self.tries) if message in one.messages and n >= self.history.healed]
+            if self._empty(message) and self._doubtful(message):
+                continue
+            late = [one for one in self.tries[self.history.healed :] if message in one.messages]
             if len(late) > 1:  # the first one may find what a dead instance still holds
                 yield f"{message} is dead, although nothing failed any more"
         for one in self.tries[self.history.idle :]:
@@ -327,11 +333,25 @@ class Audit:
         if any(number >= self.history.idle for number in self.aws.published):
             yield "duplicates of what is done are reported on"
 
+    def _empty(self, message: str) -> bool:
+        """Whether a message keeps to the contract, and means no repository."""
+        request = self.parsed[message][1] if message in self.parsed else None
+        return request is not None and not any(message in job.messages for job in self.jobs)
+
+    def _doubtful(self, message: str) -> bool:
+        """Whether a try under the key of a message was interrupted, so that nobody knows what it has sent."""
+        same = {m for m, (key, _) in self.parsed.items() if key == self.parsed[message][0]}
+        return any(one.troubled and same.intersection(one.messages) for one in self.tries)
+
     def wrong_rejections(self) -> Iterator[str]:
         """Yields rejections that are not due, are missing, or come again."""
+        arrivals = Counter(chain.from_iterable(map(self.origins, self.history.bodies)))
+        for message in self.done:
+            if any(self.rejections[origin] and arrivals[origin] == 1 for origin in self.origins(message)):
+                yield f"{message} is done, although it was rejected"
         due, possible, excused = Counter[str](), Counter[str](), Counter[str]()
         for message in self.history.bodies:
-            mine = [one for one in self.tries if message in one.messages]
+            mine = self.tries_with(message)
             if not mine:
                 continue
             must = self._must_reject(message)
@@ -343,7 +363,7 @@ class Audit:
                 yield f"{message} is done, although it must be rejected"
             if must is False and message in self.refused:
                 yield f"{message} is rejected, although there is no reason"
-        excused.update(map(self._origin, self.lost))
+        excused.update(map(_origin, self.lost))
         for origin in self.rejections | due:
             count, most = self.rejections[origin], possible[origin]
             if count < due[origin] or count > most + (excused[origin] if most else 0):
@@ -351,39 +371,29 @@ class Audit:
 
     def _must_reject(self, message: str) -> bool | None:
         """Whether a message must be rejected; None where both are right."""
-        jobs = [job for job in self.jobs if message in job.messages]
         if message in self.history.sent_by:
             verdicts = {self._over_limits(job) for job in self.jobs if message in job.sent}
             return False if verdicts == {False} else None
         request = self.parsed[message][1]
-        mine = [one for one in self.tries if message in one.messages]
         if request is None:
             return True
-        if not jobs:
-            return True  # no repository
-        rivals = [other for job in jobs for other in self.rivals(job)]
-        rivals += [
-            other
-            for other in self.jobs
-            if other.child != jobs[0].child and self._root(other)[0] == self._root(jobs[0])[0]
-        ]
-        if any(
-            rival.messages and min(self.done.get(m, self.aws.clock) for m in rival.messages) < mine[0].start
-            for rival in rivals
-        ):
-            return True
-        if rivals:
-            return None
+        if self._empty(message):
+            return None if self._doubtful(message) else True
+        jobs = [job for job in self.jobs if message in job.messages]
+        mine = self.tries_with(message)
+        if rivals := self._rivals_of_message(jobs):
+            began = [min(self.done.get(m, self.aws.clock) for m in rival.messages) for rival in rivals]
+            return True if min(began) < mine[0].start else None
         verdicts = {self._over_limits(job) for job in jobs if not job.child}
-        return (
-            verdicts.pop()
-            if len(verdicts) == 1
-            else None
-            if verdicts
-            else False
-            if len(request.ids) <= min(one.stack.max_images for one in mine)
-            else None
-        )
+        if not verdicts and len(request.ids) <= min(one.stack.max_images for one in mine):
+            return False
+        return verdicts.pop() if len(verdicts) == 1 else None
+
+    def _rivals_of_message(self, jobs: list[Job]) -> list[Job]:
+        """Returns what else was asked for under the key of these, which one message brought."""
+        key, child = self._root(jobs[0])[0], jobs[0].child
+        others = [other for other in self.jobs if other.child != child and self._root(other)[0] == key]
+        return [other for job in jobs for other in self.rivals(job)] + others
 
     def _over_limits(self, job: Job) -> bool | None:
         """Whether a job asks for more than it may, by all that was there while it was tried; None if that changed."""
@@ -395,7 +405,7 @@ class Audit:
                     over = name_images(job.request, images, one.stack).rejected
                     found.add(None if job.request.cascade and protected and over else over)
                 elif images is None or protected:
-                    found.add(False)
+                    found |= {False}
                 else:
                     found |= {choice.rejected for choice in self.choices(job.request, images, one.stack)}
         return found.pop() if len(found) == 1 else None
@@ -408,13 +418,8 @@ class Audit:
                 yield f"a notice of {notice['requestId']}, which was not carried out: {notice}"
 
 
-def _targets(request: Request, images: Images) -> dict[Id, str]:
-    """Returns the images that the ids of a request name."""
-    return {image_id: target for image_id in request.ids if (target := images.target(image_id))}
-
-
 class Outcome:
-    """What came of one job."""
+    """What came of one job, held to the oracle: what is said of it, and what is left of its repository."""
 
     def __init__(self, audit: Audit, job: Job) -> None:
         self.audit, self.job, self.aws = audit, job, audit.aws
@@ -436,8 +441,12 @@ class Outcome:
     def before(self) -> Images | None:
         return self.aws.at(self.job.repository, self.start)
 
+    @cached_property
+    def after(self) -> Images:
+        return self.aws.at(self.job.repository, self.end or 0) or Images()
+
     def complaints(self) -> Iterator[str]:
-        """Yields what is not so, or not said, or not done."""
+        """Yields where its reports say what is not so, or keep silent, or images are not what they must be."""
         refused = self.audit.refused.intersection(self.job.carriers)
         if self.end is None or not self.working or self.audit.rivals(self.job):
             return
@@ -449,8 +458,8 @@ class Outcome:
         yield from self._wrong_number(reports)
         if self.answer:
             for notice in self.published:
-                differing = {k for k in (notice.keys() & self.answer.keys()) - FINDING if notice[k] != self.answer[k]}
-                if notice["requestId"] == self.job.key and (differing or notice["failures"] != self.answer["failures"]):
+                shared = notice.keys() & self.answer.keys() - CUT
+                if notice["requestId"] == self.job.key and any(notice[key] != self.answer[key] for key in shared):
                     yield f"the answer {self.answer} differs from the notice {notice}"
         if self.job.request.selection:
             yield from self._wrong_selection(reports)
@@ -482,11 +491,11 @@ class Outcome:
 
     def _wrong_retry(self, report: Json) -> Iterator[str]:
         retry = report.get("retryRequest")
-        codes = {_id(failure["imageId"]): failure["failureCode"] for failure in report["failures"]}
+        codes = _failures(report)
         again = {_id(entry) for entry in retry["imageIds"]} if retry else set()
-        if "type" in report and not report.get("dryRun") and not self.job.request.selection:
-            if missing := {i for i, code in codes.items() if code in HELPED} - again:
-                yield f"{missing} are not in retryRequest"
+        helped = {image_id for image_id, code in codes.items() if code in HELPED} - again
+        if helped and "type" in report and not report.get("dryRun") and not self.job.request.selection:
+            yield f"{helped} are not in retryRequest"
         if retry and (again - codes.keys() or any(codes[i] in HOPELESS for i in again & codes.keys())):
             yield f"retryRequest {retry} asks for what cannot be helped: {codes}"
         if retry:
@@ -539,15 +548,14 @@ class Outcome:
 
     def _wrong_codes(self, report: Json, allowed: Mapping[Id, set[str]]) -> Iterator[str]:
         ids = self.job.request.ids
-        if self.job.request.cascade is not None and _codes(report) & {"StoppedByDryRun"}:
-            return  # finding: test_what_a_dry_run_stops_is_only_what_was_asked_for
-        failed = {_id(failure["imageId"]): failure["failureCode"] for failure in report["failures"]}
+        failed = _failures(report)
         omitted = report.get("failuresOmitted", 0)
-        if failed.keys() - set(ids):
-            yield f"{failed.keys() - set(ids)} failed, which nobody asked for"
+        others = failed.keys() - set(ids)
+        if wrong := {i for i in others if not self._left_behind(i[0], failed[i])}:
+            yield f"{wrong} failed, which nobody asked for"
         if "requested" in report:
-            counts = report["requested"], report["deleted"] + report["failed"]
-            if counts != (len(ids), len(ids)):
+            counts = {report["requested"], report["deleted"] + report["failed"]}
+            if counts != {len(ids) + len(others)} and not omitted:
                 yield f"{report['deleted']} and {report['failed']} of {report['requested']}, and {len(ids)} ids"
         unsure = 0
         for image_id in ids:
@@ -556,12 +564,27 @@ class Outcome:
                 continue
             if code == DELETED and self._may_be_gone(image_id, allowed[image_id]):
                 unsure += 1
-            elif code == DELETED and allowed[image_id] == {"TagRequired"} and self.troubled:
-                unsure += 1  # finding: test_an_interrupted_untag_deletes_no_digests
             elif not self._excused(image_id, code):
                 yield f"{image_id}: {code}, and it must be one of {sorted(allowed[image_id])}: {report}"
         if unsure > report.get("unconfirmed", 0):
             yield f"{unsure} were not found, and {report.get('unconfirmed')} are unconfirmed: {report}"
+
+    def _left_behind(self, digest: str | None, code: str) -> bool:
+        """Whether a relative was to go along, and a changed setting stopped that when its owners were gone already."""
+        seen = [images for images in self.moments if images is not None and digest in images]
+        return (
+            bool(self.job.request.cascade)
+            and self._changed(code)
+            and any(digest in images.family(self.job.request.targets(images).values()) for images in seen)
+            and any(not images.own_tags(str(digest)) for images in seen)
+            and any(not images.owners[str(digest)] for images in seen)
+        )
+
+    def _changed(self, code: str) -> bool:
+        """Whether a setting was changed meanwhile by which ids fail so."""
+        if code == "ProtectedRepository":
+            return len({stack.protects_repository(self.job.repository) for stack in self.stacks}) > 1
+        return code == "StoppedByDryRun" and len({stack.dry_run for stack in self.stacks}) > 1
 
     @cached_property
     def moments(self) -> list[Images | None]:
@@ -578,7 +601,7 @@ class Outcome:
         if code == "RepositoryNotFoundException":  # found when an interrupted try is looked into, before any guard
             return self.troubled and None in self.moments
         if code == "StoppedByDryRun":
-            return len({stack.dry_run for stack in self.stacks}) > 1
+            return self._changed(code)
         if code == "Unanswered":
             return any(trouble.kind == FORGETS for trouble in self._troubles())
         if code == "ImageTagPushedAgain":
@@ -595,12 +618,8 @@ class Outcome:
 
     def _wrong_truth(self, report: Json) -> Iterator[str]:
         """Yields what is reported as deleted and is not, or the other way round."""
-        if report.get("dryRun"):
-            if self.deletions and self.dry:
-                yield from ()
-            return
-        failed = {_id(failure["imageId"]): failure["failureCode"] for failure in report["failures"]}
-        if report.get("failuresOmitted"):
+        failed = _failures(report)
+        if report.get("dryRun") or report.get("failuresOmitted"):
             return
         unsure = 0
         for image_id in self.job.request.ids:
@@ -628,35 +647,35 @@ class Outcome:
     def _wrong_world(self, report: Json, model: Named) -> Iterator[str]:
         """Yields where the repository is not what a report of a quiet job makes of it."""
         before = self.before
-        if before is None:
+        if before is None or report.get("failuresOmitted"):
             return
-        failed = {_id(failure["imageId"]) for failure in report["failures"]}
-        if report.get("failuresOmitted"):
-            return
+        failed = _failures(report).keys()
         for group in model.one_stays:
             if len(group & failed) != 1 and not self.dry and not self.troubled:
                 yield f"one of {group} must stay: {report}"
         if model.rejected is True:
             yield "must have been rejected"
-        left = {digest: set(image.tags) for digest, image in before.items()}
-        if not self.dry:
-            for image_id, target in _targets(self.job.request, before).items():
-                if image_id not in failed and model.codes[image_id] & {DELETED}:
-                    tag = image_id[1]
-                    if target in left:
-                        left[target] = left[target] - {tag} if tag is not None else set()
-                        if not left[target]:
-                            del left[target]
-            for relative in model.relatives:
-                left.pop(relative, None)
-        after = self.aws.at(self.job.repository, self.end or 0) or {}
-        now = {digest: set(image.tags) for digest, image in after.items()}
+        left = self._left(before, model, failed)
+        now = {digest: set(image.tags) for digest, image in self.after.items()}
         if now != left:
             wrong = {d: (left.get(d), now.get(d)) for d in {*now, *left} if left.get(d) != now.get(d)}
             yield f"must be left, and is left: {wrong}, by {report}"
         if "requestId" in report and not self.dry:
             yield from self._wrong_kin(report, model)
-            yield from self._wrong_entries(report, before, after)
+            yield from self._wrong_entries(report, before, self.after)
+
+    def _left(self, before: Images, model: Named, failed: Collection[Id]) -> dict[str, set[str]]:
+        """Returns the images and their tags that must be left where these ids have failed."""
+        left = {digest: set(image.tags) for digest, image in before.items()}
+        if self.dry:
+            return left
+        for (digest, tag), target in self.job.request.targets(before).items():
+            if (digest, tag) in failed or DELETED not in model.codes[digest, tag] or target not in left:
+                continue
+            left[target] -= {tag} if tag is not None else left[target]
+            if not left[target]:
+                del left[target]
+        return {digest: tags for digest, tags in left.items() if digest not in model.relatives}
 
     def _wrong_kin(self, report: Json, model: Named) -> Iterator[str]:
         kept = {entry["imageId"]["imageDigest"]: entry["code"] for entry in report.get("kept", ())}
@@ -717,8 +736,7 @@ class Outcome:
         """Yields where the outcome is not that of a choice."""
         if choice.rejected:
             yield "must have been rejected"
-        after = self.aws.at(self.job.repository, self.end or 0) or {}
-        gone = before.keys() - after.keys()
+        gone = before.keys() - self.after.keys()
         if gone != (set() if self.dry else choice.goes):
             yield f"gone are {sorted(gone)}, and must be {sorted(choice.goes)}"
         for report in reports:
@@ -736,7 +754,7 @@ class Outcome:
                 yield f"{report['bytesReclaimed']} bytes"
             yield from self._wrong_reasons(report["keptByReason"], choice, before.keys() - goes)
 
-    def _wrong_reasons(self, told: Mapping[str, int], choice: Selected, kept: Iterable[str]) -> Iterator[str]:
+    def _wrong_reasons(self, told: Mapping[str, int], choice: Selected, kept: Collection[str]) -> Iterator[str]:
         """Yields reasons that are told of too many images, or of too few."""
         reasons = [choice.reasons[digest] or {"StillUsed"} for digest in kept]
         if sum(told.values()) != len(reasons):
@@ -749,13 +767,19 @@ class Outcome:
                 yield f"{told.get(why, 0)} stay as {why}: {reasons}"
 
 
-def _codes(report: Json) -> set[str]:
-    return {failure["failureCode"] for failure in report["failures"]}
+def _origin(notice: Json) -> str:
+    """Returns where a notice says that its request came from."""
+    return str(notice["origin"]["id"])
 
 
 def _root(key: str) -> str:
     """Returns the key of a request that went on under others."""
     return re.sub(r"#[#\d]*$", "", key)
+
+
+def _failures(report: Json) -> dict[Id, str]:
+    """Returns the failure code of each id that failed."""
+    return {_id(failure["imageId"]): failure["failureCode"] for failure in report["failures"]}
 
 
 def _id(entry: Mapping[str, str]) -> Id:

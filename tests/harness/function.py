@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import itertools
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -31,12 +30,20 @@ class Instance:
         services = Services.from_env(VARIABLES | dict(variables or {}))
         aws.connect(services.ecr, services.dynamodb, services.sns, services.sqs)
         self._handler = create_handler(services)
-        self.patience = 0
-        """After it was asked for the time so often, an invocation has none left; 0 for no bound."""
+        self._patience: list[int] = []
+
+    def hurry(self, patience: int) -> None:
+        """Leaves the next invocations no time once they have asked for it so often; 0 for all the time."""
+        self._patience = [patience] * _HURRIED if patience else []
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the next invocation is short of time."""
+        return bool(self._patience)
 
     def __call__(self, event: Any) -> Any:
         context: Any = ImpatientContext()
-        context.patience = self.patience or 1_000_000
+        context.patience = self._patience.pop() if self._patience else 1_000_000
         return self._handler(event, context)
 
 
@@ -48,13 +55,8 @@ def function(aws: FakeAWS, variables: Mapping[str, str] | None = None, patience:
     """
     with still():
         instance = Instance(aws, variables)
-        invocations = itertools.count()
-
-        def invoke(event: Any) -> Any:
-            instance.patience = patience if next(invocations) < _HURRIED else 0
-            return instance(event)
-
-        yield invoke
+        instance.hurry(patience)
+        yield instance
 
 
 @contextlib.contextmanager

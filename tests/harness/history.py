@@ -31,8 +31,6 @@ SINGLE, NAMED, PUSHED = 0x100, 0x400, 0x1000
 """The numbers of the first images of each kind that are not pictures."""
 FORGETS = "forgets"
 """Beside the kinds of fault: ECR deletes all, and its answer leaves out every other id."""
-_HURRIED = 2
-"""Invocations of a delivery that are short of time, where any are."""
 _SERVICES = ("ecr", "dynamodb", "sns", "sqs")
 
 
@@ -157,7 +155,6 @@ class Try:
     """Something failed, or another instance was at work on the same."""
     end: int = 0
     done: frozenset[str] = frozenset()
-    nested: bool = False
 
 
 @dataclass
@@ -345,7 +342,11 @@ class History:
 
 
 def carry_out(plan: Plan, instances: Instances | None = None) -> History:
-    """Lets everything happen, then heals everything and delivers until nothing is left, and once more."""
+    """Carries out a plan; then lets nothing fail any more, and delivers until nothing is left to do.
+
+    In the end, all dead letters are sent back, all that is done is delivered once more, and each request of the plan is
+    invoked by hand, for its answer.
+    """
     instances = instances or Instances()
     history = History(plan, instances)
     aws, queue = history.aws, history.queue
@@ -480,18 +481,16 @@ def _deliver(history: History, round_: Deliver) -> None:
     aws.kill_at = None if round_.kill is None else aws.total() + round_.kill
     at = None if round_.beside is None else aws.total() + round_.beside
     queue.batch_size = round_.batch
-    patience = iter([round_.patience] * _HURRIED)
+    history.instances.get(round_.variables).hurry(round_.patience)
 
     def invoke(event: Json) -> Any:
         instance = history.instances.get(round_.variables)
-        instance.patience = next(patience, 0)
         if at is not None and aws.total() <= at:
             aws.beside = at, lambda: _beside(history, round_.variables, event)
         try:
-            return _try(aws, instance, event, _stack(round_.variables), troubled=bool(instance.patience))
+            return _try(aws, instance, event, _stack(round_.variables), troubled=instance.hurried)
         finally:
             aws.beside = None
-            instance.patience = 0
             if aws.killed:
                 aws.restart()
                 history.instances.kill()
@@ -509,21 +508,20 @@ def _deliver(history: History, round_: Deliver) -> None:
     aws.let_time_pass(VISIBILITY_SECONDS)
 
 
-def _try(aws: Ledger, instance: Instance, event: Json, stack: Stack, *, troubled: bool, nested: bool = False) -> Any:
+def _try(aws: Ledger, instance: Instance, event: Json, stack: Stack, *, troubled: bool) -> Any:
     messages = tuple(record["messageId"] for record in event["Records"])
-    _begin(aws, Try(messages, stack, aws.clock, troubled, nested=nested))
-    done = frozenset[str]()
-    number = aws.running[-1]
+    _begin(aws, Try(messages, stack, aws.clock, troubled))
+    one = aws.tries[-1]
     try:
         answer = instance(event)
-        done = frozenset(messages) - {item["itemIdentifier"] for item in answer["batchItemFailures"]}
-        return answer
     except (Exception, Killed):
-        aws.tries[number].troubled = True
+        one.troubled = True
         raise
+    else:
+        one.done = frozenset(messages) - {item["itemIdentifier"] for item in answer["batchItemFailures"]}
+        return answer
     finally:
-        aws.tries[number].troubled |= aws.killed
-        aws.tries[number].done = done
+        one.troubled |= aws.killed
         _end(aws)
 
 
@@ -543,7 +541,7 @@ def _beside(history: History, variables: Variables, event: Json) -> None:
     aws.tries[aws.running[-1]].troubled = True
     instance = history.instances.get(variables, second=True)
     with contextlib.suppress(Exception, Killed):
-        _try(aws, instance, copy.deepcopy(event), _stack(variables), troubled=True, nested=True)
+        _try(aws, instance, copy.deepcopy(event), _stack(variables), troubled=True)
 
 
 def _stack(variables: Variables) -> Stack:

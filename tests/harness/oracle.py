@@ -58,8 +58,12 @@ class Images(dict[str, Image]):
     @cached_property
     def owners(self) -> dict[str, set[str]]:
         """What each image belongs to: the indexes that name it, and its subject."""
-        subjects = {digest: {self[digest].subject, self.signed(digest)} for digest in self}
-        return {digest: self.parents[digest] | {s for s in subjects[digest] if s in self} for digest in self}
+        found = {digest: set(self.parents[digest]) for digest in self}
+        for digest, image in self.items():
+            found[digest] |= {
+                subject for subject in (image.subject, self.signed(digest)) if subject and subject in self
+            }
+        return found
 
     @cached_property
     def belongings(self) -> dict[str, set[str]]:
@@ -135,6 +139,10 @@ class Request(NamedTuple):
     payload: Json
     ids: tuple[Id, ...] = ()
     """Each once."""
+
+    def targets(self, images: Images) -> dict[Id, str]:
+        """Returns the images that its ids name."""
+        return {image_id: target for image_id in self.ids if (target := images.target(image_id))}
 
     @property
     def repository(self) -> str | None:
@@ -260,34 +268,21 @@ class Named:
     required: set[str] = field(default_factory=set)
     """Those of them that must be in the answer; others belong to images whose ids were refused."""
     left_untagged: tuple[int, int] = (0, 0)
-    """The least and the most: of what belonged to deleted images themselves, or also to their relatives; and whether
-    the tag that makes a signature counts is open."""
+    """The least and the most. Open is whether to count what belongs to relatives, signatures, which have a tag, and
+    what is still needed by an image that stays."""
     rejected: bool | None = False
     """None where it is open: whether relatives that stay, or that are named too, count beside the ids."""
 
 
 def name_images(request: Request, images: Images | None, stack: Stack) -> Named:
     """Returns what is to come of a request by name; `images` is None where there is no such repository."""
-    repository = str(request.repository)
     too_many = len(request.ids) > stack.max_images
-    refused_whole = (
-        "ProtectedRepository"
-        if stack.protects_repository(repository)
-        else ""
-        if images is not None
-        else "RepositoryNotFoundException"
-    )
-    if refused_whole or images is None:
-        codes = {i: _malformed(i) or {refused_whole} for i in request.ids}
-        for image_id in request.ids:
-            codes[image_id].add(refused_whole)
-            if image_id[1] is not None and stack.protects([image_id[1]]):
-                codes[image_id].add("ProtectedTag")
-            if request.untag and image_id[1] is None:
-                codes[image_id].add("TagRequired")
-        return Named(codes, rejected=too_many)
+    if stack.protects_repository(str(request.repository)):
+        return Named(_refused_whole(request, stack, "ProtectedRepository"), rejected=too_many)
+    if images is None:
+        return Named(_refused_whole(request, stack, "RepositoryNotFoundException"), rejected=too_many)
     result = Named({i: _refusal(i, images, stack, untag=request.untag) for i in request.ids})
-    targets = {i: target for i in request.ids if (target := images.target(i))}
+    targets = request.targets(images)
     belongs = (
         {target: images.family([target]) for target in set(targets.values())} if request.cascade is not None else {}
     )
@@ -304,16 +299,26 @@ def name_images(request: Request, images: Images | None, stack: Stack) -> Named:
     gone = _gone(request, images, asked, loose)
     for target, ids in asked.items():
         _fates(result, request, images[target].tags, ids, gone=target in gone)
-    for (digest, tag), codes in result.codes.items():
+    for (digest, tag), possible in result.codes.items():
         if digest and tag and DELETED in result.codes.get((None, tag), ()):  # the tag may be gone before it is judged
-            codes |= {DELETED, "ImageNotFound"} if images.tagged[tag] == digest else {"ImageNotFound"}
+            possible.update({DELETED, "ImageNotFound"} if images.tagged[tag] == digest else {"ImageNotFound"})
     _kin(result, request, images, (targets, belongs, kin, gone))
     wide = {digest for target in belongs for digest in images.family([target], wide=True) - {target}}
-    least, most = (len(request.ids) + len(found) for found in (relatives & gone, wide))
-    if request.cascade:
-        result.rejected = True if least > stack.max_images else None if most > stack.max_images else False
-    result.rejected = too_many or result.rejected
+    least = len(request.ids) + (len(relatives & gone) if request.cascade else 0)
+    most = len(request.ids) + (len(wide) if request.cascade else 0)
+    result.rejected = True if least > stack.max_images else None if most > stack.max_images else False
     return result
+
+
+def _refused_whole(request: Request, stack: Stack, code: str) -> dict[Id, set[str]]:
+    """Returns what may come of each id where nothing of the repository is deleted: which refusal is told is open."""
+    codes = {i: _malformed(i) | {code} for i in request.ids}
+    for (_, tag), possible in codes.items():
+        if tag is not None and stack.protects([tag]):
+            possible.add("ProtectedTag")
+        if request.untag and tag is None:
+            possible.add("TagRequired")
+    return codes
 
 
 def _malformed(image_id: Id) -> set[str]:
@@ -385,7 +390,7 @@ def _kin(
     result.relatives = (kin & gone) - taken
     if request.cascade is False:
         direct = {digest for owner in taken & gone for digest in images.belongings[owner]}
-        least = {digest for digest in direct - gone if not images[digest].tags}
+        least = {digest for digest in direct - gone if not images[digest].tags and images.owners[digest] <= gone}
         most = {digest for digest in images.family(taken & gone) - gone if not images.own_tags(digest)}
         result.left_untagged = len(least), len(most)
     wide = {digest for target in belongs for digest in images.family([target], wide=True) - {target}}

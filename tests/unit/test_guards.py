@@ -80,9 +80,9 @@ def test_a_pattern_protects_what_it_matches_as_a_whole(patterns: tuple[str, ...]
 def test_the_stacks_dry_run_stops_a_real_request_half_way() -> None:
     """What it has left alone is a failure; a request that began dry stays dry."""
     rules, ids = Rules(dry_run=True), [ImageId(tag="v1"), ImageId(SEVERAL)]
-    refused = guards.on_repository(rules, asking(), ids)
+    refused = guards.on_dry_run(rules, asking(), ids)
     assert [(i, failure.code) for i, failure in refused.items()] == [(i, "StoppedByDryRun") for i in ids]
-    assert guards.on_repository(rules, asking(dry_run=True), ids) == {}
+    assert guards.on_dry_run(rules, asking(dry_run=True), ids) == {}
 
 
 # Named images.

@@ -71,7 +71,7 @@ def delete_images(
             break
         first_attempt_at = first_attempt_at or started
         if wait is None:
-            chunk.recheck(partial(look_up, repository), first_attempt_at)
+            chunk.recheck(partial(look_up, repository), first_attempt_at, chunk.pending)
             chunk.fail({i: ImageFailure(i, "Unanswered", _UNANSWERED) for i in chunk.pending})
         else:
             log.info("asking again", extra={"why": why})
@@ -94,7 +94,8 @@ def _ask(
     deleting = False
     try:
         if first_attempt_at is not None and action != "simulate":  # which has no effect that could be in doubt
-            chunk.recheck(look, first_attempt_at)
+            # To remove a tag, ECR is never asked for a digest alone.
+            chunk.recheck(look, first_attempt_at, [i for i in chunk.pending if action != "untag" or i.tag])
         chunk.fail(guard(chunk.pending, look))
         if action == "simulate":
             chunk.simulate(look)
@@ -124,11 +125,11 @@ class _Chunk:
         self._failures: dict[ImageId, ImageFailure] = {}
         self._in_doubt = False
 
-    def recheck(self, look_up: LookUp, first_attempt_at: float) -> None:
+    def recheck(self, look_up: LookUp, first_attempt_at: float, doubtful: Sequence[ImageId]) -> None:
         """Looks at what an earlier try may have deleted: what is gone, what was pushed again, what is to be asked."""
         self._in_doubt = True
-        found = look_up(self.pending) if self.pending else {}
-        refused = {i: ImageFailure(i, "ImageNotFound", _NOT_FOUND) for i in self.pending if i not in found}
+        found = look_up(doubtful) if doubtful else {}
+        refused = {i: ImageFailure(i, "ImageNotFound", _NOT_FOUND) for i in doubtful if i not in found}
         for image_id, image in found.items():
             if isinstance(image, ImageFailure):
                 refused[image_id] = image

@@ -44,17 +44,17 @@ class FanOut:
 
     def _send(self, attempt: Attempt, *, last: str) -> SentRequests:
         """Sends the requests for the repositories behind the last, as many as there is time for."""
-        nothing_sent = not last and attempt.first_attempt_at is None  # only then can it still be rejected
+        # Once something may have been sent, nobody can say that nothing of it was carried out.
+        error_type = ServiceUnavailableError if last or attempt.first_attempt_at is not None else RejectedRequestError
         try:
             names = [name for name in self._names if name > last]
         except RefusedLookUpError as error:
-            kind = RejectedRequestError if nothing_sent else ServiceUnavailableError
-            raise kind(
+            raise error_type(
                 f"request.repositoryNames: the repositories cannot be listed: {error}; the function's role must allow "
                 "ecr:DescribeRepositories, or name the repositories without a pattern"
             ) from error
-        if not names and nothing_sent:
-            raise RejectedRequestError(
+        if not names and not last:
+            raise error_type(
                 "request.repositoryNames means no repository; the stack's RepositoryPattern is "
                 f"{','.join(self._rules.repository_patterns)!r}"
             )

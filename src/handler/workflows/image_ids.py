@@ -1,5 +1,6 @@
 """A request that names its images: what belongs to them is found, then all are deleted in passes of chunks."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -21,6 +22,7 @@ class NamedImages:
     def __init__(self, execution: Execution) -> None:
         self._request, self._steps, self._services, self._invocation, self._log = execution
         self._rules, self._repository = execution.rules, execution.repository
+        self._named = frozenset(self._request.image_ids)
         self._relatives = deletion.Relatives()
 
     def carry_out(self) -> DeletionReport:
@@ -41,6 +43,10 @@ class NamedImages:
         del attempt  # looking twice does no harm
         if refused := guards.on_repository(self._rules, self._request, image_ids):
             return FoundFamilies(tuple(refused.values()))
+        # What was found to belong to an image is judged when it is its turn.
+        named = list(itertools.takewhile(self._named.__contains__, image_ids))
+        if stopped := guards.on_dry_run(self._rules, self._request, named):
+            return FoundFamilies(tuple(stopped.values()))
         return registry.find_families(self._repository, image_ids)
 
     def _admit(self, attempt: Attempt) -> Admission:
@@ -81,11 +87,12 @@ class NamedImages:
         self, image_ids: Sequence[ImageId], look_up: LookUp, gone: AbstractSet[ImageId]
     ) -> dict[ImageId, ImageFailure]:
         """Asks the guards of each kind of id about a chunk."""
-        if refused := guards.on_repository(self._rules, self._request, image_ids):
+        rules, request, parents = self._rules, self._request, self._relatives.parents
+        if refused := guards.on_repository(rules, request, image_ids):
             return refused
-        parents = self._relatives.parents
         relatives = {i: None for i in image_ids if i.tag is None and i.digest in parents}
         named = [image_id for image_id in image_ids if image_id not in relatives]
-        return guards.on_named(self._rules, self._request, named, look_up) | guards.on_relatives(
-            self._rules, self._request, parents, gone, list(relatives), look_up
-        )
+        kept = guards.on_relatives(rules, request, parents, gone, list(relatives), look_up)
+        stopped = guards.on_dry_run(rules, request, image_ids)
+        # A relative that stays anyway is no failure, whatever stops the others.
+        return (stopped or guards.on_named(rules, request, named, look_up)) | kept

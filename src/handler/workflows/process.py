@@ -35,13 +35,16 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
     rejections = StepRunner(table, arrival.key)
     try:
         try:
-            if arrival.received_before:
-                rejections.raise_if_rejected()
-            payload = arrival.read()
-            origin, content = payload.origin, payload.content
-            fields["request_id"] = origin.id
-            request = request_parser.parse_request(payload)
-            origin = request.origin
+            try:
+                payload = arrival.read()
+                origin, content = payload.origin, payload.content
+                fields["request_id"] = origin.id
+                request = request_parser.parse_request(payload)
+                origin = request.origin
+            finally:
+                # It stays rejected whatever is thought of it by now; what was read is for a notice that is still due.
+                if arrival.received_before:
+                    rejections.raise_if_rejected()
             fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
             registry_ids = (invocation.account_id, *settings.foreign_registry_ids)
             over_limits = request_parser.over_limits(

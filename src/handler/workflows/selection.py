@@ -55,8 +55,9 @@ class SelectedImages:
 
     def _select(self, attempt: Attempt) -> SelectionOutcome:
         del attempt  # images go by digest: what an earlier try has deleted is not there any more
-        if refused := guards.on_repository(self._rules, self._request, [ImageId()]):
-            return _failed(refused.values())
+        for guard in (guards.on_repository, guards.on_dry_run):
+            if refused := guard(self._rules, self._request, [ImageId()]):
+                return _failed(refused.values())
         try:
             images = registry.list_images(self._repository)
         except RefusedLookUpError as error:

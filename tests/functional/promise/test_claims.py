@@ -112,6 +112,54 @@ def test_a_stack_that_turns_dry_stops_a_request_half_way(stack: Outside) -> None
     assert stack.waiting() == stack.dead_letters() == []
 
 
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("cascade", [True, False])
+@pytest.mark.parametrize(("operation", "nth"), [("BatchDeleteImage", 1), ("BatchGetImage", 3)])
+def test_a_stack_that_turns_dry_stops_only_what_was_asked_for(
+    stack: Outside, operation: str, nth: int, *, cascade: bool
+) -> None:
+    """Relatives that would have stayed anyway are no failures, and nothing offers to delete them by name.
+
+    Whether it turned dry before the deletion, or while relatives were looked for, which takes two calls for the index.
+    """
+    images = {plain := stack.push(), tagged := stack.push("keep"), stack.push_index([plain, tagged], "1.0")}
+    stack.send("imageTag=1.0", cascade=cascade)
+    stack.faults.add(operation, throttle, nth=range(nth, 100))
+    assert stack.receive(stack.start()).failed
+    stack.faults.lift()
+
+    stack.drain(stack.start(DRY_RUN="true"))
+
+    assert stack.left() == images
+    [notice] = stack.notices()
+    assert [(f["imageId"], f["failureCode"]) for f in notice.data["failures"]] == [
+        ({"imageTag": "1.0"}, "StoppedByDryRun")
+    ]
+    assert [notice.data[key] for key in ("requested", "deleted", "failed")] == [1, 0, 1]
+    assert notice.data["retryRequest"]["imageIds"] == [{"imageTag": "1.0"}]
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_stack_that_turns_dry_after_an_index_went_reports_what_was_to_go_with_it(stack: Outside) -> None:
+    """A platform image without a tag is a failure, to be tried again; one with a tag of its own is kept."""
+    plain, tagged = stack.push(), stack.push("keep")
+    stack.push_index([plain, tagged], "1.0")
+    stack.send("imageTag=1.0", cascade=True)
+    stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
+    assert stack.receive(stack.start()).failed
+    assert stack.left() == {plain, tagged}
+    stack.faults.lift()
+
+    stack.drain(stack.start(DRY_RUN="true"))
+
+    [notice] = stack.notices()
+    assert codes(notice.data) == ["StoppedByDryRun"]
+    assert [(k["imageId"], k["code"]) for k in notice.data["kept"]] == [({"imageDigest": tagged}, "StillTagged")]
+    assert notice.data["retryRequest"]["imageIds"] == [{"imageDigest": plain}]
+    ask(stack.start(), *notice.data["retryRequest"]["imageIds"], cascade=True)
+    assert stack.left() == {tagged}
+
+
 def test_a_dry_run_stays_one(stack: Outside) -> None:
     """A request that the stack made a dry run is one when it is sent again, though the stack is no longer dry."""
     digest = stack.push("a")

@@ -77,6 +77,25 @@ def test_a_tag_that_was_pushed_after_a_killed_invocation_is_left_alone(stack: Ou
     assert "retryRequest" not in notice.data
 
 
+def test_a_digest_stays_a_failure_of_an_untag_that_was_killed(stack: Outside) -> None:
+    """No try can have deleted it: to remove tags, ECR is never asked for a digest."""
+    digest, absent = stack.push("a", "b"), f"sha256:{0:064}"
+    stack.send("imageTag=a", {"imageDigest": absent}, untag=True)
+    instance = stack.start_process()
+    stack.faults.add("BatchDeleteImage", drop_while(instance.kill, done=True), nth=1)
+    assert stack.receive(instance).failed
+    stack.let_time_pass(VISIBILITY_SECONDS)
+
+    stack.drain(stack.start())
+
+    assert (stack.left(), stack.tags()) == ({digest}, {"b"})
+    [notice] = stack.notices()
+    assert [(f["imageId"], f["failureCode"]) for f in notice.data["failures"]] == [
+        ({"imageDigest": absent}, "TagRequired")
+    ]
+    assert (notice.data["deleted"], notice.data["unconfirmed"]) == (1, 1)
+
+
 def test_a_cascade_that_was_killed_after_its_index_takes_the_rest(stack: Outside) -> None:
     """The index counts as deleted, and what belongs to it goes."""
     children = [stack.push(), stack.push()]

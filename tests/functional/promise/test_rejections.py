@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from local.poller import FakeLambdaContext
-from tests.harness.outside import PREVIEWS, Outside, request
+from tests.harness.arrivals import RUN, event_bus
+from tests.harness.outside import PREVIEWS, REPOSITORY, Outside, request
+from tests.harness.server_faults import throttle
 
 type Json = dict[str, Any]
 
@@ -28,6 +30,31 @@ def test_a_message_that_was_over_the_cap_stays_rejected(stack: Outside, members:
     [notice] = stack.notices()
     assert (notice.data["type"], notice.data["origin"]["id"]) == ("rejection", rejected)
     assert (stack.waiting(), len(stack.dead_letters())) == ([], 1)
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (event_bus(request("imageTag=a", "imageTag=b", reason="clean-up")), "event"),
+        (request("imageTag=a", "imageTag=b", reason="clean-up", requestId=RUN), "schedule"),
+    ],
+    ids=["event", "schedule"],
+)
+def test_a_rejection_says_where_it_came_from_at_whichever_receive(stack: Outside, body: Json, kind: str) -> None:
+    """If the first receive could not publish its notice, that of the next one says the same."""
+    function = stack.start(MAX_IMAGES_PER_REQUEST="1")
+    stack.send_body(body)
+    stack.faults.add("Publish", throttle)
+    assert stack.receive(function).failed
+    assert stack.notices() == []
+    stack.faults.lift()
+
+    stack.drain(function)
+
+    [notice] = stack.notices()
+    assert (notice.data["type"], notice.data["origin"]["kind"]) == ("rejection", kind)
+    assert (notice.data["repositoryName"], notice.data["reason"]) == (REPOSITORY, "clean-up")
 
 
 def test_a_fan_out_to_no_repository_stays_rejected(stack: Outside) -> None:

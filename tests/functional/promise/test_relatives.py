@@ -67,7 +67,10 @@ def test_an_unreadable_manifest_fails_only_what_it_belongs_to(stack: Outside) ->
 
 @pytest.mark.usefixtures("no_waiting")
 def test_a_repository_that_is_protected_meanwhile_keeps_the_relatives(stack: Outside) -> None:
-    """ProtectedRepositories holds for each chunk as it is set by then: the platform images stay, and are failures."""
+    """ProtectedRepositories holds for each chunk as it is set by then: the platform images stay, and are failures.
+
+    ECR is asked nothing more about the repository.
+    """
     children = [stack.push(), stack.push()]
     stack.push_index(children, "1.0")
     stack.send("imageTag=1.0", cascade=True)
@@ -75,8 +78,11 @@ def test_a_repository_that_is_protected_meanwhile_keeps_the_relatives(stack: Out
     assert stack.receive(stack.start()).failed
     assert stack.left() == set(children)
     stack.faults.lift()
+    stack.faults.calls.clear()
 
     stack.drain(stack.start(PROTECTED_REPOSITORIES="team/*"))
+
+    assert {call.operation for call in stack.faults.calls} <= {"GetItem", "Query", "UpdateItem", "Publish"}
 
     assert stack.left() == set(children)
     [notice] = stack.notices()
