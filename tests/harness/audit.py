@@ -398,6 +398,8 @@ class Audit:
     def _over_limits(self, job: Job) -> bool | None:
         """Whether a job asks for more than it may, by all that was there while it was tried; None if that changed."""
         found = set[bool | None]()
+        if (job.request.selection or job.request.cascade) and len({one.stack.dry_run for one in self.working(job)}) > 1:
+            found |= {False}  # stopped by a dry run, it may never come to be judged
         for one in self.working(job):
             for images in self.aws.between(job.repository, one.start, one.end):
                 protected = one.stack.protects_repository(job.repository)
@@ -469,6 +471,7 @@ class Outcome:
     # What every report must keep to
 
     def _wrong_words(self, report: Json) -> Iterator[str]:
+        """Yields where a report contradicts itself, or its request."""
         if "error" in report:
             yield f"cannot be replayed: {report['error']}"
             return
@@ -490,6 +493,7 @@ class Outcome:
         yield from self._wrong_retry(report)
 
     def _wrong_retry(self, report: Json) -> Iterator[str]:
+        """Yields where the request that a notice offers would not do what the failed rest of this one needs."""
         retry = report.get("retryRequest")
         codes = _failures(report)
         again = {_id(entry) for entry in retry["imageIds"]} if retry else set()
@@ -524,6 +528,7 @@ class Outcome:
     # Named images
 
     def _wrong_names(self, reports: list[Json]) -> Iterator[str]:
+        """Yields where the outcome of a request by name is none that the oracle knows."""
         sure = self.quiet and self.dry is not None
         seen = [self.before] if sure else self.moments
         models = [name_images(self.job.request, images, stack) for images in seen for stack in self.stacks]
@@ -547,6 +552,7 @@ class Outcome:
             yield f"{failing} must fail, and nothing is reported"
 
     def _wrong_codes(self, report: Json, allowed: Mapping[Id, set[str]]) -> Iterator[str]:
+        """Yields ids with a code that they cannot have, and counts that are wrong."""
         ids = self.job.request.ids
         failed = _failures(report)
         omitted = report.get("failuresOmitted", 0)
@@ -633,9 +639,6 @@ class Outcome:
                 yield f"{image_id} is deleted, and reported as {code}: {report}"
         if unsure > report.get("unconfirmed", 0) and not self._overlap:
             yield f"{unsure} were not deleted, and {report.get('unconfirmed')} are unconfirmed: {report}"
-        lost = [d for d in self.deletions if not d.answered]
-        if not lost and not self.troubled and report.get("unconfirmed") and not self._overlap:
-            yield f"{report['unconfirmed']} are unconfirmed, although every call was answered"
 
     @cached_property
     def _overlap(self) -> bool:
@@ -678,6 +681,7 @@ class Outcome:
         return {digest: tags for digest, tags in left.items() if digest not in model.relatives}
 
     def _wrong_kin(self, report: Json, model: Named) -> Iterator[str]:
+        """Yields where an answer says of relatives what is not so."""
         kept = {entry["imageId"]["imageDigest"]: entry["code"] for entry in report.get("kept", ())}
         if kept.keys() - model.kept.keys() or model.required - kept.keys():
             yield f"kept {kept}, and it must be {model.kept}, and surely {model.required}"
@@ -711,6 +715,7 @@ class Outcome:
     # Selections
 
     def _wrong_selection(self, reports: list[Json]) -> Iterator[str]:
+        """Yields where the outcome of a selection is none that the oracle knows."""
         before = self.before
         protected = {stack.protects_repository(self.job.repository) for stack in self.stacks}
         for report in reports:

@@ -1,7 +1,7 @@
-"""Plans: repositories, messages and what happens to them in turn; and the history of one that was carried out.
+"""Plans: repositories, messages, and what happens to them; and the history of a plan that was carried out.
 
-An AWS in memory writes down each deletion with what the repository held before and after it. One thread does
-everything, so that a plan has the same history each time.
+The plan is carried out before an AWS in memory, which writes down each deletion with what the repository held before
+and after it. One thread does everything, so that a plan has the same history each time.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def digest_of(number: int) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image to begin with. Others are named by their numbers."""
+    """An image that is there to begin with, or is pushed. It names others by their numbers."""
 
     tags: tuple[str, ...] = ()
     days: float = 1.5
@@ -80,22 +80,22 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Deliver:
-    """Receives each message that waits once."""
+    """Delivers each message that waits, once, to a stack with these variables."""
 
     variables: Variables = ()
     batch: int = 10
     troubles: tuple[Trouble, ...] = ()
     kill: int | None = None
-    """The process is killed at the so-manieth call from now."""
+    """The process is killed before it makes this call, counted from now."""
     patience: int = 0
-    """How often the first invocations may ask for the time before they have none left; 0 for no bound."""
+    """How often the first invocations may ask what time is left before there is none; 0 for no bound."""
     beside: int | None = None
-    """The so-manieth call from now, before which another instance receives the same batch."""
+    """Before this call, counted from now, another instance receives the same batch."""
 
 
 @dataclass(frozen=True)
 class Push:
-    """Pushes a new image, maybe under tags that others have, maybe an index or a signature."""
+    """Somebody pushes a new image, maybe under tags that others have, maybe an index or a signature."""
 
     repository: str
     picture: Picture
@@ -103,7 +103,7 @@ class Push:
 
 @dataclass(frozen=True)
 class Move:
-    """Puts a tag on an image that is there."""
+    """Somebody moves a tag to an image that is there."""
 
     repository: str
     tag: str
@@ -112,14 +112,14 @@ class Move:
 
 @dataclass(frozen=True)
 class Wait:
-    """Lets days pass."""
+    """Days pass."""
 
     days: float
 
 
 @dataclass(frozen=True)
 class Redeliver:
-    """Everything that is done is on the queue once more."""
+    """All messages that are done are delivered again, as SQS may do."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,6 @@ class Deletion:
     ids: tuple[Id, ...]
     before: Images
     after: Images
-    answered: bool = True
 
     def removed(self, image_id: Id) -> bool:
         """Whether this has taken what an id names."""
@@ -184,7 +183,7 @@ class Deletion:
 
 @dataclass
 class Ledger(FaultyAWS):
-    """Writes down what becomes of the images, and by which try."""
+    """An AWS in memory that writes down what becomes of the images, and by which try."""
 
     clock: int = 0
     states: dict[str, list[tuple[int, Images]]] = field(default_factory=dict)
@@ -244,13 +243,10 @@ class Ledger(FaultyAWS):
         if self.fault and not self.killed:
             for at in self.running:
                 self.tries[at].troubled = True
-        before = len(self.deletions)
         lost = self.fault is not None and self.fault.kind in {*LOSES_RESPONSE, FORGETS}
         try:
             return super().answer(service, operation, body, url)
         finally:
-            for deletion in self.deletions[before:]:
-                deletion.answered = not lost
             self.senders += self.running[-1:] * (len(self.sent) - len(self.senders))
             self.unacknowledged |= set(range(len(self.published), len(self.notices))) if lost else set()
             self.published += self.running[-1:] * (len(self.notices) - len(self.published))
@@ -445,6 +441,8 @@ def _let_happen(history: History, happening: Happening) -> None:
     match happening:
         case Deliver():
             _deliver(history, happening)
+        case Push(repository) | Move(repository) if repository not in aws.ecr.repositories:
+            pass  # ECR refuses it
         case Push(repository, picture):
             _push(aws, repository, picture, digest_of(PUSHED + aws.ecr.pushes))
             _changed(aws, repository)

@@ -1,7 +1,6 @@
-"""The oracle: a model of the product in the README's words, as plain functions over what a repository holds.
+"""The oracle: what the README promises, as plain functions of a request, the stack, and what a repository holds.
 
-It knows nothing of deliveries, faults and steps: it says what is to come of one request that finds these images. Where
-the README leaves something open, it names all that may come of it.
+It knows nothing of deliveries, faults and steps. Where the README leaves something open, it names all that may come.
 """
 
 import json
