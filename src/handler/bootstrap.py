@@ -62,7 +62,8 @@ class Invocation(NamedTuple):
 
     def repository(self, services: Services, request: DeletionRequest) -> Repository:
         """Returns the request's repository."""
-        return Repository(services.ecr, request.repository_name, request.registry_id, self.deadline.calling)
+        calling, sleep = self.deadline.calling, self.deadline.sleep
+        return Repository(services.ecr, request.repository_name, request.registry_id, calling, sleep)
 
     def step_table(self, services: Services) -> StepTable:
         """Returns the table as one arrival uses it."""

@@ -1,9 +1,9 @@
 """Bounded threads, stopping before the invocation's time is up."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
-from time import monotonic
 
 from .models.errors import OutOfTimeError
 
@@ -15,23 +15,29 @@ class Deadline:
         self._remaining_seconds = remaining_seconds
         self._slowest = 0.5
 
-    def check(self) -> None:
-        """Raises OutOfTimeError unless twice the slowest call fits into what is left.
+    def check(self, wait: float = 0.0) -> None:
+        """Raises OutOfTimeError unless twice the slowest call fits into what is left, after a wait of so many seconds.
 
         A fixed reserve would be too long for the usual call and too short for a slow one.
         """
-        if self._remaining_seconds() < 2 * self._slowest:
+        if self._remaining_seconds() - wait < 2 * self._slowest:
             raise OutOfTimeError("too little time is left for another call; sent or delivered again, it resumes")
+
+    def sleep(self, seconds: float) -> None:
+        """Waits for a call that is to come. Raises OutOfTimeError unless that fits into what is left after it."""
+        if seconds > 0:
+            self.check(seconds)
+            time.sleep(seconds)
 
     @contextmanager
     def calling(self) -> Iterator[None]:
         """Checks the time before a call, and remembers how long it takes. Raises OutOfTimeError."""
         self.check()
-        start = monotonic()
+        start = time.monotonic()
         try:
             yield
         finally:
-            self._slowest = max(self._slowest, monotonic() - start)
+            self._slowest = max(self._slowest, time.monotonic() - start)
 
 
 class TaskPool:

@@ -96,7 +96,7 @@ def registry_uri(content: Mapping[str, Any]) -> str | None:
     """Returns the error of a repository that is named with its registry, which ECR would take for a name as well."""
     key = "repositoryName" if "repositoryName" in content else "repositoryNames"
     for value in [content[key]] if key == "repositoryName" else content[key]:
-        if ".dkr" in value and (image := _parsed(value)) and image.registry:
+        if ".dkr" in value and (image := _parsed(value, patterns=key == "repositoryNames")) and image.registry:
             problem = f"request.{key} must not be {_shown(value)}"
             return _joined(problem, _repository(key, value), f"{problem}; write repository and registryId apart")
     return None
@@ -150,6 +150,8 @@ def _retyped(kind: str, value: Any) -> str:
             return "leave out the quotes"
         case "integer", str() if value.isdecimal():
             return "leave out the quotes"
+        case "array", str() if len(entries := value.split()) > 1:  # as the CLI takes them
+            return f"write {json.dumps(entries)}"
         case "array", str() | dict():
             return "put it in brackets, [ and ]"
     return ""
@@ -171,7 +173,7 @@ def _repository(key: str, value: str) -> str:
     """Returns how a pattern, or the parts of an image's name, are written instead of a repository's name."""
     if not key.startswith("repositoryName"):
         return ""
-    if (image := _parsed(value)) and image.repository != value:
+    if (image := _parsed(value, patterns=key == "repositoryNames")) and image.repository != value:
         ids = [f'"imageIds": ["{image.shorthand}"]'] if image.shorthand else []
         name = f'["{image.repository}"]' if key == "repositoryNames" else f'"{image.repository}"'
         return _written(f'write "{key}": {name}', *image.registry, *ids)
@@ -179,9 +181,9 @@ def _repository(key: str, value: str) -> str:
     return f'for a pattern, write "repositoryNames": ["{value}"]' if is_pattern else ""
 
 
-def _parsed(value: str) -> _Names | None:
+def _parsed(value: str, *, patterns: bool = False) -> _Names | None:
     image = re.fullmatch(_IMAGE, value)
-    if image is None or not re.fullmatch(_REPOSITORY, image["repository"]):
+    if image is None or not re.fullmatch(_REPOSITORIES if patterns else _REPOSITORY, image["repository"]):
         return None
     members = {"imageTag": image["tag"], "imageDigest": image["digest"]}
     return _Names(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sqs import SQSClient
 
+MESSAGE_BYTES = 1_048_576
+"""The most that SQS takes in one message."""
 ENTRIES = 10
 """Messages that SQS takes in one call."""
 _BATCH_BYTES = 200_000
@@ -53,6 +55,16 @@ def _message(
     return {"followUp": follow_up, "request": payload}
 
 
+def size(message: Json) -> int:
+    """Returns the bytes that a message takes on the queue."""
+    return len(_body(message))
+
+
+def _body(message: Json) -> str:
+    """Returns a message as it is sent: in ASCII, for SQS refuses some characters, even in JSON."""
+    return json.dumps(message, separators=(",", ":"))
+
+
 def send(
     sqs: "SQSClient", queue_url: str, messages: Sequence[Json], calling: "Callable[[], AbstractContextManager[None]]"
 ) -> None:
@@ -60,7 +72,7 @@ def send(
 
     Raises UnknownOutcomeError where SQS does not take all, and what `calling` raises.
     """
-    bodies = [json.dumps(message) for message in messages]
+    bodies = [_body(message) for message in messages]
     longest = max(map(len, bodies), default=0)
     for batch in itertools.batched(bodies, max(1, min(ENTRIES, _BATCH_BYTES // (longest + 1))), strict=False):
         with calling():

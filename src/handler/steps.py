@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from aws_lambda_powertools.utilities.idempotency.base import IdempotencyHandler
 from aws_lambda_powertools.utilities.idempotency.exceptions import (
+    IdempotencyAlreadyInProgressError,
     IdempotencyItemAlreadyExistsError,
     IdempotencyValidationError,
 )
@@ -77,8 +78,7 @@ class StepRunner:
         """
         name = f"{self._prefix}claim"
         self._claim = record = StepRecord(self._table, self._key, name, request.content_hash, claim=True)
-        stored = record.stored() if over_limits else None
-        if over_limits and (stored is None or stored["state"]["S"] == "withdrawn"):
+        if over_limits and not self._was_admitted(request):
             raise RejectedRequestError(over_limits)
         record.dry = request.dry_run
         record.generation = request.generation or record.generation
@@ -92,7 +92,8 @@ class StepRunner:
         except IdempotencyItemAlreadyExistsError as error:
             if not record.done:
                 raise StepLostError(
-                    "another invocation is carrying out this request; wait for it, then send it again"
+                    "another invocation is carrying out this request, or was stopped while it did; send it again once "
+                    "the function's time-out has passed"
                 ) from error
         self.replaying = record.done
         claimed = json.loads(record.data or "{}")
@@ -109,6 +110,18 @@ class StepRunner:
             inline = {name: outcome.to_json() for name, outcome in [self._first]} if self._first else {}
             record.finish(json.dumps({"steps": inline, "saved": self._saved or bool(self._stored)}))
         self._first, self.replaying = None, False
+
+    def _was_admitted(self, request: DeletionRequest) -> bool:
+        """Returns whether an earlier arrival of this was admitted, or the request that this is a further turn of.
+
+        Its generation, which only the table and that turn's message have, proves the latter.
+        """
+        stored = self._claim.stored()
+        if request.turn and stored is None:
+            stored = StepRecord(self._table, self._key, "claim", "").stored()
+            if stored and stored["generation"]["S"] != request.generation:
+                return False
+        return stored is not None and stored["state"]["S"] != "withdrawn"
 
     def run[T: Outcome](
         self, step: str, kind: type[T], work: Work[T], *, store_in_claim: bool = False, of_all_turns: bool = False
@@ -140,7 +153,10 @@ class StepRunner:
             self._first = name, result
             return Done(result, replayed=False)
         record = StepRecord(self._table, self._key, name, self.generation)
-        return Done(self._handler(record, kind, work).handle(), replayed=record.done)
+        try:
+            return Done(self._handler(record, kind, work).handle(), replayed=record.done)
+        except IdempotencyAlreadyInProgressError as error:
+            raise StepLostError(f"another invocation is at {name}; a redelivery resumes once it is over") from error
 
     def remembered(self, prefix: str) -> list[Json]:
         """Returns the stored outcomes of the steps whose names begin so."""

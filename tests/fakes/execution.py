@@ -13,6 +13,8 @@ from local.runtime import FakeLambdaContext
 from tests.fakes.clients import Clients
 from tests.fakes.steps import INLINE
 
+UNHURRIED = Deadline(lambda: 600.0)
+"""That of an invocation with ten minutes left."""
 LOG = logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)
 
 

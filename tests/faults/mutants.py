@@ -59,8 +59,8 @@ MUTANTS = (
     Mutant(
         "What was admitted is not rejected by a lower limit",
         "steps.py",
-        "stored = record.stored() if over_limits else None",
-        "stored = None",
+        "if over_limits and not self._was_admitted(request):",
+        "if over_limits:",
         "functional/promise/test_claims.py",
     ),
     Mutant(
@@ -95,9 +95,9 @@ MUTANTS = (
     Mutant(
         "Two messages with one event id are two rejections",
         "workflows/process.py",
-        "            origin, content = payload.origin, payload.content\n",
-        "            origin, content = payload.origin, payload.content\n"
-        "            rejections = StepRunner(table, payload.key)\n",
+        "                origin, content = payload.origin, payload.named_content\n",
+        "                origin, content = payload.origin, payload.named_content\n"
+        "                rejections = StepRunner(table, payload.key)\n",
         "functional/promise/test_keys.py",
     ),
     Mutant(
@@ -146,7 +146,7 @@ MUTANTS = (
     Mutant(
         "A step begins no call that does not fit into the time left",
         "concurrency.py",
-        "if self._remaining_seconds() < 2 * self._slowest:",
+        "if self._remaining_seconds() - wait < 2 * self._slowest:",
         "if self._remaining_seconds() < 0:",
         "functional/promise/test_time.py",
     ),

@@ -1,6 +1,10 @@
 """Fan-out: a request for several repositories becomes a separate one for each, over the queue."""
 
-from tests.harness.outside import ANY_SHARE, PREVIEWS, VISIBILITY_SECONDS, Outside, select
+import json
+
+import pytest
+
+from tests.harness.outside import ANY_SHARE, PREVIEWS, REPOSITORY, VISIBILITY_SECONDS, Outside, select
 from tests.harness.server_faults import drop_while
 
 
@@ -71,3 +75,30 @@ def test_one_that_was_killed_and_means_no_repository_is_a_dead_letter(stack: Out
     stack.drain(stack.start())
 
     assert (stack.waiting(), stack.notices(), len(stack.dead_letters())) == ([], [], 1)
+
+
+@pytest.mark.parametrize("name", ["a", "team/app-", "team//x"])
+def test_a_name_that_no_repository_can_have_is_rejected(stack: Outside, name: str) -> None:
+    """With the request, rather than one by one in messages that the sender never wrote."""
+    stack.send("imageTag=x", repositoryNames=["team/app", name])
+
+    stack.drain(stack.start())
+
+    [notice] = stack.notices()
+    assert notice.data["type"] == "rejection"
+    assert notice.data["error"].startswith("request.repositoryNames[1] must be a name as ECR has them")
+    assert len(stack.dead_letters()) == 1
+
+
+def test_a_request_that_is_too_large_to_be_passed_on_is_rejected(stack: Outside) -> None:
+    """SQS takes a message of 1 MiB, and each of those that it becomes needs some bytes more."""
+    digests = [{"imageDigest": f"sha256:{n:064x}"} for n in range(11_650)]
+    body = json.dumps({"repositoryNames": [REPOSITORY], "imageIds": digests}, separators=(",", ":"))
+    assert 0 <= 1_048_576 - len(body) < 200
+    stack.send_text(body)
+
+    stack.drain(stack.start(MAX_IMAGES_PER_REQUEST="100000"))
+
+    [notice] = stack.notices()
+    assert (notice.data["type"], "split imageIds" in notice.data["error"]) == ("rejection", True)
+    assert len(stack.dead_letters()) == 1

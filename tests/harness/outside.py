@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -245,6 +246,10 @@ class Clock:
         """Returns the time, in place of time.monotonic()."""
         return self._seconds
 
+    def sleep(self, seconds: float) -> None:
+        """Lets so much time pass."""
+        self._seconds += seconds
+
     def takes(self, seconds: float) -> Action:
         """Returns the fault by which a call takes so long."""
 
@@ -262,7 +267,8 @@ class Clock:
 
         def invoke(event: Any, context: FakeLambdaContext) -> Any:
             end = self._seconds + seconds
-            with mock.patch.object(sys.modules["handler.concurrency"], "monotonic", self.now):
+            clock = SimpleNamespace(monotonic=self.now, sleep=self.sleep)
+            with mock.patch.object(sys.modules["handler.concurrency"], "time", clock):
                 answer = hurried(function, lambda: end - self._seconds)(event, context)
             if self._seconds > end:
                 raise TimedOutError(f"the invocation took {self._seconds - end:.1f} s too long")

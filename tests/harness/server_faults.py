@@ -241,6 +241,15 @@ def server_error(call: Call, _: Perform) -> Answer:
     return _error(call, "500 Internal Server Error", "ServerException")
 
 
+def unavailable(call: Call, _: Perform) -> Answer:
+    """Deletes nothing, for ECR's upstream is unavailable."""
+    reason = {"failureCode": "UpstreamUnavailable", "failureReason": "a fault of the test"}
+    failures = [{"imageId": image_id, **reason} for image_id in call.body["imageIds"]]
+    return Answer("200 OK", [("Content-Type", "application/x-amz-json-1.1")], b"").with_json(
+        {"imageIds": [], "failures": failures}
+    )
+
+
 def deny(call: Call, _: Perform) -> Answer:
     """Refuses the call for good; nothing is done."""
     return _error(call, "400 Bad Request", "AccessDeniedException")

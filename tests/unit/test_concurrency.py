@@ -135,7 +135,7 @@ def test_the_slowest_call_so_far_says_how_much_time_another_needs(ends: str) -> 
 
     def call(seconds: float) -> None:
         start = time.monotonic()
-        with mock.patch("handler.concurrency.monotonic", side_effect=[start, start + seconds]), deadline.calling():
+        with mock.patch("time.monotonic", side_effect=[start, start + seconds]), deadline.calling():
             if ends == "failed":
                 raise ConnectionError
 

@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from itertools import batched
 from typing import Any
@@ -20,6 +19,7 @@ from handler.models.request import DeletionRequest, Origin
 from handler.registry import Repository, delete_images
 from tests.fakes.clients import Clients
 from tests.fakes.ecr import FakeECR
+from tests.fakes.execution import UNHURRIED
 from tests.fakes.scripted import ScriptedAWS
 
 LOG = logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)
@@ -399,7 +399,7 @@ def outcome_of(
     images, careless, rules, request = case
     ecr = RecordedECR(images, digest_outweighs_tag=careless)
     clients.use(ScriptedAWS(ecr=ecr))
-    repository = Repository(clients.ecr_client, "team/app", None, nullcontext)
+    repository = Repository(clients.ecr_client, "team/app", None, UNHURRIED.calling, UNHURRIED.sleep)
     guard = partial(guards.on_named, rules, request)
     outcomes: list[ChunkOutcome] = []
     for ids in batched(request.image_ids, chunk, strict=False):

@@ -147,7 +147,7 @@ def test_large_messages_go_fewer_to_a_call(characters: int, calls: list[int]) ->
 @pytest.mark.parametrize(
     ("sqs", "message"),
     [
-        (Sqs(json.dumps({"n": 12})), "SQS did not take 1 of 10 requests: InternalError"),
+        (Sqs('{"n":12}'), "SQS did not take 1 of 10 requests: InternalError"),
         (Sqs(cut_short=True), "SQS did not take 10 of 10 requests: its response did not arrive whole"),
     ],
 )

@@ -32,8 +32,10 @@ RETRY_IS_NO_HELP = frozenset({
     "MissingDigestAndTag",
     "ProtectedRepository",
     "ProtectedTag",
+    "RepositoryNotFoundException",
     "TagRequired",
     "TooManyRelatives",
+    "UnreadableIndex",
 })  # fmt: skip
 """The same request would meet it again, or it spared an image on purpose: no retryRequest has it."""
 

@@ -22,12 +22,19 @@ class FanOutReport(NamedTuple):
     replayed: bool = False
     """They were sent on an earlier receive: nothing was done now."""
 
-    def to_answer(self, registry_id: str) -> Json:
-        return {
-            "requestId": self.request.request_id,
-            "registryId": self.request.registry_id or registry_id,
-            "repositoryNames": list(self.repository_names),
-        }
+    def to_answer(self, registry_id: str, limit: int = ANSWER_BYTES) -> Json:
+        """Returns the repositories and whose they are; cut to `limit` bytes, with a count of the rest."""
+
+        def first(count: int) -> Json:
+            answer: Json = {
+                "requestId": self.request.request_id,
+                "registryId": self.request.registry_id or registry_id,
+                "repositoryNames": list(self.repository_names[:count]),
+            }
+            omitted = len(self.repository_names) - count
+            return answer | ({"repositoryNamesOmitted": omitted} if omitted > 0 else {})
+
+        return truncate_to_fit(first, len(self.repository_names), lambda answer: len(json.dumps(answer)), limit)
 
 
 class DeletionReport(NamedTuple):

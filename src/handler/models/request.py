@@ -67,6 +67,13 @@ class Payload(NamedTuple):
     turn: int = 0
     generation: str | None = None
 
+    @property
+    def named_content(self) -> Any:
+        """The content, with the requestId by which people know a message that the function itself has sent."""
+        if self.request_id is None or not isinstance(self.content, dict):
+            return self.content
+        return {**self.content, "requestId": self.request_id}
+
 
 class Selection(NamedTuple):
     """Which images of a repository are meant, in the words of ECR's lifecycle policies."""

@@ -54,13 +54,15 @@ def delete_images(
     what it was asked.
     """
     chunk = _Chunk(image_ids)
-    for number, wait in enumerate((*_RETRY_SECONDS, None)):
+    for number, wait in enumerate((0.0, *_RETRY_SECONDS)):
+        last = number == len(_RETRY_SECONDS)
         started = time.time()
         try:
+            repository.sleep(wait)
             _ask(repository, chunk, guard, action, first_attempt_at)
             why = "ECR's answer leaves out some images"
         except UnknownOutcomeError as error:
-            if wait is None:
+            if last:
                 raise
             why = str(error)
         except UnfinishedRequestError as error:
@@ -70,12 +72,11 @@ def delete_images(
         if not chunk.pending:
             break
         first_attempt_at = first_attempt_at or started
-        if wait is None:
+        if last:
             chunk.recheck(partial(look_up, repository), first_attempt_at, chunk.pending)
             chunk.fail({i: ImageFailure(i, "Unanswered", _UNANSWERED) for i in chunk.pending})
         else:
             log.info("asking again", extra={"why": why})
-            time.sleep(wait)
     outcome = chunk.outcome()
     if outcome.unconfirmed:
         log.info("images unconfirmed", extra={"imageIds": [image_id.to_json() for image_id in outcome.unconfirmed]})
@@ -133,7 +134,9 @@ class _Chunk:
         for image_id, image in found.items():
             if isinstance(image, ImageFailure):
                 refused[image_id] = image
-            elif image_id.tag is not None and image.pushed >= first_attempt_at - _CLOCK_SECONDS:
+            elif image_id.tag is None or image_id.digest == image.digest:
+                continue  # it is the image that was meant, whenever it was pushed
+            elif image.pushed >= first_attempt_at - _CLOCK_SECONDS:
                 refused[image_id] = ImageFailure(image_id, "ImageTagPushedAgain", _PUSHED_AGAIN)
         self.fail(refused)
 
@@ -187,9 +190,8 @@ class _Chunk:
         named = {ImageId.from_json(entry["imageId"]): entry for entry in response["failures"] if entry.get("imageId")}
         entries = set(gone)
         tags = {image_id.tag for image_id in gone}
-        # That a tag went which was asked for by itself says nothing of its image's digest.
-        tags_failed = {image_id.tag for image_id in named if image_id.digest is None}
-        tags_asked = {image_id.tag for image_id in self.pending} - tags_failed
+        # That a tag went which was asked for, and did not fail, says nothing of its image's digest.
+        tags_asked = {i.tag for i in self.pending if i not in named and ImageId(tag=i.tag) not in named}
         digests = {image_id.digest for image_id in gone if image_id.tag is None or image_id.tag not in tags_asked}
 
         def answered(image_id: ImageId) -> bool:

@@ -29,6 +29,8 @@ class Repository(NamedTuple):
     registry_id: str | None
     calling: "Callable[[], AbstractContextManager[None]]"
     """Surrounds each call; raises OutOfTimeError where too little time is left for one."""
+    sleep: "Callable[[float], None]"
+    """Waits for so many seconds before a call; raises OutOfTimeError where too little time is left for both."""
 
     @property
     def scope(self) -> Any:

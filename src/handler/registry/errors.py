@@ -48,6 +48,8 @@ def final_error(error: ClientError | BotoCoreError, *, deleting: bool) -> tuple[
     code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise (UnknownOutcomeError if deleting else ServiceUnavailableError)(f"ECR failed with {code}") from error
+    if code in {"", str(status)}:  # botocore found none in the body
+        raise ServiceUnavailableError("ECR's error did not arrive whole") from error
     if code in _NOT_NOW or status == HTTPStatus.TOO_MANY_REQUESTS:
         raise ServiceUnavailableError(f"ECR refused for now with {code}") from error
     return code, _plain(error.response["Error"].get("Message") or str(error), _REASON_CHARACTERS)

@@ -58,6 +58,12 @@ class FanOut:
                 "request.repositoryNames means no repository; the stack's RepositoryPattern is "
                 f"{','.join(self._rules.repository_patterns)!r}"
             )
+        largest = request_queue.size(request_queue.child(self._request, max(names, key=len, default="")))
+        if largest > request_queue.MESSAGE_BYTES:
+            raise error_type(
+                f"request is too large to be passed on: with its envelope, a message to one repository has {largest:,} "
+                f"bytes, and SQS takes {request_queue.MESSAGE_BYTES:,}; split imageIds into several requests"
+            )
         url, calling = self._services.settings.request_queue_url, self._invocation.deadline.calling
         sent: list[str] = []
         for batch in itertools.batched(names[:_REQUESTS_PER_STEP], request_queue.ENTRIES, strict=False):

@@ -69,8 +69,7 @@ class NamedImages:
         gone: AbstractSet[ImageId],
         not_before: float,
     ) -> ChunkOutcome:
-        if (wait := not_before - time.monotonic()) > 0:  # to sleep for no time takes a tenth of a millisecond
-            time.sleep(wait)
+        self._invocation.deadline.sleep(not_before - time.monotonic())
         outcome = registry.delete_images(
             self._repository,
             image_ids,

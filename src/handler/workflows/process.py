@@ -37,7 +37,7 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
         try:
             try:
                 payload = arrival.read()
-                origin, content = payload.origin, payload.content
+                origin, content = payload.origin, payload.named_content
                 fields["request_id"] = origin.id
                 request = request_parser.parse_request(payload)
                 origin = request.origin
@@ -53,7 +53,8 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
                 max_images=settings.max_images_per_request,
                 max_percent=None if settings.allow_percent_in_requests else settings.max_percent_of_repository,
             )
-            request = request._replace(dry_run=request.dry_run or settings.dry_run)
+            if not request.turn:  # a further turn stays what the request was admitted as
+                request = request._replace(dry_run=request.dry_run or settings.dry_run)
             steps = StepRunner(table, request.key, request.turn)
             with steps.claim(request, over_limits) as dry_run:
                 request = request._replace(dry_run=dry_run)

@@ -5,7 +5,20 @@ from typing import Any
 import pytest
 
 from tests.harness.outside import Outside, ask, by_digest, codes
-from tests.harness.server_faults import SENDS, Action, drop_before, edit_answer, empty, ignore, nothing, truncate
+from tests.harness.server_faults import (
+    SENDS,
+    Action,
+    Answer,
+    Call,
+    Perform,
+    drop_before,
+    edit_answer,
+    empty,
+    ignore,
+    nothing,
+    throttle,
+    truncate,
+)
 
 type Json = dict[str, Any]
 
@@ -203,3 +216,23 @@ def test_an_incomplete_answer_of_the_queue_is_none(stack: Outside) -> None:
 
     assert stack.left() == stack.left("team/web") == set()
     assert stack.waiting() == stack.dead_letters() == []
+
+
+def cut_throttle(call: Call, perform: Perform) -> Answer:
+    """Refuses the call for now, in an error that breaks off in its code."""
+    return throttle(call, perform).with_body(b'{"__type": "Thrott')
+
+
+@pytest.mark.parametrize("operation", ["DescribeImages", "BatchDeleteImage"])
+def test_an_incomplete_error_is_not_final(stack: Outside, operation: str) -> None:
+    """Without a code, nobody knows whether it says "not now": the message comes again, and the image goes."""
+    digest = stack.push("a")
+    function = stack.start(PROTECTED_TAGS="keep")
+    stack.send({"imageDigest": digest})
+    stack.faults.add(operation, cut_throttle, nth={1})
+    assert stack.receive(function).failed
+
+    stack.drain(function)
+
+    assert stack.left() == set()
+    assert stack.notices() == []

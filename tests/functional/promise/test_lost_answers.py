@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.harness.outside import Outside, ask, by_digest, codes
-from tests.harness.server_faults import WRITES, drop_after, drop_answer_about, drop_while, throttle
+from tests.harness.server_faults import WRITES, drop_after, drop_answer_about, drop_while, server_error, throttle
 
 type Json = dict[str, Any]
 
@@ -125,3 +125,16 @@ def test_a_lost_answer_of_the_table_erases_no_outcome(stack: Outside) -> None:
     assert codes(answers[0]) == []
     assert stack.notices() == []
     assert stack.waiting() == stack.dead_letters() == []
+
+
+@pytest.mark.parametrize("redelivered", [False, True], ids=["within the request", "after a redelivery"])
+def test_a_digest_beside_a_tag_is_no_new_image(stack: Outside, redelivered: bool) -> None:  # noqa: FBT001
+    """Although it was pushed a moment ago: the tag names the very image that was meant."""
+    digest = stack.push("pr-1", days=0)
+    stack.faults.add("BatchDeleteImage", server_error, nth=range(1, 4) if redelivered else {1})
+    stack.send({"imageDigest": digest, "imageTag": "pr-1"})
+
+    stack.drain(stack.start())
+
+    assert stack.left() == set()
+    assert (stack.notices(), stack.dead_letters()) == ([], [])

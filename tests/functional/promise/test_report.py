@@ -5,21 +5,11 @@ from typing import Any
 import pytest
 
 from tests.harness.outside import Outside, ask, by_tag, codes
-from tests.harness.server_faults import Answer, Call, Perform
+from tests.harness.server_faults import unavailable
 
 type Json = dict[str, Any]
 
 MISSING = "sha256:" + "0" * 64
-UNAVAILABLE = "UpstreamUnavailable"
-
-
-def unavailable(call: Call, _: Perform) -> Answer:
-    """ECR deletes nothing for now."""
-    reason = {"failureCode": UNAVAILABLE, "failureReason": "a fault of the test"}
-    failures = [{"imageId": image_id, **reason} for image_id in call.body["imageIds"]]
-    return Answer("200 OK", [("Content-Type", "application/x-amz-json-1.1")], b"").with_json(
-        {"imageIds": [], "failures": failures}
-    )
 
 
 def test_all_ids_wait_before_they_are_asked_for_again(stack: Outside) -> None:
@@ -74,3 +64,12 @@ def test_only_ids_that_a_retry_can_help_are_offered(stack: Outside) -> None:
         "reason": "closed",
         "imageIds": [{"imageTag": "child"}],
     }
+
+
+def test_a_repository_that_is_not_there_is_not_offered(stack: Outside) -> None:
+    """The same request would meet that again."""
+    answer = ask(stack.start(), "imageTag=a", repositoryName="team/none")
+    assert codes(answer) == ["RepositoryNotFoundException"]
+
+    [notice] = stack.notices()
+    assert "retryRequest" not in notice.data

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 
 from tests.harness.outside import Clock, Outside, by_tag
-from tests.harness.server_faults import SENDS, Answer, Call, Perform
+from tests.harness.server_faults import SENDS, Answer, Call, Perform, unavailable
 
 INDEXES = [f"v{n}" for n in range(20)]
 
@@ -84,3 +84,17 @@ def test_a_fan_out_ends_in_time_and_goes_on(stack: Outside) -> None:
     # None of the repositories is there, and each request reports that.
     assert Counter(notice.data["repositoryName"] for notice in stack.notices()) == dict.fromkeys(names, 1)
     assert stack.waiting() == stack.dead_letters() == []
+
+
+def test_a_wait_ends_in_time_too(stack: Outside) -> None:
+    """ECR cannot delete an image at the moment, and too little time is left to wait for it: the message comes again."""
+    stack.push("a")
+    stack.send("imageTag=a")
+    clock = Clock()
+    stack.faults.add("BatchDeleteImage", unavailable, nth=range(1, 3))
+
+    first = stack.receive(clock.limit(stack.start(), 1.5))
+
+    assert (first.error, len(first.failed)) == (None, 1)
+    stack.drain(stack.start())
+    assert stack.left() == set()

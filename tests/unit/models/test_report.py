@@ -112,6 +112,15 @@ def test_an_answer_of_a_full_repository_fits_lambda() -> None:
     assert len(answer["failures"]) + answer["failuresOmitted"] == 30_000
 
 
+@pytest.mark.parametrize("limit", [200, 1_000])
+def test_an_answer_of_a_fan_out_is_cut_to_its_limit(limit: int) -> None:
+    """Lambda refuses a longer one; the repositories that it leaves out are counted."""
+    names = tuple(f"team/app-{n}" for n in range(100))
+    answer = FanOutReport(deletion_request(), names).to_answer(ACCOUNT, limit)
+    assert len(json.dumps(answer)) <= limit
+    assert len(answer["repositoryNames"]) + answer["repositoryNamesOmitted"] == 100
+
+
 def test_the_answer_of_a_fan_out_names_its_repositories() -> None:
     """Each of them has a separate request, with a report of its own."""
     request = deletion_request(repository_name="", repository_names=("team/*",))

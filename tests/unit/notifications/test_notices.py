@@ -105,10 +105,11 @@ def test_a_machine_reads_a_selection_in_numbers() -> None:
 NO_CURE = (
     *("ImageNotFound", "ImageTagDoesNotMatchDigest", "ImageTagPushedAgain", "InvalidImageDigest", "InvalidImageTag"),
     *("LastTag", "MissingDigestAndTag", "ProtectedRepository", "ProtectedTag", "TagRequired", "TooManyRelatives"),
+    *("RepositoryNotFoundException", "UnreadableIndex"),
 )
 CURED = (
     *("UpstreamUnavailable", "UpstreamTooManyRequests", "KmsError", "ImageReferencedByManifestList", "Unanswered"),
-    *("AccessDeniedException", "RepositoryNotFoundException", "StoppedByDryRun", "UnreadableIndex", "SomethingNew"),
+    *("AccessDeniedException", "StoppedByDryRun", "SomethingNew"),
 )
 
 

@@ -1,11 +1,10 @@
 """What the tests of calls to ECR share: a repository in another account's registry."""
 
-from contextlib import nullcontext
-
 import pytest
 
 from handler.registry import Repository
 from tests.fakes.clients import Clients
+from tests.fakes.execution import UNHURRIED
 from tests.fakes.scripted import ScriptedAWS
 
 REPOSITORY, REGISTRY = "team/app", "210987654321"
@@ -15,4 +14,4 @@ REPOSITORY, REGISTRY = "team/app", "210987654321"
 def repository(clients: Clients, aws: ScriptedAWS) -> Repository:
     """An empty repository, about which ECR is called without an eye on the time."""
     aws.ecr.repositories[REPOSITORY] = {}
-    return Repository(clients.ecr_client, REPOSITORY, REGISTRY, nullcontext)
+    return Repository(clients.ecr_client, REPOSITORY, REGISTRY, UNHURRIED.calling, UNHURRIED.sleep)

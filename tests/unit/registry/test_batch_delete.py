@@ -20,6 +20,7 @@ from handler.models.outcomes import ChunkOutcome
 from handler.models.request import Action
 from handler.registry import Repository, delete_images
 from tests.fakes.clients import Clients
+from tests.fakes.execution import UNHURRIED
 from tests.fakes.scripted import URL, Play, ScriptedAWS, answered, broken, cut_short, edited, lost, refused
 
 REPOSITORY = "team/app"
@@ -92,6 +93,12 @@ ANSWERS: dict[str, tuple[list[ImageId], list[dict[str, str]], list[dict[str, Any
         [{"imageDigest": A, "imageTag": "v1"}],
         [failure({"imageDigest": A}, REFUSED[0])],
         [None, REFUSED],
+    ),
+    "named by digest and tag too, which came too late": (
+        [DIGEST, BOTH],
+        [{"imageDigest": A, "imageTag": "v1"}],
+        [failure({"imageDigest": A, "imageTag": "v1"})],
+        [None, ("ImageNotFound", "why")],
     ),
     "its tag came too late": (
         [DIGEST, TAG],
@@ -314,11 +321,9 @@ def test_time_that_runs_out_is_noticed_before_each_call(
 
 
 @pytest.mark.parametrize(("seconds", "left_alone"), [(-HOUR, True), (0, True), (2, True), (3, False), (HOUR, False)])
-@pytest.mark.parametrize("image_id", [TAG, BOTH])
 def test_a_tag_that_was_pushed_since_is_left_alone(
     repository: Repository,
     aws: ScriptedAWS,
-    image_id: ImageId,
     seconds: int,
     left_alone: bool,  # noqa: FBT001
 ) -> None:
@@ -327,8 +332,22 @@ def test_a_tag_that_was_pushed_since_is_left_alone(
     aws.ecr.push(REPOSITORY, "v2", digest=B)
     pushed = int(aws.ecr.repositories[REPOSITORY][A].pushed)
     aws.ecr.repositories[REPOSITORY][B].pushed -= 2 * HOUR
-    outcome = delete(repository, image_id, ImageId(tag="v2"), since=pushed + seconds)
-    assert codes(outcome) == ([(image_id, "ImageTagPushedAgain")] if left_alone else [])
+    outcome = delete(repository, TAG, ImageId(tag="v2"), since=pushed + seconds)
+    assert codes(outcome) == ([(TAG, "ImageTagPushedAgain")] if left_alone else [])
+    assert aws.ecr.names(REPOSITORY) == ({A, "v1"} if left_alone else set())
+
+
+@pytest.mark.parametrize(("digest", "left_alone"), [(A, False), (B, True)])
+def test_a_digest_beside_a_tag_says_which_image_was_meant(
+    repository: Repository,
+    aws: ScriptedAWS,
+    digest: str,
+    left_alone: bool,  # noqa: FBT001
+) -> None:
+    """It goes whenever it was pushed; another one that has the tag by now stays."""
+    aws.ecr.push(REPOSITORY, "v1", digest=A, days=0)
+    outcome = delete(repository, ImageId(digest, "v1"), since=time.time() - HOUR)
+    assert [code for _, code in codes(outcome)] == ["ImageTagPushedAgain"] * left_alone
     assert aws.ecr.names(REPOSITORY) == ({A, "v1"} if left_alone else set())
 
 
@@ -463,7 +482,7 @@ def with_images(clients: Clients, there: Mapping[str, Sequence[str]]) -> tuple[R
     aws.ecr.repositories[REPOSITORY] = {}
     for digest, tags in there.items():
         aws.ecr.push(REPOSITORY, *tags, digest=digest)
-    return Repository(clients.ecr_client, REPOSITORY, None, nullcontext), aws
+    return Repository(clients.ecr_client, REPOSITORY, None, UNHURRIED.calling, UNHURRIED.sleep), aws
 
 
 @given(asked=ASKED, there=images(), answers=st.lists(NONSENSE, min_size=1, max_size=3))
