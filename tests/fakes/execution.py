@@ -1,6 +1,5 @@
-"""What a workflow is carried out with, before an AWS in memory."""
+"""Makes what a workflow needs: a request, its steps, and services that are in memory."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +11,7 @@ from handler.workflows.execution import Execution
 from local.runtime import FakeLambdaContext
 from tests.fakes.clients import Clients
 from tests.fakes.steps import INLINE
-
-LOG = logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)
+from tests.values import LOG
 
 
 def execution(

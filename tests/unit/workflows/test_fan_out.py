@@ -7,12 +7,12 @@ import pytest
 
 from handler.models.errors import OutOfTimeError, RejectedRequestError, ServiceUnavailableError, UnknownOutcomeError
 from handler.models.report import FanOutReport
-from handler.models.request import DeletionRequest, Origin
 from handler.workflows.fan_out import FanOut
 from tests.fakes.clients import Clients
 from tests.fakes.execution import execution
 from tests.fakes.scripted import ScriptedAWS, answered, refused
 from tests.fakes.steps import KilledError, MemorySteps, StepMemory
+from tests.values import deletion_request
 
 NAMES = [f"team/{n:03}" for n in range(450)]
 
@@ -20,16 +20,7 @@ NAMES = [f"team/{n:03}" for n in range(450)]
 def fan_out(clients: Clients, steps: MemorySteps, *names: str, **variables: Any) -> FanOutReport:
     """Carries out a request for these repositories."""
     content = {"requestId": "r-1", "repositoryNames": list(names), "imageIds": [{"imageTag": "v1"}]}
-    request = DeletionRequest(
-        ("request", "r-1"),
-        "r-1",
-        "",
-        (),
-        Origin("message", "m-1", "queue"),
-        "hash",
-        repository_names=names,
-        payload=content,
-    )
+    request = deletion_request(key=("request", "r-1"), repository_name="", repository_names=names, payload=content)
     return FanOut(execution(clients, request, steps, **variables)).carry_out()
 
 
@@ -88,7 +79,7 @@ def test_a_replay_sends_nothing(clients: Clients, aws: ScriptedAWS) -> None:
 
 
 def test_a_step_sends_as_many_as_there_is_time_for(clients: Clients, aws: ScriptedAWS) -> None:
-    """What was sent is stored; the next invocation sends for those behind."""
+    """Messages that were sent are stored; the next invocation sends for those behind."""
     memory = StepMemory()
 
     def remaining() -> float:
@@ -117,9 +108,7 @@ def test_a_request_that_means_no_repository_is_rejected(clients: Clients, aws: S
     ):
         fan_out(clients, MemorySteps(), "team/*", repository_patterns=("other/*",))
     aws.plays["DescribeRepositories"] = [refused("AccessDeniedException")]
-    with pytest.raises(
-        RejectedRequestError, match="cannot be listed: AccessDeniedException: why; the function's role"
-    ):
+    with pytest.raises(RejectedRequestError, match="cannot be listed: AccessDeniedException: why; the function's role"):
         fan_out(clients, MemorySteps(), "team/*")
     assert aws.sent == []
 
