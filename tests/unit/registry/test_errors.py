@@ -93,7 +93,7 @@ def test_a_lost_response_leaves_the_outcome_of_a_deletion_unknown(lost: ClientEr
 
 @pytest.mark.parametrize("unreached", UNREACHED, ids=lambda unreached: type(unreached).__name__)
 def test_a_connection_that_was_never_made_has_had_no_effect(unreached: BotoCoreError) -> None:
-    """What is known to have done nothing is retried without doubt."""
+    """A call that is known to have done nothing is retried without doubt."""
     for deleting in (True, False):
         with pytest.raises(ServiceUnavailableError, match=r"^ECR could not be reached$") as raised:
             final_error(unreached, deleting=deleting)
