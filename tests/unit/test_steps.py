@@ -28,7 +28,8 @@ from handler.steps import Attempt, StepRunner
 from local.runtime import FakeLambdaContext
 from tests.fakes.clients import Clients
 from tests.fakes.ecr import DAY
-from tests.fakes.scripted import URL, Play, ScriptedAWS, after, broken, lost
+from tests.fakes.scripted import URL, Play, ScriptedAWS, after, broken
+from tests.fakes.steps import KilledError
 
 KEY: Key = ("request", "r-1")
 MESSAGE: Key = ("message", "m-1")
@@ -112,7 +113,7 @@ def test_a_step_that_is_alone_costs_two_calls(arrive: Arrive, aws: ScriptedAWS) 
 
 
 def test_a_step_that_others_follow_is_stored_before_they_begin(arrive: Arrive) -> None:
-    """What was done is not done again, wherever the walk stopped; a duplicate replays it all."""
+    """A step that was done is not done again, wherever the walk stopped; a duplicate replays it all."""
     for steps in (["two"], ["two", "three"]):
         stopped: dict[str, Any] = {name: Work(*[ServiceUnavailableError()] * (name == steps[-1])) for name in steps}
         with suppress(ServiceUnavailableError):
@@ -195,10 +196,6 @@ def test_a_try_that_may_have_had_an_effect_is_known_to_the_next(
     assert work.first_attempts == [None] + [pytest.approx(began - days * DAY, abs=5) for days in (1, 2, 3)]
 
 
-class KilledError(BaseException):
-    """Lambda ends the invocation."""
-
-
 @BOTH
 def test_what_a_killed_invocation_began_waits_until_that_is_over(arrive: Arrive, aws: ScriptedAWS, name: str) -> None:
     """It may still be at work: meanwhile nobody else is, and afterwards the next knows that it had begun."""
@@ -214,23 +211,6 @@ def test_what_a_killed_invocation_began_waits_until_that_is_over(arrive: Arrive,
     assert work.first_attempts == [None, pytest.approx(began - 61, abs=5)]
 
 
-@BOTH
-def test_who_was_taken_over_stores_nothing(arrive: Arrive, aws: ScriptedAWS, name: str) -> None:
-    """It comes too late, and fails; the outcome is that of the other."""
-    other = Work(UnknownOutcomeError())
-
-    def meanwhile() -> None:
-        aws.let_time_pass(61)
-        with suppress(UnknownOutcomeError):
-            walk(arrive(), **{name: other})
-        walk(arrive(), **{name: other})
-
-    late = Work(happens=meanwhile)
-    with pytest.raises(Exception, match="another invocation has taken over"):
-        walk(arrive(timeout=60), **{name: late})
-    assert walk(arrive(), **{name: late}) == [("2", True)]
-
-
 def test_who_was_taken_over_does_not_go_on_from_an_outcome_of_its_own(arrive: Arrive, aws: ScriptedAWS) -> None:
     """The first step is stored when the next begins: where another has stored it meanwhile, the walk ends there."""
 
@@ -244,23 +224,6 @@ def test_who_was_taken_over_does_not_go_on_from_an_outcome_of_its_own(arrive: Ar
         walk(arrive(timeout=60), alone=Work(happens=meanwhile), two=late)
     assert late.first_attempts == []
     assert walk(arrive(), alone=late, two=late) == [("1", True), ("1", False)]
-
-
-@pytest.mark.parametrize("ends", [[], [KilledError()]])
-def test_of_two_redeliveries_at_a_time_one_goes_on(arrive: Arrive, aws: ScriptedAWS, ends: list[BaseException]) -> None:
-    """Both find that the first try is over, and the other is first to take it over."""
-    with suppress(UnknownOutcomeError):
-        walk(arrive(), alone=Work(UnknownOutcomeError()))
-
-    def other() -> None:
-        with suppress(KilledError):
-            walk(arrive(), alone=Work(*ends))
-
-    aws.plays["UpdateItem"] = [lambda do: do(), after(other)]
-    late = Work()
-    with pytest.raises(StepLostError):
-        walk(arrive(), alone=late)
-    assert late.first_attempts == []
 
 
 def test_two_receives_at_a_time_do_a_step_once(arrive: Arrive) -> None:
@@ -373,25 +336,6 @@ def test_a_rejection_sticks_although_it_could_not_be_published(arrive: Arrive, a
 
 
 # A table whose responses are lost, or that cannot be reached.
-
-
-@BOTH
-@pytest.mark.parametrize("taken_over", [False, True])
-def test_a_write_whose_response_is_lost_is_no_other_try(
-    arrive: Arrive,
-    aws: ScriptedAWS,
-    sleeps: list[float],
-    name: str,
-    taken_over: bool,  # noqa: FBT001
-) -> None:
-    """It is applied, and applied again as botocore repeats it: to begin, to take over, and to finish."""
-    if taken_over:
-        with suppress(UnknownOutcomeError):
-            walk(arrive(), **{name: Work(UnknownOutcomeError())})
-    aws.plays["UpdateItem"] = [lost(), lambda do: do()] * 6
-    assert walk(arrive(), **{name: (work := Work())}) == [("1", False)]
-    assert [known is not None for known in work.first_attempts] == [taken_over]
-    assert len(sleeps) >= 2
 
 
 UNREACHED = [broken(ReadTimeoutError(endpoint_url=URL))] * 5
