@@ -135,6 +135,15 @@ def test_the_guards_let_the_nearest_other_id_go(rules: Rules, changes: dict[str,
     assert guards.on_named(rules, deletion_request(**changes), [image_id], LookUps()) == {}
 
 
+@pytest.mark.parametrize("order", [("v1", "v2", "prod-1"), ("prod-1", "v1", "v2"), ("v2", "prod-1", "v1")])
+def test_the_last_of_all_tags_stays(order: tuple[str, ...]) -> None:
+    """Whichever comes last, however often the others are named."""
+    ids = [ImageId(digest, tag) for tag in order for digest in (None, SEVERAL)]
+    refused = guards.on_named(NOTHING_PROTECTED, deletion_request(untag=True), ids, LookUps())
+    assert {(i.tag, failure.code) for i, failure in refused.items()} == {(order[-1], "LastTag")}
+    assert len(refused) == 2
+
+
 TAG, DIGEST = ImageId(tag="v1"), ImageId(SEVERAL)
 LOOKED_UP: dict[str, tuple[Rules, dict[str, Any], list[ImageId], set[ImageId]]] = {
     "nothing protected": (NOTHING_PROTECTED, {}, [TAG, DIGEST], set()),
@@ -271,12 +280,6 @@ def test_a_selected_image_that_has_changed_stays() -> None:
         ABSENT: ("ImageNotFound", "Requested image not found"),
         UNSEEN: ("KmsError", "the key is gone"),
     }
-
-
-@pytest.mark.parametrize(("tags", "protected"), [((), False), (("v1", "latest"), False), (("v1", "1-lts"), True)])
-def test_an_image_with_a_protected_tag_is_never_selected(tags: tuple[str, ...], protected: bool) -> None:  # noqa: FBT001
-    """Any of its tags protects it."""
-    assert guards.protects(PROTECTED, tags) is protected
 
 
 def test_patterns_of_repositories_mean_what_the_stack_allows() -> None:

@@ -28,7 +28,7 @@ from handler.steps import Attempt, StepRunner
 from local.runtime import FakeLambdaContext
 from tests.fakes.clients import Clients
 from tests.fakes.ecr import DAY
-from tests.fakes.scripted import URL, Play, ScriptedAWS, after, broken
+from tests.fakes.scripted import URL, Play, ScriptedAWS, after, broken, lost
 from tests.fakes.steps import KilledError
 
 KEY: Key = ("request", "r-1")
@@ -226,6 +226,23 @@ def test_who_was_taken_over_does_not_go_on_from_an_outcome_of_its_own(arrive: Ar
     assert walk(arrive(), alone=late, two=late) == [("1", True), ("1", False)]
 
 
+@pytest.mark.parametrize("ends", [[], [KilledError()]])
+def test_of_two_redeliveries_at_a_time_one_goes_on(arrive: Arrive, aws: ScriptedAWS, ends: list[BaseException]) -> None:
+    """Both find that the first try is over, and the other is first to take it over."""
+    with suppress(UnknownOutcomeError):
+        walk(arrive(), alone=Work(UnknownOutcomeError()))
+
+    def other() -> None:
+        with suppress(KilledError):
+            walk(arrive(), alone=Work(*ends))
+
+    aws.plays["UpdateItem"] = [lambda do: do(), after(other)]
+    late = Work()
+    with pytest.raises(StepLostError):
+        walk(arrive(), alone=late)
+    assert late.first_attempts == []
+
+
 def test_two_receives_at_a_time_do_a_step_once(arrive: Arrive) -> None:
     """A message may be received again while its rejection is being published: only one of them publishes it."""
     late = Work()
@@ -336,6 +353,25 @@ def test_a_rejection_sticks_although_it_could_not_be_published(arrive: Arrive, a
 
 
 # A table whose responses are lost, or that cannot be reached.
+
+
+@BOTH
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_a_write_whose_response_is_lost_is_no_other_try(
+    arrive: Arrive,
+    aws: ScriptedAWS,
+    sleeps: list[float],
+    name: str,
+    taken_over: bool,  # noqa: FBT001
+) -> None:
+    """It is applied, and applied again as botocore repeats it: to begin, to take over, and to finish."""
+    if taken_over:
+        with suppress(UnknownOutcomeError):
+            walk(arrive(), **{name: Work(UnknownOutcomeError())})
+    aws.plays["UpdateItem"] = [lost(), lambda do: do()] * 6
+    assert walk(arrive(), **{name: (work := Work())}) == [("1", False)]
+    assert [known is not None for known in work.first_attempts] == [taken_over]
+    assert len(sleeps) >= 2
 
 
 UNREACHED = [broken(ReadTimeoutError(endpoint_url=URL))] * 5
