@@ -90,12 +90,6 @@ def test_the_records_that_failed_stay_on_the_queue(capsys: pytest.CaptureFixture
     assert counted(capsys.readouterr().out) == expected
 
 
-def test_an_empty_batch_is_no_work(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing failed, and nothing is counted but zeros."""
-    assert function()({"Records": []}, context()) == {"batchItemFailures": []}
-    assert set(counted(capsys.readouterr().out).values()) == {0}
-
-
 @dataclass
 class MeetingAWS(FakeAWS):
     """An ECR that answers a deletion once three of them are under way."""

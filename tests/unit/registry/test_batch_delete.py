@@ -235,26 +235,6 @@ def test_what_is_still_there_after_a_lost_call_is_asked_for_again(
     assert sleeps == [1.0, 2.0, 1.0, 2.0]
 
 
-def test_an_id_that_ecr_never_answers_for_is_a_failure(
-    repository: Repository, aws: ScriptedAWS, sleeps: list[float]
-) -> None:
-    """It was asked for three times, and is still there; what is gone by then was deleted as asked."""
-    aws.ecr.push(REPOSITORY, "v1", digest=A)
-    aws.ecr.push(REPOSITORY, digest=C)
-    nothing: dict[str, Any] = {"imageIds": [], "failures": []}
-
-    def third(_: object) -> dict[str, Any]:
-        aws.ecr.push(REPOSITORY, "v1", digest=A)
-        return nothing
-
-    for_b = answered({"imageIds": [{"imageDigest": B}], "failures": []})
-    aws.plays["BatchDeleteImage"] = [for_b, answered(nothing), edited(third)]
-    outcome = delete(repository, TAG, ImageId(B), ImageId(C))
-    assert (outcome.image_ids, outcome.unconfirmed) == ((ImageId(B), ImageId(C)), (ImageId(C),))
-    assert (codes(outcome), len(sleeps)) == ([(TAG, "Unanswered")], 2)
-    assert [len(call["imageIds"]) for call in aws.asked("BatchDeleteImage")] == [3, 2, 2]
-
-
 @pytest.mark.parametrize(
     ("operation", "play"),
     [

@@ -175,16 +175,6 @@ def test_an_index_goes_before_what_it_names() -> None:
     assert (made.selected, set(made.followers)) == (6, {"i", "p", "q", "s", "t"})
 
 
-def test_what_belongs_to_an_image_is_no_image_to_count() -> None:
-    """The last two are two indexes, with their platform images and signatures."""
-    images = [image(name, f"v-{name}", days=n, is_index=True) for n, name in enumerate("xyz")]
-    images += [*(image(name, days=0) for name in "abc"), image("s", days=0, subject="z")]
-    meant = Selection("any", count_type="imageCountMoreThan", count_number=2)
-    made = plan(meant, images, children={"x": ["a"], "y": ["b"], "z": ["c"]})
-    assert going(made) == "csz"
-    assert made.reasons == {"MostRecent": 2, "StillUsed": 2}
-
-
 @pytest.mark.parametrize("children", [{"x": ["y", "a"], "z": ["a"]}, {"x": ["y"], "y": ["a"], "z": ["a"]}])
 def test_what_a_kept_index_names_stays(children: dict[str, list[str]]) -> None:
     """Also where another index that names it goes, and however many levels lie between."""
@@ -196,12 +186,6 @@ def test_what_a_kept_index_names_stays(children: dict[str, list[str]]) -> None:
     made = plan(tagged("pr-*"), images, children=children)
     assert going(made) == "z"
     assert made.kept == {"x": "NotMatched", "y": "StillUsed", "a": "StillUsed"}
-
-
-def test_an_untagged_part_of_a_kept_image_is_not_selected_as_untagged() -> None:
-    """A selection of untagged images means what belongs to nothing: no platform image, and no signature."""
-    images = [image("x", "main", is_index=True), *(image(name) for name in "ab"), image("s", subject="x"), image("c")]
-    assert going(plan(Selection("untagged"), images, children={"x": ["a", "b"]})) == "c"
 
 
 def test_a_part_with_a_tag_of_its_own_is_judged_by_itself() -> None:
@@ -219,14 +203,6 @@ def test_a_part_that_must_stay_does(kept_tag: str, reason: str) -> None:
     meant = tagged("pr-*", exclude_tag_patterns=("keep",))
     made = plan(meant, images, children={"x": ["y"], "y": ["a"]}, protected="prod")
     assert (going(made), made.kept) == ("x", {"y": reason, "a": "StillUsed"})
-
-
-def test_what_an_index_names_or_refers_to_may_be_missing() -> None:
-    """An image that is not there is neither selected nor kept; a signature of it is an image like any other."""
-    images = [image("x", "pr-1", is_index=True), image("s", subject="gone")]
-    made = plan(tagged("pr-*"), images, children={"x": ["gone", "gone"]})
-    assert (going(made), made.kept) == ("x", {"s": "NotMatched"})
-    assert going(plan(Selection("untagged"), images, children={"x": ["gone"]})) == "s"
 
 
 def test_where_an_index_cannot_be_read_no_untagged_image_goes() -> None:

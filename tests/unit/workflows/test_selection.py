@@ -151,19 +151,6 @@ def test_a_selection_that_is_continued_without_end_is_a_failure(clients: Clients
     assert aws.sent == []
 
 
-def test_what_goes_along_is_remembered_before_anything_is_deleted(clients: Clients, aws: ScriptedAWS) -> None:
-    """Its index is gone when the invocation ends: nothing says what it named any more, but that goes all the same."""
-    children = [aws.ecr.push(REPOSITORY) for _ in range(3)]
-    aws.ecr.push(REPOSITORY, "pr-1", children=children)
-    stray = aws.ecr.push(REPOSITORY)
-    memory = StepMemory()
-    aws.plays["BatchDeleteImage"] = [lambda do: do(), refused("ThrottlingException")]
-    report = select(clients, memory)
-    assert (report.deleted, aws.ecr.digests(REPOSITORY)) == (1, {*children, stray})
-    report = select(clients, memory, turn=1)
-    assert aws.ecr.digests(REPOSITORY) == {stray}
-
-
 @pytest.mark.parametrize(
     ("variables", "play", "code"),
     [
