@@ -1,4 +1,4 @@
-"""What the tests of examples/ share: the stack's template, the contract of requests, and how documents are read."""
+"""Helpers of the tests of examples/: the stack's template, the contract of requests, and how documents are read."""
 
 import json
 import re
@@ -35,7 +35,7 @@ SCHEDULER = {
     "<aws.scheduler.schedule-arn>": "arn:aws:scheduler:eu-west-1:123456789012:schedule/group/name",
     "<aws.scheduler.scheduled-time>": "2026-11-25T04:00:00Z",
 }
-"""What EventBridge Scheduler replaces in the input of a target, and what with."""
+"""Placeholders that EventBridge Scheduler replaces in the input of a target, and their values."""
 
 
 @cache

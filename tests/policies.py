@@ -12,10 +12,10 @@ type Verdict = Literal["allowed", "denied", "not mentioned"]
 def verdict(
     statements: Iterable[Statement], *, action: str, resource: str, context: Context, principal: str = "AWS"
 ) -> Verdict:
-    """What statements say to an action: a Deny outweighs every Allow.
+    """Returns the verdict of statements on an action: a Deny outweighs every Allow.
 
     `principal` is the service that asks, or AWS for users and roles; `context` has IAM's condition keys, such as
-    aws:SourceArn. A policy of a role names no principals, and speaks to whoever has the role.
+    aws:SourceArn. A policy of a role names no principals, and applies to every session of the role.
     """
     effects = {s["Effect"] for s in statements if _speaks_of(s, action, resource, context, principal)}
     if "Deny" in effects:

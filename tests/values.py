@@ -1,5 +1,7 @@
 """Values that unit tests are made of: a request, an image, a report, with what does not matter filled in."""
 
+import logging
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from handler.models.images import ImageFailure, ImageId, ListedImage
@@ -13,6 +15,8 @@ DAY = 86_400
 NOW = 20_000 * DAY + 0.5
 """When images are listed, in seconds since the epoch."""
 ORIGIN = Origin("message", "message-1", QUEUE_ARN)
+LOG = logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)
+"""The log of a request."""
 REQUEST: dict[str, Any] = {"repositoryName": "team/app", "imageIds": ["imageTag=pr-417"]}
 """A request as it is sent."""
 
@@ -25,6 +29,14 @@ def payload(content: Any, **changes: Any) -> Payload:
 def digest(number: int) -> str:
     """Returns the digest of the image with this number."""
     return f"sha256:{number:064x}"
+
+
+def names_one(images: Mapping[str, Collection[str]], image_id: ImageId) -> bool:
+    """Returns whether an id names one of these images and their tags; with both, whether the tag is that image's."""
+    return any(
+        image_id.digest in (None, digest) and (image_id.tag is None or image_id.tag in tags)
+        for digest, tags in images.items()
+    )
 
 
 def deletion_request(*image_ids: ImageId, **changes: Any) -> DeletionRequest:

@@ -1,4 +1,4 @@
-"""What the documents quote is as it is in the template, in the benchmarks' results and in the code."""
+"""Quotations in the documents are as the template, the benchmarks' results and the code have them."""
 
 import json
 import re

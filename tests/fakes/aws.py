@@ -26,7 +26,7 @@ type Json = dict[str, Any]
 
 @dataclass
 class FakeAWS:
-    """What can be seen from outside, and how often each operation was called."""
+    """The state that can be seen from outside, and how often each operation was called."""
 
     ecr: FakeECR = field(default_factory=FakeECR)
     dynamodb: FakeDynamoDB = field(default_factory=FakeDynamoDB)

@@ -33,9 +33,9 @@ class FakeImage:
     tags: set[str]
     pushed: float
     children: tuple[str, ...] = ()
-    """What it names, if it is an index."""
+    """The digests that it names, if it is an index."""
     subject: str | None = None
-    """What it refers to, if it is a signature."""
+    """The digest that it refers to, if it is a signature."""
     manifest: str | None = None
     """Its text, where it is not one that follows from the rest."""
     pulled: float | None = None
@@ -213,7 +213,7 @@ def _shown(image: FakeImage, wanted: Json) -> bool:
 
 
 def _detail(digest: str, image: FakeImage) -> Json:
-    """What ECR says of an image; of its push, whole seconds."""
+    """Returns the details of an image as ECR says them; of its push, whole seconds."""
     detail: Json = {
         "imageDigest": digest,
         "imageTags": sorted(image.tags) or None,

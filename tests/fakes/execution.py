@@ -1,6 +1,5 @@
-"""What a workflow is carried out with, before an AWS in memory."""
+"""Makes what a workflow needs: a request, its steps, and services that are in memory."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +11,10 @@ from handler.workflows.execution import Execution
 from local.runtime import FakeLambdaContext
 from tests.fakes.clients import Clients
 from tests.fakes.steps import INLINE
+from tests.values import LOG
 
 UNHURRIED = Deadline(lambda: 600.0)
 """That of an invocation with ten minutes left."""
-LOG = logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)
 
 
 def execution(

@@ -1,4 +1,4 @@
-"""What Lambda hands to the function: contexts and SQS records."""
+"""Values that Lambda passes to the function: contexts and SQS records."""
 
 from local.runtime import FakeLambdaContext
 

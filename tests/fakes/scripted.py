@@ -5,7 +5,8 @@ A play is what becomes of one call: it may do what is asked, before or after som
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
+from handler.models.errors import OutOfTimeError
 from tests.fakes.aws import FakeAWS, response
 
 type Json = dict[str, Any]
@@ -28,7 +30,7 @@ class ScriptedAWS(FakeAWS):
     requests: list[tuple[str, Json]] = field(default_factory=list)
     """Operation and parameters of each call, but for SNS's, which are no JSON."""
     plays: defaultdict[str, list[Play]] = field(default_factory=lambda: defaultdict(list))
-    """What becomes of the next calls of an operation; all further ones are answered as ever."""
+    """The plays of the next calls of an operation; all further ones are answered as ever."""
 
     def answer(self, service: str, operation: str, body: Any, url: str) -> AWSResponse:
         with self.lock:
@@ -49,18 +51,18 @@ class ScriptedAWS(FakeAWS):
 
 
 def answered(value: Json) -> Play:
-    """Nothing is done, and this is the answer."""
+    """Does nothing, and answers this."""
     return lambda _: response(200, json.dumps(value))
 
 
 def refused(code: str, status: int = 400, message: str | None = "why") -> Play:
-    """Nothing is done, and the whole call fails."""
+    """Does nothing, and the whole call fails."""
     body = {"__type": code} | ({} if message is None else {"message": message})
     return lambda _: response(status, json.dumps(body))
 
 
 def broken(error: Exception) -> Play:
-    """Nothing is done, and the connection breaks so."""
+    """Does nothing, and the connection breaks with this error."""
 
     def play(_: Callable[[], AWSResponse]) -> AWSResponse:
         raise error
@@ -69,7 +71,7 @@ def broken(error: Exception) -> Play:
 
 
 def lost(then: Callable[[], object] = lambda: None) -> Play:
-    """What is asked is done, something else happens, and the connection breaks before the answer arrives."""
+    """Does the call, then something else; and the connection breaks before the answer arrives."""
 
     def play(do: Callable[[], AWSResponse]) -> AWSResponse:
         do()
@@ -80,21 +82,35 @@ def lost(then: Callable[[], object] = lambda: None) -> Play:
 
 
 def edited(edit: Callable[[Json], Json]) -> Play:
-    """What is asked is done, and the answer is another."""
+    """Does the call, and changes its answer."""
     return lambda do: response(200, json.dumps(edit(json.loads(do().content))))
 
 
 def cut_short(do: Callable[[], AWSResponse]) -> AWSResponse:
-    """What is asked is done, and half of the answer arrives."""
+    """Does the call, and half of the answer arrives."""
     text = do().content.decode()
     return response(200, text[: len(text) // 2])
 
 
 def after(happens: Callable[[], object]) -> Play:
-    """Something else happens before what is asked is done."""
+    """Does something else before the call."""
 
     def play(do: Callable[[], AWSResponse]) -> AWSResponse:
         happens()
         return do()
 
     return play
+
+
+def time_for(calls: int) -> Callable[[], AbstractContextManager[None]]:
+    """Returns what a caller enters before each call: it raises OutOfTimeError after so many."""
+
+    @contextmanager
+    def calling() -> Iterator[None]:
+        nonlocal calls
+        if not calls:
+            raise OutOfTimeError
+        calls -= 1
+        yield
+
+    return calling

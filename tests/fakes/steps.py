@@ -19,7 +19,7 @@ class KilledError(BaseException):
 
 @dataclass
 class StepMemory:
-    """What outlives an invocation."""
+    """The steps that outlive an invocation."""
 
     outcomes: dict[str, str] = field(default_factory=dict)
     """By step, as Powertools stores them: JSON with sorted keys."""

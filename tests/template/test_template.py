@@ -34,9 +34,9 @@ DAY = 86_400
 PARAMETERS = 29
 """The most there may be: each is a price that everyone pays who deploys."""
 VARIABLE_BYTES = 4_096
-"""What Lambda takes of variables, names and values, in all."""
+"""The bytes that Lambda takes of variables, names and values, in all."""
 INLINE_POLICY_CHARACTERS = 10_240
-"""What IAM takes of policies within a role, in all, without white space."""
+"""The characters that IAM takes of policies within a role, in all, without white space."""
 STATEFUL = ("AWS::DynamoDB::Table", "AWS::Logs::LogGroup", "AWS::SNS::Topic", "AWS::SQS::Queue")
 NAMES = (
     "AlarmName DashboardName FunctionName GroupName LogGroupName Name QueueName RoleName RuleName TableName TopicName"

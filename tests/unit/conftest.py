@@ -1,8 +1,6 @@
-"""What the unit tests share: one set of clients, and an AWS in memory behind them."""
+"""Fixtures of the unit tests: one set of clients, and an AWS in memory behind them."""
 
-import logging
 from collections.abc import Iterator
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -30,9 +28,3 @@ def sleeps() -> Iterator[list[float]]:
         slept: list[float] = []
         sleep.side_effect = slept.append
         yield slept
-
-
-@pytest.fixture(scope="session")
-def log() -> "logging.LoggerAdapter[Any]":
-    """A request's log."""
-    return logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)

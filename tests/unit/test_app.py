@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSResponse
 from handler.bootstrap import Services
 from handler.models.errors import HandlerError, OutOfTimeError, RejectedRequestError
 from handler.models.images import ImageId
-from handler.models.report import DeletionReport, FanOutReport, Report
+from handler.models.report import FanOutReport, Report
 from local.runtime import FakeLambdaContext
 from tests.environment import VARIABLES as ENV
 from tests.fakes.aws import FakeAWS
@@ -90,12 +90,6 @@ def test_the_records_that_failed_stay_on_the_queue(capsys: pytest.CaptureFixture
     assert counted(capsys.readouterr().out) == expected
 
 
-def test_an_empty_batch_is_no_work(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing failed, and nothing is counted but zeros."""
-    assert function()({"Records": []}, context()) == {"batchItemFailures": []}
-    assert set(counted(capsys.readouterr().out).values()) == {0}
-
-
 @dataclass
 class MeetingAWS(FakeAWS):
     """An ECR that answers a deletion once three of them are under way."""
@@ -131,34 +125,27 @@ FAN_OUT = FanOutReport(deletion_request(), ("team/app",))
 
 
 @pytest.mark.parametrize(
-    ("outcome", "expected"),
+    ("outcomes", "expected"),
     [
-        (DELETED, (1, 0, 2, 1)),
-        (DELETED._replace(unconfirmed=(ImageId(tag="gone-0"),)), (1, 0, 2, 1)),
-        (DELETED._replace(replayed=True), (0, 0, 0, 0)),
-        (deletion_report(failure(), deleted=2, dry_run=True), (1, 0, 0, 0)),
-        (FAN_OUT, (1, 0, 0, 0)),
-        (FAN_OUT._replace(replayed=True), (0, 0, 0, 0)),
-        (rejected(replayed=False), (1, 1, 0, 0)),
-        (rejected(replayed=True), (0, 0, 0, 0)),
-        (OutOfTimeError(), (0, 0, 0, 0)),
-        (HandlerError(), (0, 0, 0, 0)),
+        ([DELETED], (1, 0, 2, 1)),
+        ([DELETED._replace(unconfirmed=(ImageId(tag="gone-0"),))], (1, 0, 2, 1)),
+        ([DELETED._replace(replayed=True)], (0, 0, 0, 0)),
+        ([deletion_report(failure(), deleted=2, dry_run=True)], (1, 0, 0, 0)),
+        ([FAN_OUT], (1, 0, 0, 0)),
+        ([FAN_OUT._replace(replayed=True)], (0, 0, 0, 0)),
+        ([rejected(replayed=False)], (1, 1, 0, 0)),
+        ([rejected(replayed=True)], (0, 0, 0, 0)),
+        ([OutOfTimeError()], (0, 0, 0, 0)),
+        ([HandlerError()], (0, 0, 0, 0)),
+        ([DELETED, DELETED, OutOfTimeError()], (2, 0, 4, 2)),
     ],
     ids=repr,
 )
 def test_what_was_done_now_is_counted(
-    outcome: Report | Exception, expected: tuple[int, ...], capsys: pytest.CaptureFixture[str]
+    outcomes: list[Report | Exception], expected: tuple[int, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Once: a duplicate counts nothing, a dry run no images, and what is unfinished counts when it ends."""
-    app.add_metrics([outcome])
+    """Once, over the whole batch: duplicates count nothing, dry runs no images, unfinished requests when they end."""
+    app.add_metrics(outcomes)
     app.metrics.flush_metrics()
     names = ("Requests", "RequestsRejected", "ImagesDeleted", "ImagesFailed")
     assert counted(capsys.readouterr().out) == dict(zip(names, expected, strict=True))
-
-
-def test_metrics_are_summed_over_a_batch(capsys: pytest.CaptureFixture[str]) -> None:
-    """One entry for an invocation."""
-    outcomes: list[DeletionReport | Exception] = [DELETED, DELETED, OutOfTimeError()]
-    app.add_metrics(outcomes)
-    app.metrics.flush_metrics()
-    assert counted(capsys.readouterr().out)["ImagesDeleted"] == 4

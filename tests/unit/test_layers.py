@@ -20,7 +20,7 @@ LAYERS = (
 )
 """From top to bottom. A package is one layer: its modules may import each other."""
 GENERATED = {"contract"}
-"""What the build makes of the request's schema, for request_parser alone."""
+"""The module that the build makes of the request's schema, for request_parser alone."""
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 

@@ -1,4 +1,4 @@
-"""What maintainers and their services read: workflows, issue forms, updates of dependencies, hooks, addresses."""
+"""Files for maintainers and their services: workflows, issue forms, updates of dependencies, hooks, addresses."""
 
 import configparser
 import json

@@ -37,7 +37,7 @@ CHANGELOG = """\
 
 
 def git(root: Path, *arguments: str) -> None:
-    """Runs git as somebody, whoever that is on this machine."""
+    """Runs git under a name and an address of its own."""
     who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.com", "-c", "commit.gpgsign=false"]
     subprocess.run(["git", *who, "-C", root, *arguments], check=True, capture_output=True)  # noqa: S607
 
@@ -92,7 +92,7 @@ def test_a_tag_that_was_just_pushed(root: Path) -> None:
 
 
 def test_a_rehearsal_before_the_changelog_has_the_version(root: Path) -> None:
-    """What is under Unreleased is enough, and is what the notes would say."""
+    """The section Unreleased is enough, and is what the notes would say."""
     replace("CHANGELOG.md", "## [1.2.3] - 2026-11-25", "")(root)
     assert main([], root) == 0
     assert "A fault." in (root / NOTES).read_text()

@@ -48,20 +48,8 @@ JSON = st.recursive(
     max_leaves=8,
 )
 WORDS: list[Any] = [
-    "ubuntu",
-    "team/app",
-    "imageTag=a",
-    "always",
-    "any",
-    ACCOUNT,
-    "sha256:" + "0" * 64,
-    HALF,
-    "",
-    None,
-    1,
-    True,
-    {},
-    [],
+    *("ubuntu", "team/app", "imageTag=a", "always", "any", ACCOUNT, "sha256:" + "0" * 64, HALF, ""),
+    *(None, 1, True, {}, []),
 ]
 ANYTHING = JSON | st.sampled_from(WORDS)
 IMAGE_IDS = st.dictionaries(st.sampled_from(["imageTag", "imageDigest", "tag"]), ANYTHING) | ANYTHING

@@ -1,9 +1,6 @@
 """Requests that a request leads to: their messages, the keys that nobody else can use, and how many go to a call."""
 
-import itertools
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ from handler.models.request import DeletionRequest, Selection
 from handler.step_table import partition_key
 from local.runtime import FakeLambdaContext
 from tests.fakes.lambda_ import sqs_record
+from tests.fakes.scripted import time_for
 from tests.values import payload
 
 MANY: Json = {"repositoryNames": ["team/*"], "imageIds": ["imageTag=a"], "requestId": "cleanup-1", "reason": "why"}
@@ -80,19 +78,6 @@ def test_what_follows_a_dry_run_is_one() -> None:
     assert not sent(request_queue.child(parsed({**MANY, "dryRun": False}), "team/app")).dry_run
 
 
-def test_no_requestid_is_taken_for_another_key() -> None:
-    """Kinds of keys never meet, nor do names that only read the same where they are joined: no key is a string."""
-    names = ("x", "x#", "x#1", "x/team", "x/team/app", '["x"]', "message-1")
-    keys = [parsed(ONE | {"requestId": name}).key for name in names]
-    keys += [(kind, "x") for kind in ("message", "event", "invocation")]
-    children = [
-        sent(request_queue.child(parsed(MANY, key=key), repository)).key
-        for key in keys
-        for repository in ("team/app", "app", "app/x")
-    ]
-    assert len({partition_key(key) for key in keys + children}) == len(keys) + len(children) == 40
-
-
 class Sqs:
     """An SQS that takes all messages but some, and remembers what it was sent."""
 
@@ -114,15 +99,7 @@ class Sqs:
 
 def send(sqs: Sqs, messages: list[Json], calls: int = 1_000) -> None:
     """Puts messages on the queue, while there is time for so many calls."""
-    left = itertools.count(calls, -1)
-
-    @contextmanager
-    def calling() -> Iterator[None]:
-        if next(left) <= 0:
-            raise OutOfTimeError
-        yield
-
-    request_queue.send(sqs, "https://queue", messages, calling)  # type: ignore[arg-type]  # what it uses of a client
+    request_queue.send(sqs, "https://queue", messages, time_for(calls))  # type: ignore[arg-type]  # what it uses of a client
 
 
 def test_ten_messages_go_to_a_call() -> None:

@@ -29,6 +29,7 @@ from local.runtime import FakeLambdaContext
 from tests.fakes.clients import Clients
 from tests.fakes.ecr import DAY
 from tests.fakes.scripted import URL, Play, ScriptedAWS, after, broken, lost
+from tests.fakes.steps import KilledError
 
 KEY: Key = ("request", "r-1")
 MESSAGE: Key = ("message", "m-1")
@@ -112,7 +113,7 @@ def test_a_step_that_is_alone_costs_two_calls(arrive: Arrive, aws: ScriptedAWS) 
 
 
 def test_a_step_that_others_follow_is_stored_before_they_begin(arrive: Arrive) -> None:
-    """What was done is not done again, wherever the walk stopped; a duplicate replays it all."""
+    """A step that was done is not done again, wherever the walk stopped; a duplicate replays it all."""
     for steps in (["two"], ["two", "three"]):
         stopped: dict[str, Any] = {name: Work(*[ServiceUnavailableError()] * (name == steps[-1])) for name in steps}
         with suppress(ServiceUnavailableError):
@@ -195,10 +196,6 @@ def test_a_try_that_may_have_had_an_effect_is_known_to_the_next(
     assert work.first_attempts == [None] + [pytest.approx(began - days * DAY, abs=5) for days in (1, 2, 3)]
 
 
-class KilledError(BaseException):
-    """Lambda ends the invocation."""
-
-
 @BOTH
 def test_what_a_killed_invocation_began_waits_until_that_is_over(arrive: Arrive, aws: ScriptedAWS, name: str) -> None:
     """It may still be at work: meanwhile nobody else is, and afterwards the next knows that it had begun."""
@@ -210,23 +207,6 @@ def test_what_a_killed_invocation_began_waits_until_that_is_over(arrive: Arrive,
     aws.let_time_pass(61)
     assert walk(arrive(), **{name: work}) == [("2", False)]
     assert work.first_attempts == [None, pytest.approx(began - 61, abs=5)]
-
-
-@BOTH
-def test_who_was_taken_over_stores_nothing(arrive: Arrive, aws: ScriptedAWS, name: str) -> None:
-    """It comes too late, and fails; the outcome is that of the other."""
-    other = Work(UnknownOutcomeError())
-
-    def meanwhile() -> None:
-        aws.let_time_pass(61)
-        with suppress(UnknownOutcomeError):
-            walk(arrive(), **{name: other})
-        walk(arrive(), **{name: other})
-
-    late = Work(happens=meanwhile)
-    with pytest.raises(Exception, match="another invocation has taken over"):
-        walk(arrive(timeout=60), **{name: late})
-    assert walk(arrive(), **{name: late}) == [("2", True)]
 
 
 def test_who_was_taken_over_does_not_go_on_from_an_outcome_of_its_own(arrive: Arrive, aws: ScriptedAWS) -> None:

@@ -21,7 +21,7 @@ GITHUB = {
     "github.run_id": "19283746",
     "vars.IMAGE_DELETION_QUEUE_URL": URL,
 }
-"""What the workflow's expressions stand for."""
+"""Values of the workflow's expressions."""
 
 GITLAB = {
     "CI_PROJECT_PATH": "my-group/app",
@@ -30,7 +30,7 @@ GITLAB = {
     "IMAGE_DELETION_QUEUE_URL": URL,
     "AWS_TOKEN": "a.b.c",
 }
-"""What GitLab, and the project's settings, give to the job."""
+"""Variables that GitLab, and the project's settings, give to the job."""
 
 
 def read(path: str) -> Any:

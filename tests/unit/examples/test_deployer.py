@@ -49,7 +49,7 @@ ARNS = {
     "AWS::Scheduler::Schedule": SCHEDULE,
     "AWS::Scheduler::ScheduleGroup": f"arn:aws:scheduler:{HERE}:schedule-group/{GROUP}",
 }
-"""What the actions on a resource of each type apply to, named as CloudFormation names it."""
+"""The ARN that actions on a resource of each type apply to, named as CloudFormation names it."""
 
 UNUSED = {
     # an import from S3, replicas in other regions, a stream, a policy of the table's own
@@ -83,7 +83,7 @@ UNUSED = {
 
 
 def names() -> dict[str, str]:
-    """What references in the stack's template and in the deployer's stand for."""
+    """The values of references in the stack's template and in the deployer's."""
     resources = {name: ARNS[r["Type"]] for name, r in stack()["Resources"].items() if r["Type"] in ARNS}
     attributes = {f"{name}.Arn": arn for name, arn in resources.items()}
     parameters = {"StackName": NAME, "PackageBucket": "packages", "KmsKeyArn": KEY, "RepositoryPattern": "team/*"}
@@ -98,14 +98,14 @@ def statements(*policies: str) -> list[Any]:
 
 
 def execution(action: str, resource: str, **context: str) -> str:
-    """What CloudFormation's role may do; unless `context` differs, with the boundary and on the stack's function."""
+    """The verdict on CloudFormation's role: with the boundary, on the stack's function, unless `context` differs."""
     usual = {"iam:PermissionsBoundary": BOUNDARY, "lambda:FunctionArn": FUNCTION, "kms:GrantIsForAWSResource": "true"}
     policies = statements("ResourcesPolicy", "RolesPolicy", "KeyPolicy")
     return verdict(policies, action=action, resource=resource, context=usual | context)
 
 
 def needed(resource_type: str) -> set[str]:
-    """What CloudFormation calls to create, read, update and delete such a resource, by the list that cfn-lint ships."""
+    """Actions by which CloudFormation creates, reads, updates and deletes a resource, as listed in cfn-lint."""
     spec = importlib.util.find_spec("cfnlint")  # its data alone: the import takes two seconds
     assert spec is not None
     assert spec.origin is not None
@@ -118,7 +118,7 @@ def needed(resource_type: str) -> set[str]:
 
 
 def resource_of(resource_type: str, action: str) -> str:
-    """What an action applies to that CloudFormation calls for a resource of this type."""
+    """The ARN that an action applies to, which CloudFormation calls for a resource of this type."""
     match action:
         case "lambda:GetCodeSigningConfig":
             return f"arn:aws:lambda:{HERE}:code-signing-config:csc-0123456789abcdef0"
@@ -198,7 +198,7 @@ def test_the_deployer_has_none_of_the_stacks_services() -> None:
 
 
 def grants() -> Iterator[tuple[str, str]]:
-    """What the stack's roles may do: each action, and what on."""
+    """Yields each action that the stack's roles may do, and on which resource."""
     for resource in stack()["Resources"].values():
         properties = resource["Properties"]
         documents = [p["PolicyDocument"] for p in properties.get("Policies", [])]

@@ -1,4 +1,4 @@
-"""What the tests of calls to ECR share: a repository in another account's registry."""
+"""Fixtures of the tests of calls to ECR: a repository in another account's registry."""
 
 import pytest
 

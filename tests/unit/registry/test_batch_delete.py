@@ -1,10 +1,8 @@
 """One chunk, one call to ECR, and what became of each id: whatever the answer, and however often it is lost."""
 
 import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 from unittest import mock
 
@@ -21,13 +19,13 @@ from handler.models.request import Action
 from handler.registry import Repository, delete_images
 from tests.fakes.clients import Clients
 from tests.fakes.execution import UNHURRIED
-from tests.fakes.scripted import URL, Play, ScriptedAWS, answered, broken, cut_short, edited, lost, refused
+from tests.fakes.scripted import URL, Play, ScriptedAWS, answered, broken, cut_short, edited, lost, refused, time_for
+from tests.values import LOG, names_one
 
 REPOSITORY = "team/app"
 A, B, C = ("sha256:" + letter * 64 for letter in "abc")
 TAG, DIGEST, BOTH = ImageId(tag="v1"), ImageId(A), ImageId(A, "v1")
 REFUSED = ("ImageReferencedByManifestList", "why")
-LOG = logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)
 DOUBT = "; an earlier try, whose answer was lost, may have deleted it"
 HOUR = 3_600
 
@@ -226,22 +224,6 @@ def test_what_is_gone_after_a_lost_answer_was_deleted_as_asked(
     assert {"imageDigest": A} in unconfirmed["imageIds"]
 
 
-def test_a_silent_digest_is_not_answered_by_a_tag_that_was_asked_for(
-    repository: Repository, aws: ScriptedAWS, sleeps: list[float]
-) -> None:
-    """That a tag went which was asked for by itself says nothing of its image: it is asked for again, and goes."""
-    aws.ecr.push(REPOSITORY, "v1", "v2", digest=A)
-
-    def only_the_tag_went(_: object) -> dict[str, Any]:
-        aws.ecr.push(REPOSITORY, "v2", digest=A)
-        return {"imageIds": [{"imageDigest": A, "imageTag": "v1"}], "failures": []}
-
-    aws.plays["BatchDeleteImage"] = [edited(only_the_tag_went)]
-    outcome = delete(repository, TAG, DIGEST)
-    assert outcome == ChunkOutcome((BOTH, ImageId(A, "v2")))
-    assert (sleeps, aws.ecr.names(REPOSITORY)) == ([1.0], set())
-
-
 def test_what_is_still_there_after_a_lost_call_is_asked_for_again(
     repository: Repository, aws: ScriptedAWS, sleeps: list[float]
 ) -> None:
@@ -257,26 +239,6 @@ def test_what_is_still_there_after_a_lost_call_is_asked_for_again(
     with pytest.raises(UnknownOutcomeError, match=r"^the connection to ECR broke before its response came$"):
         delete(repository, TAG)
     assert sleeps == [1.0, 2.0, 1.0, 2.0]
-
-
-def test_an_id_that_ecr_never_answers_for_is_a_failure(
-    repository: Repository, aws: ScriptedAWS, sleeps: list[float]
-) -> None:
-    """It was asked for three times, and is still there; what is gone by then was deleted as asked."""
-    aws.ecr.push(REPOSITORY, "v1", digest=A)
-    aws.ecr.push(REPOSITORY, digest=C)
-    nothing: dict[str, Any] = {"imageIds": [], "failures": []}
-
-    def third(_: object) -> dict[str, Any]:
-        aws.ecr.push(REPOSITORY, "v1", digest=A)
-        return nothing
-
-    for_b = answered({"imageIds": [{"imageDigest": B}], "failures": []})
-    aws.plays["BatchDeleteImage"] = [for_b, answered(nothing), edited(third)]
-    outcome = delete(repository, TAG, ImageId(B), ImageId(C))
-    assert (outcome.image_ids, outcome.unconfirmed) == ((ImageId(B), ImageId(C)), (ImageId(C),))
-    assert (codes(outcome), len(sleeps)) == ([(TAG, "Unanswered")], 2)
-    assert [len(call["imageIds"]) for call in aws.asked("BatchDeleteImage")] == [3, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -307,14 +269,8 @@ def test_time_that_runs_out_is_noticed_before_each_call(
     del sleeps
     aws.ecr.push(REPOSITORY, "v1", digest=A)
     aws.plays["BatchDeleteImage"] = [broken(ReadTimeoutError(endpoint_url=URL))]
-
-    def calling() -> Any:
-        if len(aws.requests) == calls:
-            raise OutOfTimeError
-        return nullcontext()
-
     with pytest.raises(kind):
-        delete(repository._replace(calling=calling), TAG)
+        delete(repository._replace(calling=time_for(calls)), TAG)
 
 
 # After an earlier try whose outcome is not known.
@@ -387,7 +343,7 @@ def test_an_image_that_cannot_be_looked_up_is_left_alone(repository: Repository,
 
 @pytest.mark.parametrize("operation", ["BatchDeleteImage", "DescribeImages"])
 def test_a_refusal_for_good_says_that_there_is_doubt(repository: Repository, aws: ScriptedAWS, operation: str) -> None:
-    """What the earlier try deleted, in a repository that is gone, cannot be known."""
+    """Nobody can know what the earlier try deleted in a repository that is gone."""
     aws.ecr.push(REPOSITORY, digest=A)
     aws.plays[operation] = [refused("RepositoryNotFoundException")]
     [failed] = delete(repository, DIGEST, since=time.time()).failures
@@ -420,7 +376,7 @@ def test_a_dry_run_is_never_in_doubt(repository: Repository, aws: ScriptedAWS) -
 
 
 def stored_bytes(outcome: ChunkOutcome) -> int:
-    """What an outcome takes there."""
+    """The bytes that an outcome takes there."""
     return len(json.dumps(outcome.to_json()).encode())
 
 
@@ -443,13 +399,6 @@ def test_the_outcome_of_a_hundred_long_failures_fits_its_item(repository: Reposi
     outcome = delete(repository, *asked)
     assert stored_bytes(outcome) <= STORED_BYTES
     assert [f.image_id for f in outcome.failures] == asked
-
-
-def test_an_outcome_that_fits_keeps_ecrs_order(repository: Repository, aws: ScriptedAWS) -> None:
-    """An entry per tag, also for tags nobody asked for."""
-    entries = [{"imageDigest": A, "imageTag": f"v{n}"} for n in (3, 1, 2)] + [{"imageDigest": B}]
-    aws.plays["BatchDeleteImage"] = [answered({"imageIds": entries, "failures": []})]
-    assert {i.tag for i in delete(repository, ImageId(B), DIGEST).image_ids} == {"v1", "v2", "v3", None}
 
 
 # Whatever ECR answers.
@@ -560,20 +509,12 @@ def test_an_outcome_is_the_truth(
     failed = {f.image_id: f.code for f in outcome.failures if f.code != "ImageNotFound" or f.image_id not in went_along}
     after = {digest: sorted(image.tags) for digest, image in ecr.repositories[REPOSITORY].items()}
     for image_id in asked:
-        is_there, pushed_since = _there(after, image_id), image_id.tag in since
+        is_there, pushed_since = names_one(after, image_id), image_id.tag in since
         holds = {
             None: not is_there or pushed_since,
-            "ImageNotFound": not _there(there, image_id),
+            "ImageNotFound": not names_one(there, image_id),
             "ImageTagPushedAgain": pushed_since,
             "ImageTagDoesNotMatchDigest": not is_there,
-            "Unanswered": is_there or _there(after, ImageId(tag=image_id.tag)),
+            "Unanswered": is_there or names_one(after, ImageId(tag=image_id.tag)),
         }
         assert holds[failed.get(image_id)]
-
-
-def _there(images: Mapping[str, Sequence[str]], image_id: ImageId) -> bool:
-    """Whether an id names something: with both, whether the tag is that image's."""
-    return any(
-        image_id.digest in (None, digest) and (image_id.tag is None or image_id.tag in tags)
-        for digest, tags in images.items()
-    )

@@ -13,7 +13,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from handler.models.errors import ServiceUnavailableError, UnfinishedRequestError, UnknownOutcomeError
+from handler.models.errors import ServiceUnavailableError, UnknownOutcomeError
 from handler.models.images import ImageFailure, ImageId
 from handler.registry.errors import failure, final_error, member
 
@@ -93,18 +93,11 @@ def test_a_lost_response_leaves_the_outcome_of_a_deletion_unknown(lost: ClientEr
 
 @pytest.mark.parametrize("unreached", UNREACHED, ids=lambda unreached: type(unreached).__name__)
 def test_a_connection_that_was_never_made_has_had_no_effect(unreached: BotoCoreError) -> None:
-    """What is known to have done nothing is retried without doubt."""
+    """A call that is known to have done nothing is retried without doubt."""
     for deleting in (True, False):
         with pytest.raises(ServiceUnavailableError, match=r"^ECR could not be reached$") as raised:
             final_error(unreached, deleting=deleting)
         assert raised.value.nothing_done
-
-
-def test_only_an_unknown_outcome_may_have_had_an_effect() -> None:
-    """The step store forgets a try that did nothing."""
-    assert ServiceUnavailableError.nothing_done
-    assert not UnknownOutcomeError.nothing_done
-    assert not UnfinishedRequestError.nothing_done
 
 
 @pytest.mark.parametrize("response", [{}, {"images": None}, {"images": {}}, {"failures": []}])

@@ -1,8 +1,7 @@
 """A whole repository as ECR lists it, page by page, and which repositories there are."""
 
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from handler.models.errors import OutOfTimeError, RefusedLookUpError, ServiceUna
 from handler.models.images import ListedImage
 from handler.registry import Repository, list_images, read_indexes, repository_names
 from tests.fakes.ecr import DAY
-from tests.fakes.scripted import URL, Play, ScriptedAWS, answered, broken, cut_short, edited, refused
+from tests.fakes.scripted import URL, Play, ScriptedAWS, answered, broken, cut_short, edited, refused, time_for
 
 REPOSITORY = "team/app"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -28,7 +27,7 @@ NOT_NOW = [
     cut_short,
     edited(lambda _: {}),
 ]
-"""What a redelivery may cure: to list has no effect, so a response that is lost is one of them."""
+"""Faults that a redelivery may cure: to list has no effect, so a lost response is one of them."""
 
 
 def detail(digest: str = "a", **more: Any) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def test_an_image_that_changes_while_it_is_listed_counts_once(repository: Reposi
 
 
 def test_all_that_ecr_says_of_an_image_is_listed(repository: Repository, aws: ScriptedAWS) -> None:
-    """Times in seconds since the epoch."""
+    """Times in seconds since the epoch; the least is an active image without tags, never pulled nor restored."""
     full = detail(
         imageTags=["v1", "v2"],
         imageSizeInBytes=5,
@@ -74,28 +73,12 @@ def test_all_that_ecr_says_of_an_image_is_listed(repository: Repository, aws: Sc
         subjectManifestDigest="b",
         imageStatus="ARCHIVED",
     )
-    aws.plays["DescribeImages"] = [page(full)]
-    [image] = list_images(repository)
-    assert image == ListedImage(
-        digest="a",
-        tags=("v1", "v2"),
-        pushed=PUSHED,
-        pulled=PUSHED + DAY,
-        size=5,
-        is_index=True,
-        subject="b",
-        active=False,
-        activated=PUSHED + 2 * DAY,
-    )
-
-
-def test_an_image_of_which_ecr_says_least_is_listed_too(repository: Repository, aws: ScriptedAWS) -> None:
-    """It has no tags, was never pulled nor restored, refers to nothing, and is active."""
-    aws.plays["DescribeImages"] = [page(detail())]
-    [image] = list_images(repository)
-    assert image == ListedImage(
-        digest="a", tags=(), pushed=PUSHED, pulled=None, size=0, is_index=False, subject=None, active=True
-    )
+    aws.plays["DescribeImages"] = [page(full, detail("c"))]
+    said = ListedImage("a", ("v1", "v2"), PUSHED, PUSHED + DAY, 5, is_index=True, subject="b", active=False)
+    assert list_images(repository) == [
+        said._replace(activated=PUSHED + 2 * DAY),
+        ListedImage("c", (), PUSHED, None, 0, is_index=False, subject=None, active=True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -132,15 +115,8 @@ def test_no_page_is_asked_for_without_time(
     for name in "abc":
         aws.ecr.push(REPOSITORY)
         aws.ecr.push(name)
-
-    @contextmanager
-    def calling() -> Iterator[None]:
-        if len(aws.requests) == 2:
-            raise OutOfTimeError
-        yield
-
     with pytest.raises(OutOfTimeError):
-        list_(repository._replace(calling=calling))
+        list_(repository._replace(calling=time_for(2)))
     assert len(aws.requests) == 2
 
 

@@ -126,6 +126,9 @@ def leaves_out(members: str) -> Play:
 
 LOST: dict[str, tuple[str, Play]] = {
     "throttled": ("DescribeImages", refused("ThrottlingException")),
+    "a description cut short": ("DescribeImages", cut_short),
+    "no descriptions": ("DescribeImages", without("imageDetails")),
+    "a description left out": ("DescribeImages", leaves_out("imageDetails")),
     "throttled, to know which are there": ("BatchGetImage", refused("ThrottlingException")),
     "down": ("DescribeImages", refused("ServerException", 500)),
     "no response": ("BatchGetImage", broken(ReadTimeoutError(endpoint_url=URL))),
@@ -141,17 +144,10 @@ LOST: dict[str, tuple[str, Play]] = {
 @pytest.mark.parametrize(("operation", "play"), LOST.values(), ids=LOST)
 def test_half_a_response_is_none(repository: Repository, aws: ScriptedAWS, operation: str, play: Play) -> None:
     """A redelivery makes the look-up again: nothing is decided on a response that does not name every id."""
-    ids = [ImageId(aws.ecr.push(REPOSITORY, "v1")), ImageId(tag="none")]
-    aws.plays[operation] = [play]
-    with pytest.raises(ServiceUnavailableError):
-        look_up(repository, ids)
-
-
-@pytest.mark.parametrize("play", [cut_short, without("imageDetails"), leaves_out("imageDetails")])
-def test_half_a_description_is_none(repository: Repository, aws: ScriptedAWS, play: Play) -> None:
-    """All that was asked for is there, or ECR would have said so."""
     ids = [ImageId(aws.ecr.push(REPOSITORY, "v1")), ImageId(aws.ecr.push(REPOSITORY, "v2"))]
-    aws.plays["DescribeImages"] = [play]
+    if operation == "BatchGetImage":  # which is asked only where an image is missing
+        ids.append(ImageId(tag="none"))
+    aws.plays[operation] = [play]
     with pytest.raises(ServiceUnavailableError):
         look_up(repository, ids)
 

@@ -1,8 +1,6 @@
-"""What belongs to an image: what an index names, what has the image as its subject, and signatures by their tag."""
+"""The relatives of an image: what an index names, what has the image as its subject, and signatures by their tag."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,15 +11,11 @@ from handler.models.images import SIGNATURE_ENDINGS, ImageFailure, ImageId
 from handler.models.limits import STORED_BYTES
 from handler.models.outcomes import Family, FoundFamilies
 from handler.registry import Repository, find_families
-from tests.fakes.scripted import URL, Play, ScriptedAWS, broken, cut_short, edited, refused
+from tests.fakes.scripted import URL, Play, ScriptedAWS, broken, cut_short, edited, refused, time_for
+from tests.values import digest
 
 REPOSITORY = "team/app"
 GONE = "sha256:" + "0" * 64
-
-
-def digest(number: int) -> str:
-    """A digest of no image that was pushed."""
-    return f"sha256:{number:064x}"
 
 
 @pytest.mark.parametrize("by_tag", [True, False])
@@ -147,20 +141,6 @@ def test_no_time_for_any_family_is_an_error(repository: Repository, aws: Scripte
     """A redelivery begins with the time of an invocation of its own."""
     with pytest.raises(OutOfTimeError):
         find_families(repository._replace(calling=time_for(calls)), [ImageId(aws.ecr.push(REPOSITORY))])
-
-
-def time_for(calls: int) -> Any:
-    """There is time for so many calls."""
-
-    @contextmanager
-    def calling() -> Iterator[None]:
-        nonlocal calls
-        if not calls:
-            raise OutOfTimeError
-        calls -= 1
-        yield
-
-    return calling
 
 
 @pytest.mark.parametrize(("each", "apart", "found"), [(260, 0, 20), (2_000, 2_000, 2)])

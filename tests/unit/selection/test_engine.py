@@ -13,9 +13,8 @@ from handler.models.errors import OutOfTimeError, ServiceUnavailableError, Unfin
 from handler.models.images import ImageFailure, ImageId, ListedImage
 from handler.models.outcomes import ChunkOutcome, SelectionOutcome
 from handler.models.request import Selection
-from tests.values import NOW, listed_image
+from tests.values import LOG, NOW, listed_image
 
-LOG = logging.LoggerAdapter(logging.getLogger("test"), {}, merge_extra=True)
 STOPS = (OutOfTimeError("no time"), ServiceUnavailableError("not now"), UnknownOutcomeError("lost"))
 image = listed_image
 
@@ -125,7 +124,7 @@ def test_a_change_since_the_plan_is_no_failure(
 def test_what_belongs_to_an_image_that_stays_is_not_asked_for(
     code: str, asked: list[list[str]], pool: TaskPool
 ) -> None:
-    """Whyever it stays: ECR itself would delete its signatures. If it is gone already, the rest goes as planned."""
+    """ECR itself would delete its signatures, for whatever reason it stays. If it is gone already, the rest goes."""
     images = [image("x", "v1", is_index=True), image("a"), image("s", subject="x"), image("t", subject="s")]
     repository = Repository({"x": code})
     outcome, _ = select(repository, images, pool, Selection("tagged", ("v1",)), {"x": ["a"]})

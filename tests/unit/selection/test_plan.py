@@ -14,6 +14,7 @@ from handler.selection import Plan
 from tests.values import DAY, NOW, digest, listed_image
 
 ALL = Selection("any")
+SUBJECT, OTHER = digest(1), digest(2)
 image = listed_image
 
 
@@ -132,19 +133,15 @@ def test_since_it_was_pulled(pushed: int, pulled: int | None, activated: int | N
     assert made.kept == ({} if goes else {"a": "TooRecent"})
 
 
-@pytest.mark.parametrize(("count_type", "kept"), [("sinceImagePulled", "b"), ("sinceImagePushed", "a")])
-def test_a_restored_image_is_ranked_by_its_restoration_where_pulls_count(count_type: str, kept: str) -> None:
-    """As ECR orders them itself: by pull, restored yesterday is more recent than pushed last month."""
-    meant = Selection("any", count_type=count_type, count_number=1, keep_most_recent=1)
-    images = [image("a", days=30), image("b", days=300, activated=NOW - 2 * DAY)]
-    assert plan(meant, images).kept == {kept: "MostRecent"}
-
-
-@pytest.mark.parametrize(("count", "expected"), [(1, "acd"), (2, "ad"), (3, "a"), (4, ""), (100_000, "")])
-def test_more_than_so_many(count: int, expected: str) -> None:
-    """All but the last pushed, in whatever order they are listed."""
+@pytest.mark.parametrize(
+    ("count", "keep", "expected"),
+    [(1, 0, "acd"), (2, 0, "ad"), (3, 0, "a"), (4, 0, ""), (100_000, 0, ""), (2, 1, "ad"), (1, 2, "ad"), (1, 4, "")],
+)
+def test_more_than_so_many(count: int, keep: int, expected: str) -> None:
+    """All but the last pushed, in whatever order they are listed; beside keepMostRecent, the larger number holds."""
     images = [image("a", days=4), image("b", days=1), image("c", days=2), image("d", days=3)]
-    made = plan(Selection("any", count_type="imageCountMoreThan", count_number=count), images)
+    meant = Selection("any", count_type="imageCountMoreThan", count_number=count, keep_most_recent=keep)
+    made = plan(meant, images)
     assert going(made) == expected
     assert set(made.kept.values()) <= {"MostRecent"}
 
@@ -154,13 +151,6 @@ def test_the_most_recent_stay_however_old() -> None:
     meant = tagged("pr-*", count_type="sinceImagePushed", count_number=14, keep_most_recent=2)
     images = [image("a", "pr-1", days=20), image("b", "pr-2", days=21), image("c", "pr-3", days=22), image("d", "x")]
     assert plan(meant, images).kept == {"a": "MostRecent", "b": "MostRecent", "d": "NotMatched"}
-
-
-@pytest.mark.parametrize(("keep", "count", "expected"), [(1, 2, "c"), (2, 1, "c"), (3, 1, "")])
-def test_of_two_counts_the_larger_holds(keep: int, count: int, expected: str) -> None:
-    """That of keepMostRecent, or that of imageCountMoreThan."""
-    meant = Selection("any", count_type="imageCountMoreThan", count_number=count, keep_most_recent=keep)
-    assert going(plan(meant, [image("a", days=1), image("b", days=2), image("c", days=3)])) == expected
 
 
 def test_images_of_the_same_time_are_ranked_by_digest() -> None:
@@ -185,16 +175,6 @@ def test_an_index_goes_before_what_it_names() -> None:
     assert (made.selected, set(made.followers)) == (6, {"i", "p", "q", "s", "t"})
 
 
-def test_what_belongs_to_an_image_is_no_image_to_count() -> None:
-    """The last two are two indexes, with their platform images and signatures."""
-    images = [image(name, f"v-{name}", days=n, is_index=True) for n, name in enumerate("xyz")]
-    images += [*(image(name, days=0) for name in "abc"), image("s", days=0, subject="z")]
-    meant = Selection("any", count_type="imageCountMoreThan", count_number=2)
-    made = plan(meant, images, children={"x": ["a"], "y": ["b"], "z": ["c"]})
-    assert going(made) == "csz"
-    assert made.reasons == {"MostRecent": 2, "StillUsed": 2}
-
-
 @pytest.mark.parametrize("children", [{"x": ["y", "a"], "z": ["a"]}, {"x": ["y"], "y": ["a"], "z": ["a"]}])
 def test_what_a_kept_index_names_stays(children: dict[str, list[str]]) -> None:
     """Also where another index that names it goes, and however many levels lie between."""
@@ -206,12 +186,6 @@ def test_what_a_kept_index_names_stays(children: dict[str, list[str]]) -> None:
     made = plan(tagged("pr-*"), images, children=children)
     assert going(made) == "z"
     assert made.kept == {"x": "NotMatched", "y": "StillUsed", "a": "StillUsed"}
-
-
-def test_an_untagged_part_of_a_kept_image_is_not_selected_as_untagged() -> None:
-    """A selection of untagged images means what belongs to nothing: no platform image, and no signature."""
-    images = [image("x", "main", is_index=True), *(image(name) for name in "ab"), image("s", subject="x"), image("c")]
-    assert going(plan(Selection("untagged"), images, children={"x": ["a", "b"]})) == "c"
 
 
 def test_a_part_with_a_tag_of_its_own_is_judged_by_itself() -> None:
@@ -231,21 +205,13 @@ def test_a_part_that_must_stay_does(kept_tag: str, reason: str) -> None:
     assert (going(made), made.kept) == ("x", {"y": reason, "a": "StillUsed"})
 
 
-def test_what_an_index_names_or_refers_to_may_be_missing() -> None:
-    """An image that is not there is neither selected nor kept; a signature of it is an image like any other."""
-    images = [image("x", "pr-1", is_index=True), image("s", subject="gone")]
-    made = plan(tagged("pr-*"), images, children={"x": ["gone", "gone"]})
-    assert (going(made), made.kept) == ("x", {"s": "NotMatched"})
-    assert going(plan(Selection("untagged"), images, children={"x": ["gone"]})) == "s"
-
-
 def test_where_an_index_cannot_be_read_no_untagged_image_goes() -> None:
-    """Any of them may be part of it; with tags of their own, all but the index itself go as meant."""
+    """Any of them may be part of it, signatures by tag too; with tags of their own, all but the index go as meant."""
     images = [image(name, f"pr-{name}", is_index=True) for name in "xy"]
-    images += [image("a"), image("b"), image("c", "pr-3")]
+    images += [image("a"), image("b"), image(SUBJECT, "pr-3"), image("s", signature_tags(SUBJECT)[0])]
     made = plan(ALL, images, children={"y": ["b"]}, unread={"x"})
-    assert going(made) == "cy"
-    assert made.kept == dict.fromkeys("xab", "UnreadableIndex")
+    assert going(made) == f"{SUBJECT}y"
+    assert made.kept == dict.fromkeys("xabs", "UnreadableIndex")
 
 
 @pytest.mark.parametrize("tags", [(), ("v1",)])
@@ -264,8 +230,6 @@ def test_images_in_a_circle_stay() -> None:
 
 # Signatures that name their subject by their tag.
 
-SUBJECT, OTHER = digest(1), digest(2)
-
 
 @pytest.mark.parametrize("tag", signature_tags(SUBJECT))
 def test_a_signature_by_tag_goes_with_its_subject(tag: str) -> None:
@@ -276,40 +240,10 @@ def test_a_signature_by_tag_goes_with_its_subject(tag: str) -> None:
     assert (made.kept, set(made.followers)) == ({OTHER: "MostRecent"}, {"s"})
 
 
-def test_a_signature_by_tag_stays_with_its_subject() -> None:
-    """However old it is, and though its own tag is none of those that are excluded."""
-    images = [image(SUBJECT, "release-1", days=900), image("s", signature_tags(SUBJECT)[1], days=900)]
-    meant = Selection("any", (), ("release-*",), "sinceImagePushed", 365)
-    assert plan(meant, images).kept == {SUBJECT: "Excluded", "s": "StillUsed"}
-
-
-def test_a_signature_by_tag_without_its_subject_is_an_image_like_any_other() -> None:
-    """It is matched by its tag, and counted."""
-    images = [image("s", signature_tags(SUBJECT)[1]), image("t", "v1")]
-    assert plan(tagged("v*"), images).kept == {"s": "NotMatched"}
-    assert going(plan(tagged("sha256-*"), images)) == "s"
-    assert plan(Selection("untagged"), images).reasons == {"NotMatched": 2}
-
-
-def test_a_signature_with_a_further_tag_is_an_image_of_its_own() -> None:
-    """It is judged by all of its tags, and is no part of its subject."""
-    images = [image(SUBJECT, "v1"), image("s", signature_tags(SUBJECT)[1], "keep")]
-    made = plan(tagged("v*"), images)
-    assert (going(made), made.kept, list(made.followers)) == (SUBJECT, {"s": "NotMatched"}, [])
-    assert going(plan(tagged("keep"), images)) == "s"
-
-
 def test_a_signature_by_tag_can_be_protected() -> None:
     """A pattern of protected tags holds for it as well, though its subject goes."""
     images = [image(SUBJECT, "v1"), image("s", signature_tags(SUBJECT)[1])]
     assert plan(tagged("v*"), images, protected="*.sig").kept == {"s": "ProtectedTag"}
-
-
-def test_where_an_index_cannot_be_read_a_signature_by_tag_stays_too() -> None:
-    """It has no tag of its own."""
-    images = [image(SUBJECT, "v1"), image("s", signature_tags(SUBJECT)[0]), image("x", "v2", is_index=True)]
-    made = plan(ALL, images, unread={"x"})
-    assert (going(made), made.kept) == (SUBJECT, {"s": "UnreadableIndex", "x": "UnreadableIndex"})
 
 
 # What an earlier try has left behind.

@@ -1,6 +1,5 @@
 """Selections against a plain model of a repository, in the words of the README, and whatever comes in between."""
 
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +17,8 @@ from handler.models.images import Image, ImageFailure, ImageId, ListedImage
 from handler.models.outcomes import ChunkOutcome, SelectionOutcome
 from handler.models.request import Selection
 from handler.selection import Plan
-from tests.values import DAY, NOW, digest
+from tests.values import DAY, LOG, NOW, digest
 
-LOG = logging.LoggerAdapter(logging.getLogger("test"), {})
 PROTECTED = "prod*"
 TAGS = [(), (), ("pr-{}",), ("pr-{}",), ("pr-{}", "v1.{}"), ("v1.{}",), ("pr-{}-keep",), ("pr-{}", "prod-{}")]
 """Those of an image, but for its number."""

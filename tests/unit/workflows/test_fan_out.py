@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from handler.models.errors import OutOfTimeError, RejectedRequestError, ServiceUnavailableError, UnknownOutcomeError
+from handler.models.errors import OutOfTimeError, RejectedRequestError, ServiceUnavailableError
 from handler.models.report import FanOutReport
-from handler.models.request import DeletionRequest, Origin
 from handler.workflows.fan_out import FanOut
 from tests.fakes.clients import Clients
 from tests.fakes.execution import execution
-from tests.fakes.scripted import ScriptedAWS, answered, refused
+from tests.fakes.scripted import ScriptedAWS, refused
 from tests.fakes.steps import KilledError, MemorySteps, StepMemory
+from tests.values import deletion_request
 
 NAMES = [f"team/{n:03}" for n in range(450)]
 
@@ -20,16 +20,7 @@ NAMES = [f"team/{n:03}" for n in range(450)]
 def fan_out(clients: Clients, steps: MemorySteps, *names: str, **variables: Any) -> FanOutReport:
     """Carries out a request for these repositories."""
     content = {"requestId": "r-1", "repositoryNames": list(names), "imageIds": [{"imageTag": "v1"}]}
-    request = DeletionRequest(
-        ("request", "r-1"),
-        "r-1",
-        "",
-        (),
-        Origin("message", "m-1", "queue"),
-        "hash",
-        repository_names=names,
-        payload=content,
-    )
+    request = deletion_request(key=("request", "r-1"), repository_name="", repository_names=names, payload=content)
     return FanOut(execution(clients, request, steps, **variables)).carry_out()
 
 
@@ -76,19 +67,8 @@ def test_a_redelivery_sends_for_those_behind(
     assert len(set(aws.sent)) == 450
 
 
-def test_a_replay_sends_nothing(clients: Clients, aws: ScriptedAWS) -> None:
-    """And makes no call."""
-    memory = StepMemory()
-    fan_out(clients, MemorySteps(memory), "team/*")
-    steps = MemorySteps(memory)
-    steps.replaying = True
-    aws.calls.clear()
-    report = fan_out(clients, steps, "team/*")
-    assert (list(report.repository_names), report.replayed, aws.calls) == (NAMES, True, {})
-
-
 def test_a_step_sends_as_many_as_there_is_time_for(clients: Clients, aws: ScriptedAWS) -> None:
-    """What was sent is stored; the next invocation sends for those behind."""
+    """Messages that were sent are stored; the next invocation sends for those behind."""
     memory = StepMemory()
 
     def remaining() -> float:
@@ -99,15 +79,6 @@ def test_a_step_sends_as_many_as_there_is_time_for(clients: Clients, aws: Script
     assert (sent(aws), list(memory.outcomes)) == (NAMES[:30], ["send/0"])
     fan_out(clients, MemorySteps(memory), "team/*")
     assert sent(aws) == NAMES
-
-
-def test_what_is_not_taken_by_sqs_is_sent_again(clients: Clients, aws: ScriptedAWS) -> None:
-    """Half a batch is none."""
-    aws.plays["SendMessageBatch"] = [answered({"Successful": [], "Failed": [{"Id": "0", "Code": "InternalError"}]})]
-    memory = StepMemory()
-    with pytest.raises(UnknownOutcomeError):
-        fan_out(clients, MemorySteps(memory), "team/00*")
-    assert fan_out(clients, MemorySteps(memory), "team/00*").repository_names == tuple(NAMES[:10])
 
 
 def test_a_request_that_means_no_repository_is_rejected(clients: Clients, aws: ScriptedAWS) -> None:

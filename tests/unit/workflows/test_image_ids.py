@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from handler.models.errors import RejectedRequestError, UnfinishedRequestError
 from handler.models.images import ImageId, own_tags, signature_subject
 from handler.models.report import DeletionReport
-from handler.models.request import DeletionRequest, Origin
+from handler.models.request import DeletionRequest
 from handler.workflows.image_ids import NamedImages
 from tests.fakes.clients import Clients
 from tests.fakes.ecr import FakeECR
 from tests.fakes.execution import execution
 from tests.fakes.scripted import Play, ScriptedAWS, answered, cut_short, edited, lost, refused
 from tests.fakes.steps import KilledError, MemorySteps, StepMemory
+from tests.values import deletion_request
 
 REPOSITORY = "team/app"
 DIGESTS = [f"sha256:{letter * 64}" for letter in "abcdef"]
@@ -27,9 +28,7 @@ DIGESTS = [f"sha256:{letter * 64}" for letter in "abcdef"]
 
 def asking(*image_ids: ImageId, cascade: bool | None = True, **changes: Any) -> DeletionRequest:
     """A request for these images and what belongs to them."""
-    origin = Origin("message", "m-1", "queue")
-    request = DeletionRequest(("request", "r-1"), "r-1", REPOSITORY, image_ids, origin, "hash", cascade=cascade)
-    return request._replace(**changes)
+    return deletion_request(*image_ids, cascade=cascade, **changes)
 
 
 def deliver(
@@ -76,37 +75,25 @@ def test_without_cascade_no_look_up_is_made(clients: Clients) -> None:
         assert aws.calls["ecr"] == calls
 
 
-@pytest.mark.parametrize("variables", [{"protected_repositories": ("team/*",)}, {"dry_run": True}])
-def test_nothing_is_asked_of_ecr_where_nothing_may_go(clients: Clients, variables: dict[str, Any]) -> None:
-    """A protected repository, or a stack whose DryRun was switched on since: neither look-ups nor deletions."""
-    ecr = FakeECR()
-    ecr.push(REPOSITORY, "v1", children=[child := ecr.push(REPOSITORY)])
-    aws = clients.use(ScriptedAWS(ecr=ecr))
-    report = NamedImages(execution(clients, asking(ImageId(tag="v1")), MemorySteps(), **variables)).carry_out()
-    code = "StoppedByDryRun" if "dry_run" in variables else "ProtectedRepository"
-    assert failed(report) == [(ImageId(tag="v1"), code)]
-    assert (aws.requests, child in ecr.digests(REPOSITORY)) == ([], True)
-
-
 @pytest.mark.parametrize(
     ("variables", "code"),
     [({"protected_repositories": ("team/*",)}, "ProtectedRepository"), ({"dry_run": True}, "StoppedByDryRun")],
 )
-def test_a_guard_that_is_set_half_way_holds_for_what_is_left(
-    clients: Clients, variables: dict[str, Any], code: str
+@pytest.mark.parametrize("cascade", [None, True])
+def test_nothing_is_asked_of_ecr_where_nothing_may_go(
+    clients: Clients,
+    variables: dict[str, Any],
+    code: str,
+    cascade: bool | None,  # noqa: FBT001
 ) -> None:
-    """For relatives too: what was deleted before is, and what was left alone is a failure of its own."""
+    """A protected repository, or a stack whose DryRun was switched on since: neither look-ups nor deletions."""
     ecr = FakeECR()
-    children = [ecr.push(REPOSITORY) for _ in range(2)]
-    index = ecr.push(REPOSITORY, "v1", children=children)
-    memory, request = StepMemory(), asking(ImageId(tag="v1"))
-    clients.use(ScriptedAWS(ecr=ecr))
-    with pytest.raises(KilledError):
-        NamedImages(execution(clients, request, MemorySteps(memory, survives=4))).carry_out()
-    assert index not in ecr.digests(REPOSITORY)
-    report = deliver(clients, ecr, request, memory=memory, **variables)
-    assert failed(report) == [(ImageId(child), code) for child in children]
-    assert (report.asked, report.deleted, ecr.digests(REPOSITORY)) == (3, 1, set(children))
+    ecr.push(REPOSITORY, "v1", children=[child := ecr.push(REPOSITORY)])
+    aws = clients.use(ScriptedAWS(ecr=ecr))
+    request = asking(ImageId(tag="v1"), cascade=cascade)
+    report = NamedImages(execution(clients, request, MemorySteps(), **variables)).carry_out()
+    assert failed(report) == [(ImageId(tag="v1"), code)]
+    assert (aws.requests, child in ecr.digests(REPOSITORY)) == ([], True)
 
 
 def test_a_request_that_is_too_large_with_its_relatives_is_rejected(clients: Clients) -> None:
@@ -136,29 +123,6 @@ def test_a_retry_waits_before_its_chunk_is_asked_for(clients: Clients, sleeps: l
     aws.plays["BatchDeleteImage"] = [answered({"imageIds": [], "failures": [trouble]})] * 2
     report = NamedImages(execution(clients, asking(ImageId(tag="v1"), cascade=None), MemorySteps())).carry_out()
     assert (report.deleted, [round(seconds) for seconds in sleeps]) == (1, [1, 2])
-
-
-def test_relatives_and_what_is_named_go_in_turn(clients: Clients) -> None:
-    """An index takes a relative with it, that frees what is named, and that again a relative: all of it goes."""
-    ecr = FakeECR()
-    named_too = ecr.push(REPOSITORY)
-    ecr.push(REPOSITORY, subject=named_too)
-    index = ecr.push(REPOSITORY, children=[ecr.push(REPOSITORY, children=[named_too])])
-    report = deliver(clients, ecr, asking(ImageId(index), ImageId(named_too)))
-    assert (ecr.digests(REPOSITORY), report.failures, report.kept) == (set(), (), ())
-
-
-def test_an_image_that_cannot_be_read_stays_with_what_belongs_to_it(clients: Clients) -> None:
-    """Named, or a relative: what belongs to it cannot be known, and nothing goes on doubt. Others lose nothing."""
-    for named in (True, False):
-        ecr = FakeECR()
-        child, other = ecr.push(REPOSITORY), ecr.push(REPOSITORY, "v2")
-        locked = ecr.push(REPOSITORY, "v1" if named else "v3", children=[child], failure="KmsError")
-        ecr.push(REPOSITORY, *[] if named else ["v1"], children=[locked])
-        report = deliver(clients, ecr, asking(ImageId(tag="v1"), ImageId(other)))
-        assert failed(report) == [(ImageId(tag="v1") if named else ImageId(locked), "KmsError")]
-        assert {child, locked} <= ecr.digests(REPOSITORY)
-        assert other not in ecr.digests(REPOSITORY)
 
 
 @pytest.mark.parametrize("does_the_next", [True, False])
@@ -236,7 +200,7 @@ def cases(draw: st.DrawFn, *, faults: bool = True) -> Case:
 
 
 class Repository:
-    """What is there, in plain words."""
+    """The images of a repository, in plain words."""
 
     def __init__(self, ecr: FakeECR) -> None:
         self.images = deepcopy(ecr.repositories[REPOSITORY])
@@ -300,9 +264,9 @@ def test_a_relative_goes_only_with_all_that_it_belongs_to(clients: Clients, case
 @given(case=cases())
 @settings(max_examples=settings().max_examples // 2)
 def test_a_report_is_the_truth(clients: Clients, case: Case) -> None:
-    """What is reported as deleted was there and is gone; each failure, and what was kept, under what holds in the end.
+    """Images that are reported as deleted were there and are gone; failures, and what was kept, have their last code.
 
-    What is kept is no failure.
+    Kept images are no failures.
     """
     before = Repository(case.ecr)
     report = deliver(clients, case.ecr, case.request, plays=case.plays, lives=case.lives, protected_tags=("prod",))

@@ -8,12 +8,13 @@ import pytest
 
 from handler.models.errors import OutOfTimeError, RejectedRequestError, ServiceUnavailableError
 from handler.models.report import DeletionReport
-from handler.models.request import DeletionRequest, Origin, Selection
+from handler.models.request import Selection
 from handler.workflows.selection import MAX_TURNS, SelectedImages
 from tests.fakes.clients import Clients
 from tests.fakes.execution import execution
 from tests.fakes.scripted import ScriptedAWS, refused
 from tests.fakes.steps import MemorySteps, StepMemory
+from tests.values import deletion_request
 
 REPOSITORY = "team/app"
 OLD = Selection("tagged", ("pr-*",))
@@ -30,9 +31,10 @@ def select(
 ) -> DeletionReport:
     """Carries out a request for a selection, or a further turn of it."""
     content = {"requestId": "r-1", "repositoryName": REPOSITORY, "selection": {}}
-    origin = Origin("message", "m-1", "queue")
-    request = DeletionRequest(("request", "r-1"), f"r-1#{turn}" if turn else "r-1", REPOSITORY, (), origin, "hash")
-    request = request._replace(selection=OLD, payload=content, turn=turn, **changes)
+    name = f"r-1#{turn}" if turn else "r-1"
+    request = deletion_request(
+        key=("request", "r-1"), request_id=name, selection=OLD, payload=content, turn=turn, **changes
+    )
     all_may_go: dict[str, Any] = {"max_percent_of_repository": 100}
     steps = MemorySteps(memory, turn)
     return SelectedImages(
@@ -127,7 +129,7 @@ def test_without_any_progress_a_redelivery_begins_anew(clients: Clients, aws: Sc
 
 
 def test_a_dry_run_is_not_continued(clients: Clients, aws: ScriptedAWS) -> None:
-    """What it has foreseen is still there, and would be foreseen again, without end: a redelivery begins anew."""
+    """The images that it foresees are still there, and would be foreseen without end: a redelivery begins anew."""
     for n in range(150):
         aws.ecr.push(REPOSITORY, f"pr-{n}")
 
@@ -147,19 +149,6 @@ def test_a_selection_that_is_continued_without_end_is_a_failure(clients: Clients
     report = select(clients, turn=MAX_TURNS, remaining_seconds=after(aws, 1))
     assert (report.deleted, [failure.code for failure in report.failures]) == (100, ["TooManyTurns"])
     assert aws.sent == []
-
-
-def test_what_goes_along_is_remembered_before_anything_is_deleted(clients: Clients, aws: ScriptedAWS) -> None:
-    """Its index is gone when the invocation ends: nothing says what it named any more, but that goes all the same."""
-    children = [aws.ecr.push(REPOSITORY) for _ in range(3)]
-    aws.ecr.push(REPOSITORY, "pr-1", children=children)
-    stray = aws.ecr.push(REPOSITORY)
-    memory = StepMemory()
-    aws.plays["BatchDeleteImage"] = [lambda do: do(), refused("ThrottlingException")]
-    report = select(clients, memory)
-    assert (report.deleted, aws.ecr.digests(REPOSITORY)) == (1, {*children, stray})
-    report = select(clients, memory, turn=1)
-    assert aws.ecr.digests(REPOSITORY) == {stray}
 
 
 @pytest.mark.parametrize(
