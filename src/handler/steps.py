@@ -116,12 +116,10 @@ class StepRunner:
 
         Its generation, which only the table and that turn's message have, proves the latter.
         """
-        stored = self._claim.stored()
-        if request.turn and stored is None:
-            stored = StepRecord(self._table, self._key, "claim", "").stored()
-            if stored and stored["generation"]["S"] != request.generation:
-                return False
-        return stored is not None and stored["state"]["S"] != "withdrawn"
+        if stored := self._claim.stored():
+            return bool(stored["state"]["S"] != "withdrawn")
+        first = StepRecord(self._table, self._key, "claim", "").stored() if request.turn else None
+        return first is not None and first["generation"]["S"] == request.generation
 
     def run[T: Outcome](
         self, step: str, kind: type[T], work: Work[T], *, store_in_claim: bool = False, of_all_turns: bool = False

@@ -14,7 +14,7 @@ SEEDS = 2
 """Of 1,000 examples each, or of the part of that which a slow test says."""
 MORE_SEEDS = {
     "tests/faults/test_arbitrary_answers.py": 10,
-    "tests/faults/test_oracle.py": 10,
+    "tests/faults/test_oracle.py": 4,
     "tests/unit/test_request_parser_properties.py": 10,
 }
 

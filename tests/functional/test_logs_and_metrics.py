@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.harness.outside import Outside, ask, by_tag
+from tests.harness.outside import ANY_SHARE, PREVIEWS, Outside, ask, by_tag, select
 from tests.harness.server_faults import throttle
 
 NAMES = ("Requests", "RequestsRejected", "ImagesDeleted", "ImagesFailed")
@@ -49,6 +49,21 @@ def test_an_unfinished_request_has_logged_what_it_did(stack: Outside) -> None:
     assert [(entry["failed"], entry["replayed"]) for entry in stack.log("chunk done")] == [(100, False)]
     assert len(stack.log("request not finished; a redelivery goes on from here")) == 1
     assert stack.log("request done") == []
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_a_selection_says_at_debug_level_why_each_image_stays(stack: Outside, level: str) -> None:
+    """Otherwise how many do: with thousands of images, an entry for each would cost more than the request."""
+    kept = [stack.push("pr-1", days=1), stack.push("pr-2", days=0)]
+    stack.push("pr-3", days=2)
+    function = stack.start(POWERTOOLS_LOG_LEVEL=level, **ANY_SHARE)
+
+    select(function, PREVIEWS | {"keepMostRecent": 2})
+
+    [made] = stack.log("selection made")
+    assert made["kept"] == {"MostRecent": 2}
+    entries = [(entry["imageDigest"], entry["why"]) for entry in stack.log("image kept")]
+    assert sorted(entries) == (sorted((digest, "MostRecent") for digest in kept) if level == "DEBUG" else [])
 
 
 def test_no_entry_holds_a_whole_event(stack: Outside) -> None:

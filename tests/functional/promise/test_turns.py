@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from tests.harness.outside import ANY_SHARE, PREVIEWS, Outside, hurried, select
+import pytest
+
+from tests.harness.outside import ANY_SHARE, PREVIEWS, Outside, ask, hurried, select
 
 type Json = dict[str, Any]
 
@@ -40,8 +42,12 @@ def test_a_dry_run_that_is_switched_on_stops_what_continues(stack: Outside) -> N
     assert [failure["failureCode"] for failure in notice.data["failures"]] == ["StoppedByDryRun"]
 
 
-def test_a_message_that_only_claims_to_continue_is_held_to_the_limits(stack: Outside) -> None:
+@pytest.mark.parametrize("used", [False, True], ids=["of no request", "of one that was admitted"])
+def test_a_message_that_only_claims_to_continue_is_held_to_the_limits(stack: Outside, used: bool) -> None:  # noqa: FBT001
     """Its generation is that of no claim in the table; its rejection names the request as the envelope does."""
+    if used:
+        ask(stack.start(), "imageTag=gone", requestId="weekly", notify="always")
+    reported = len(stack.notices())
     stack.push_many([f"pr-{n}" for n in range(3)])
     origin = {"kind": "message", "id": "a", "source": "b", "sender": None}
     envelope = {"key": ["request", "weekly"], "requestId": "weekly#1", "turn": 1, "generation": "0", "origin": origin}
@@ -51,6 +57,6 @@ def test_a_message_that_only_claims_to_continue_is_held_to_the_limits(stack: Out
     stack.drain(stack.start(ALLOW_PERCENT_IN_REQUESTS="false"))
 
     assert len(stack.left()) == 3
-    [notice] = stack.notices()
+    [notice] = stack.notices()[reported:]
     assert notice.data["type"] == "rejection"
     assert (notice.data["requestId"], notice.data["reason"]) == ("weekly#1", "a trick")
