@@ -99,9 +99,14 @@ def _unwrap(content: Any, received: Origin) -> Payload:
                 },
             },
             "request": request,
-        } if turn in range(_MAX_TURN) and _may_be_sent([key, name, generation, kind, origin_id, source, sender]):
+        } if _is_turn(turn, generation) and _may_be_sent([key, name, generation, kind, origin_id, source, sender]):
             return Payload(request, Origin(kind, origin_id, source, sender), tuple(key), name, turn, generation)
     return Payload(content, received, (received.kind, received.id))
+
+
+def _is_turn(turn: int, generation: str | None) -> bool:
+    """Returns whether these go together: only what continues a request names the claim that it continues."""
+    return not isinstance(turn, bool) and turn in range(_MAX_TURN) and (turn == 0) == (generation is None)
 
 
 def _may_be_key(text: str) -> bool:

@@ -67,10 +67,11 @@ _IMAGE = (
     r"(?P<repository>[^:@]+)(?::(?P<tag>[a-zA-Z0-9_][a-zA-Z0-9._-]*))?(?:@(?P<digest>sha256:[0-9a-fA-F]{64}))?"
 )
 """An image as docker pulls it, or a repository's ARN."""
-_REPOSITORY = r"[a-z0-9]+(?:(?:\.|_|__|-+|/)[a-z0-9]+)*"
+_REPOSITORY = r"(?=..)[a-z0-9]+(?:(?:\.|_|__|-+|/)[a-z0-9]+)*"
 _REPOSITORIES = r"[a-z0-9*][a-z0-9._/*-]*"
 _TAG = r"[a-zA-Z0-9_][a-zA-Z0-9._-]*"
 _DIGEST = r"sha256:([0-9a-fA-F]*)"
+_SEVERAL = r"""[^\s,"'[{]+(?:\s+[^\s,"'[{]+)+"""
 _DIGITS = 64
 
 
@@ -150,8 +151,8 @@ def _retyped(kind: str, value: Any) -> str:
             return "leave out the quotes"
         case "integer", str() if value.isdecimal():
             return "leave out the quotes"
-        case "array", str() if len(entries := value.split()) > 1:  # as the CLI takes them
-            return f"write {json.dumps(entries)}"
+        case "array", str() if re.fullmatch(_SEVERAL, value):  # as the CLI takes them
+            return f"write {json.dumps(value.split())}"
         case "array", str() | dict():
             return "put it in brackets, [ and ]"
     return ""
@@ -183,7 +184,10 @@ def _repository(key: str, value: str) -> str:
 
 def _parsed(value: str, *, patterns: bool = False) -> _Names | None:
     image = re.fullmatch(_IMAGE, value)
-    if image is None or not re.fullmatch(_REPOSITORIES if patterns else _REPOSITORY, image["repository"]):
+    if image is None:
+        return None
+    pattern = _REPOSITORIES if patterns and "*" in image["repository"] else _REPOSITORY
+    if not re.fullmatch(pattern, image["repository"]):
         return None
     members = {"imageTag": image["tag"], "imageDigest": image["digest"]}
     return _Names(

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .models.errors import UnknownOutcomeError
+from .models.errors import OutOfTimeError, UnknownOutcomeError
 from .models.images import Json
 from .models.request import DeletionRequest, Key
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
 MESSAGE_BYTES = 1_048_576
 """The most that SQS takes in one message."""
@@ -74,11 +75,18 @@ def send(
     """
     bodies = [_body(message) for message in messages]
     longest = max(map(len, bodies), default=0)
-    for batch in itertools.batched(bodies, max(1, min(ENTRIES, _BATCH_BYTES // (longest + 1))), strict=False):
-        with calling():
-            response = sqs.send_message_batch(
-                QueueUrl=queue_url, Entries=[{"Id": str(i), "MessageBody": body} for i, body in enumerate(batch)]
-            )
+    batches = itertools.batched(bodies, max(1, min(ENTRIES, _BATCH_BYTES // (longest + 1))), strict=False)
+    for number, batch in enumerate(batches):
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            {"Id": str(i), "MessageBody": body} for i, body in enumerate(batch)
+        ]
+        try:
+            with calling():
+                response = sqs.send_message_batch(QueueUrl=queue_url, Entries=entries)
+        except OutOfTimeError as error:
+            if number:  # then it is not so that nothing was done
+                raise UnknownOutcomeError(str(error)) from error
+            raise
         if (unsent := len(batch) - len(response.get("Successful", []))) > 0:
             codes = {str(failed.get("Code")) for failed in response.get("Failed", [])}
             reason = ", ".join(sorted(codes)) or "its response did not arrive whole"

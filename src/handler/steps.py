@@ -78,8 +78,10 @@ class StepRunner:
         """
         name = f"{self._prefix}claim"
         self._claim = record = StepRecord(self._table, self._key, name, request.content_hash, claim=True)
-        if over_limits and not self._was_admitted(request):
-            raise RejectedRequestError(over_limits)
+        if request.turn:
+            self._check_continuation(request)
+        elif over_limits:
+            self._check_admitted(over_limits)
         record.dry = request.dry_run
         record.generation = request.generation or record.generation
         try:
@@ -111,15 +113,25 @@ class StepRunner:
             record.finish(json.dumps({"steps": inline, "saved": self._saved or bool(self._stored)}))
         self._first, self.replaying = None, False
 
-    def _was_admitted(self, request: DeletionRequest) -> bool:
-        """Returns whether an earlier arrival of this was admitted, or the request that this is a further turn of.
+    def _check_admitted(self, over_limits: str) -> None:
+        """Raises RejectedRequestError unless an earlier arrival was admitted."""
+        stored = self._claim.stored()
+        if stored is None or stored["state"]["S"] == "withdrawn":
+            raise RejectedRequestError(over_limits)
 
-        Its generation, which only the table and that turn's message have, proves the latter.
+    def _check_continuation(self, request: DeletionRequest) -> None:
+        """Raises RejectedRequestError unless a further turn continues what was admitted, whatever the limits are now.
+
+        Its generation, which only the table and the function's own message have, proves it.
         """
-        if stored := self._claim.stored():
-            return bool(stored["state"]["S"] != "withdrawn")
-        first = StepRecord(self._table, self._key, "claim", "").stored() if request.turn else None
-        return first is not None and first["generation"]["S"] == request.generation
+        if self._claim.stored():
+            return
+        first = StepRecord(self._table, self._key, "claim", "").stored()
+        if first is None or first["generation"]["S"] != request.generation:
+            raise RejectedRequestError(
+                f"{request.request_id!r} says that it continues a request, and the table knows of none that it could; "
+                "send the request itself"
+            )
 
     def run[T: Outcome](
         self, step: str, kind: type[T], work: Work[T], *, store_in_claim: bool = False, of_all_turns: bool = False

@@ -59,8 +59,8 @@ MUTANTS = (
     Mutant(
         "What was admitted is not rejected by a lower limit",
         "steps.py",
-        "if over_limits and not self._was_admitted(request):",
-        "if over_limits:",
+        'if stored is None or stored["state"]["S"] == "withdrawn":',
+        "if True:",
         "functional/promise/test_claims.py",
     ),
     Mutant(
@@ -365,16 +365,30 @@ MUTANTS = (
     Mutant(
         "A further turn is not rejected by a lower limit",
         "steps.py",
-        '"claim", "").stored() if request.turn else None',
-        '"claim", "").stored() if False else None',
+        "        if request.turn:\n            self._check_continuation(request)\n        elif over_limits:",
+        "        if over_limits:",
         "functional/promise/test_turns.py",
     ),
     Mutant(
         "Nobody gets around the limits by a message that claims to continue a request",
         "steps.py",
-        'return first is not None and first["generation"]["S"] == request.generation',
-        "return bool(request.turn)",
+        'if first is None or first["generation"]["S"] != request.generation:',
+        "if False:",
         "functional/promise/test_turns.py",
+    ),
+    Mutant(
+        "Nobody chooses the generation by which a turn is proven",
+        "events.py",
+        "and (turn == 0) == (generation is None)",
+        "",
+        "functional/promise/test_turns.py",
+    ),
+    Mutant(
+        "What was answered is not forgotten because the last look failed",
+        "registry/batch_delete.py",
+        "            if not number:\n                raise\n",
+        "            raise\n",
+        "functional/promise/test_lost_answers.py unit/registry",
     ),
     Mutant(
         "A digest beside a tag says which image is meant",

@@ -5,6 +5,7 @@ import io
 import logging
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
@@ -53,10 +54,26 @@ def function(aws: FakeAWS, variables: Mapping[str, str] | None = None, patience:
 
     Where `patience` is given, the first invocations have no time left once they have asked for it so often.
     """
-    with still():
+    # With threads, how often somebody asks before something is done would differ from run to run.
+    with still(), one_after_the_other() if patience else contextlib.nullcontext():
         instance = Instance(aws, variables)
         instance.hurry(patience)
         yield instance
+
+
+def one_after_the_other() -> contextlib.AbstractContextManager[Any]:
+    """Has pools do their work at once, as any of their threads would."""
+    return mock.patch.object(ThreadPoolExecutor, "submit", _submit)
+
+
+def _submit(_: ThreadPoolExecutor, work: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+    future = Future[Any]()
+    future.set_running_or_notify_cancel()
+    try:
+        future.set_result(work(*arguments, **options))
+    except BaseException as error:  # noqa: BLE001  # it is for whoever asks for the result
+        future.set_exception(error)
+    return future
 
 
 @contextlib.contextmanager

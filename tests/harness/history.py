@@ -9,10 +9,8 @@ import copy
 import json
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
-from unittest import mock
 
 from botocore.awsrequest import AWSResponse
 
@@ -20,7 +18,7 @@ from tests.environment import VARIABLES
 from tests.fakes.aws import FakeAWS, response
 from tests.fakes.ecr import DAY, FakeImage
 from tests.harness.faults import LOSES_RESPONSE, Fault, FaultyAWS, Killed
-from tests.harness.function import Instance, still
+from tests.harness.function import Instance, one_after_the_other, still
 from tests.harness.oracle import Id, Image, Images, Stack, parse
 from tests.harness.request_queue import MAX_RECEIVES, VISIBILITY_SECONDS, RequestQueue
 
@@ -351,7 +349,7 @@ def carry_out(plan: Plan, instances: Instances | None = None) -> History:
         _fill(aws, name, repository)
     queue.bodies |= {f"message-{n}": body for n, body in enumerate(plan.messages)}
     history.bodies |= queue.bodies
-    with still(), mock.patch.object(ThreadPoolExecutor, "submit", _submit):
+    with still(), one_after_the_other():
         for happening in plan.happenings:
             _let_happen(history, happening)
         history.healed = len(aws.tries)
@@ -390,17 +388,6 @@ def _by_hand(history: History, event: Json) -> Any:
         return {"error": repr(error)}
     finally:
         _end(aws)
-
-
-def _submit(_: ThreadPoolExecutor, work: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
-    """Does the work of a pool at once, as any of its threads would."""
-    future = Future[Any]()
-    future.set_running_or_notify_cancel()
-    try:
-        future.set_result(work(*arguments, **options))
-    except BaseException as error:  # noqa: BLE001  # it is for whoever asks for the result
-        future.set_exception(error)
-    return future
 
 
 def _fill(aws: Ledger, name: str, repository: Repository) -> None:

@@ -49,6 +49,7 @@ def named(aws: WatchedAWS, repository: str, *, size: int, failing: bool = True) 
     """So many images by tag; the last one does not exist, if there are several or it is to fail."""
     tags = [f"tag-{repository}-{n}" for n in range(size)]
     missing = f"missing-{repository}"
+    aws.ecr.repositories[repository]  # it is there, though it may hold nothing
     if size > 1 or failing:
         tags[-1] = missing
     there = {tag: aws.ecr.push(repository, tag) for tag in tags if tag != missing}

@@ -145,6 +145,10 @@ BREAKING: list[tuple[Any, str]] = [
         request(imageIds="imageTag=a imageTag=b"),
         'request.imageIds must be a list, not "imageTag=a imageTag=b"; write ["imageTag=a", "imageTag=b"]',
     ),
+    (
+        request(imageIds="imageTag=a, imageTag=b"),
+        'request.imageIds must be a list, not "imageTag=a, imageTag=b"; put it in brackets, [ and ]',
+    ),
     (request(imageIds="imageTag=a"), 'request.imageIds must be a list, not "imageTag=a"; put it in brackets, [ and ]'),
     (request(imageIds=[]), "request.imageIds must contain at least 1 items"),
     (request(imageIds=[{}, 1]), "request.imageIds[1] must be an object or a string, not 1"),

@@ -135,9 +135,10 @@ def test_a_message_that_sqs_does_not_take_is_no_success(sqs: Sqs, message: str) 
     assert str(error.value) == message
 
 
-def test_each_call_asks_for_the_time() -> None:
-    """Where it is short, the calls before are made, and no other."""
+@pytest.mark.parametrize(("calls", "error"), [(0, OutOfTimeError), (2, UnknownOutcomeError)])
+def test_each_call_asks_for_the_time(calls: int, error: type[Exception]) -> None:
+    """Where it is short, the calls before are made, and no other; after one, nobody can say that nothing was done."""
     sqs = Sqs()
-    with pytest.raises(OutOfTimeError):
-        send(sqs, [{"n": n} for n in range(23)], calls=2)
-    assert len(sqs.calls) == 2
+    with pytest.raises(error):
+        send(sqs, [{"n": n} for n in range(23)], calls=calls)
+    assert len(sqs.calls) == calls

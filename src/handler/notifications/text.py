@@ -80,7 +80,7 @@ def _text(lines: Iterable[str]) -> str:
 def _headline(data: Json) -> str:
     deleted, failed, requested = data["deleted"], data["failed"], data["requested"]
     if failed > requested:
-        return "Nothing could be selected, and nothing was deleted."
+        return "Nothing could be selected, and this try deleted nothing."
     if "dryRun" in data:
         return f"A dry run: nothing was deleted. {deleted} of {requested} images would have been."
     if failed:

@@ -60,6 +60,8 @@ def delete_images(
         try:
             repository.sleep(wait)
             _ask(repository, chunk, guard, action, first_attempt_at)
+            if last:
+                _close(repository, chunk, first_attempt_at or started)
             why = "ECR's answer leaves out some images"
         except UnknownOutcomeError as error:
             if last:
@@ -72,15 +74,20 @@ def delete_images(
         if not chunk.pending:
             break
         first_attempt_at = first_attempt_at or started
-        if last:
-            chunk.recheck(partial(look_up, repository), first_attempt_at, chunk.pending)
-            chunk.fail({i: ImageFailure(i, "Unanswered", _UNANSWERED) for i in chunk.pending})
-        else:
-            log.info("asking again", extra={"why": why})
+        log.info("asking again", extra={"why": why})
     outcome = chunk.outcome()
     if outcome.unconfirmed:
         log.info("images unconfirmed", extra={"imageIds": [image_id.to_json() for image_id in outcome.unconfirmed]})
     return outcome
+
+
+def _close(repository: Repository, chunk: "_Chunk", first_attempt_at: float) -> None:
+    """Looks at what every answer has left out: it is gone by now, or a failure."""
+    try:
+        chunk.recheck(partial(look_up, repository), first_attempt_at, chunk.pending)
+    except RefusedLookUpError as error:
+        chunk.fail_all(error.code, error.reason)
+    chunk.fail({i: ImageFailure(i, "Unanswered", _UNANSWERED) for i in chunk.pending})
 
 
 def _ask(

@@ -5,7 +5,17 @@ from typing import Any
 import pytest
 
 from tests.harness.outside import Outside, ask, by_digest, codes
-from tests.harness.server_faults import WRITES, drop_after, drop_answer_about, drop_while, server_error, throttle
+from tests.harness.server_faults import (
+    WRITES,
+    Action,
+    deny,
+    drop_after,
+    drop_answer_about,
+    drop_while,
+    ignore,
+    server_error,
+    throttle,
+)
 
 type Json = dict[str, Any]
 
@@ -138,3 +148,33 @@ def test_a_digest_beside_a_tag_is_no_new_image(stack: Outside, redelivered: bool
 
     assert stack.left() == set()
     assert (stack.notices(), stack.dead_letters()) == ([], [])
+
+
+@pytest.mark.parametrize(("refused", "error"), [(False, server_error), (True, deny)], ids=["for now", "for good"])
+def test_what_was_answered_stays_so_if_the_last_look_fails(
+    stack: Outside,
+    refused: bool,  # noqa: FBT001
+    error: Action,
+) -> None:
+    """ECR says that one image is deleted, and nothing of the other, whatever it is asked; then the look-up fails.
+
+    The tag that was deleted is pushed again: a redelivery does not take the new image, and the report is true.
+    """
+    kept = stack.push("b")
+    stack.push("a")
+    stack.send("imageTag=a", "imageTag=b")
+    unanswered = stack.faults.add("BatchDeleteImage", ignore({"imageTag": "b"}))
+    look_up = stack.faults.add("DescribeImages", error, when=lambda: stack.faults.count("BatchDeleteImage") >= 3)
+    function = stack.start()
+    first = stack.receive(function)
+    assert bool(first.failed) != refused
+    new = stack.push("a", days=0)
+    unanswered.lift()
+    look_up.lift()
+
+    stack.drain(function)
+
+    assert new in stack.left()
+    assert (kept in stack.left()) == refused
+    failed = [codes(notice.data) for notice in stack.notices()]
+    assert failed == ([["AccessDeniedException"]] if refused else [["ImageTagPushedAgain"]])

@@ -1,10 +1,13 @@
 """A selection that is continued in another message stays the request that it was admitted as."""
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.harness.outside import ANY_SHARE, PREVIEWS, Outside, ask, hurried, select
+from local.poller import FakeLambdaContext
+from tests.fakes.lambda_ import sqs_record
+from tests.harness.outside import ANY_SHARE, PREVIEWS, REPOSITORY, Outside, ask, hurried, select
 
 type Json = dict[str, Any]
 
@@ -42,6 +45,39 @@ def test_a_dry_run_that_is_switched_on_stops_what_continues(stack: Outside) -> N
     assert [failure["failureCode"] for failure in notice.data["failures"]] == ["StoppedByDryRun"]
 
 
+def follow_up(turn: int, generation: str | None, **request: Any) -> Json:
+    """A message that says it is one of the function's own."""
+    origin = {"kind": "message", "id": "a", "source": "b", "sender": None}
+    envelope = {"key": ["request", "weekly"], "requestId": f"weekly#{turn}", "turn": turn, "generation": generation}
+    return {"followUp": envelope | {"origin": origin}, "request": {"repositoryName": REPOSITORY} | request}
+
+
+def test_nobody_chooses_the_generation_that_proves_a_turn(stack: Outside) -> None:
+    """A first message that names one is no follow-up, so that a second one cannot be proven by it."""
+    stack.push_many(["pr-1", "pr-2", "pr-3"])
+    function = stack.start(MAX_IMAGES_PER_REQUEST="2")
+    stack.send_body(follow_up(0, "chosen", imageIds=["imageTag=gone"]))
+    stack.drain(function)
+    stack.send_body(follow_up(1, "chosen", imageIds=["imageTag=pr-1", "imageTag=pr-2", "imageTag=pr-3"]))
+
+    stack.drain(function)
+
+    assert len(stack.left()) == 3
+    assert [notice.data["type"] for notice in stack.notices()] == ["rejection"] * 2
+
+
+def test_what_continues_is_not_kept_out_by_who_only_claims_to(stack: Outside) -> None:
+    """A message that takes its place, within all limits, is rejected; the rest of the selection is carried out."""
+    begin(stack, variables=ANY_SHARE)
+    function = stack.start(**ANY_SHARE)
+    forged = sqs_record("forged", json.dumps(follow_up(1, "0", imageIds=["imageTag=pr-0"])))
+
+    assert function({"Records": [forged]}, FakeLambdaContext()) == {"batchItemFailures": [{"itemIdentifier": "forged"}]}
+    stack.drain(function)
+
+    assert stack.left() == set()
+
+
 @pytest.mark.parametrize("used", [False, True], ids=["of no request", "of one that was admitted"])
 def test_a_message_that_only_claims_to_continue_is_held_to_the_limits(stack: Outside, used: bool) -> None:  # noqa: FBT001
     """Its generation is that of no claim in the table; its rejection names the request as the envelope does."""
@@ -49,10 +85,7 @@ def test_a_message_that_only_claims_to_continue_is_held_to_the_limits(stack: Out
         ask(stack.start(), "imageTag=gone", requestId="weekly", notify="always")
     reported = len(stack.notices())
     stack.push_many([f"pr-{n}" for n in range(3)])
-    origin = {"kind": "message", "id": "a", "source": "b", "sender": None}
-    envelope = {"key": ["request", "weekly"], "requestId": "weekly#1", "turn": 1, "generation": "0", "origin": origin}
-    request = {"repositoryName": "team/app", "selection": PREVIEWS, "allowPercent": 100, "reason": "a trick"}
-    stack.send_body({"followUp": envelope, "request": request})
+    stack.send_body(follow_up(1, "0", selection=PREVIEWS, allowPercent=100, reason="a trick"))
 
     stack.drain(stack.start(ALLOW_PERCENT_IN_REQUESTS="false"))
 

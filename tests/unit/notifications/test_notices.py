@@ -171,7 +171,7 @@ def test_the_request_to_try_again_can_be_sent_as_it_is(report: DeletionReport, s
             "dry run: 2 of 2 would be deleted",
             f"{DRY_RUN} 2 of 2 images would have been.",
         ),
-        (NOTHING, "failure", "nothing could be selected", "Nothing could be selected, and nothing was deleted."),
+        (NOTHING, "failure", "nothing could be selected", "Nothing could be selected, and this try deleted nothing."),
     ],
 )
 def test_a_notice_says_of_which_type_it_is(report: DeletionReport, kind: str, subject: str, headline: str) -> None:

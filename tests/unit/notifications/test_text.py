@@ -152,6 +152,6 @@ def test_where_nothing_could_be_selected_a_person_reads_why(dry_run: bool) -> No
     """It is the repository that fails: there is no image to count, and none to try again."""
     refusal = ImageFailure(ImageId(), "ProtectedRepository", "the stack protects repositories named 'team/*'")
     found = text(selection_report(SelectionOutcome(chunk=ChunkOutcome(failures=(refusal,))), dry_run=dry_run))
-    assert found.startswith("Nothing could be selected, and nothing was deleted.\n")
+    assert found.startswith("Nothing could be selected, and this try deleted nothing.\n")
     assert "ProtectedRepository: the stack protects repositories named 'team/*'\n" in found
     assert "try these again" not in found
