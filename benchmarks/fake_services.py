@@ -116,7 +116,7 @@ class FakeDynamoDB:
 
     def get_item(self, call: Json) -> Json:
         item = self._item(call["Key"])
-        return {"Item": item} if item else {}
+        return {"ConsumedCapacity": {}} | ({"Item": item} if item else {})
 
     def query(self, call: Json) -> Json:
         """Returns all items of a partition."""

@@ -27,7 +27,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 )
 from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import STATUS_CONSTANTS, DataRecord
 
-from .models.errors import RejectedRequestError, StepLostError, UnfinishedRequestError
+from .models.errors import RejectedRequestError, ServiceUnavailableError, StepLostError, UnfinishedRequestError
 from .models.images import Json
 from .models.request import Key
 
@@ -138,8 +138,13 @@ class StepRecord(BasePersistenceLayer):
         self._seconds = CLAIM_SECONDS if claim else STEP_SECONDS
 
     def stored(self) -> Item | None:
-        """Returns the item as it is, if it has not expired."""
-        answer = self._table.dynamodb.get_item(TableName=self._table.name, Key=self._key, ConsistentRead=True)
+        """Returns the item as it is, if it has not expired. Raises ServiceUnavailableError."""
+        # An answer that was cut short would look like that about an item which is not there, but for its capacity.
+        answer = self._table.dynamodb.get_item(
+            TableName=self._table.name, Key=self._key, ConsistentRead=True, ReturnConsumedCapacity="TOTAL"
+        )
+        if "ConsumedCapacity" not in answer:
+            raise ServiceUnavailableError("DynamoDB's answer did not arrive whole")
         item = answer.get("Item")
         return item if item and float(item["expiration"]["N"]) >= time.time() else None
 

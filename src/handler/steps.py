@@ -78,10 +78,8 @@ class StepRunner:
         """
         name = f"{self._prefix}claim"
         self._claim = record = StepRecord(self._table, self._key, name, request.content_hash, claim=True)
-        if request.turn:
-            self._check_continuation(request)
-        elif over_limits:
-            self._check_admitted(over_limits)
+        if request.turn or over_limits:
+            self._check_admitted(request, over_limits)
         record.dry = request.dry_run
         record.generation = request.generation or record.generation
         try:
@@ -113,25 +111,23 @@ class StepRunner:
             record.finish(json.dumps({"steps": inline, "saved": self._saved or bool(self._stored)}))
         self._first, self.replaying = None, False
 
-    def _check_admitted(self, over_limits: str) -> None:
-        """Raises RejectedRequestError unless an earlier arrival was admitted."""
-        stored = self._claim.stored()
-        if stored is None or stored["state"]["S"] == "withdrawn":
-            raise RejectedRequestError(over_limits)
+    def _check_admitted(self, request: DeletionRequest, over_limits: str | None) -> None:
+        """Raises RejectedRequestError unless an earlier arrival was admitted, or the request of this further turn.
 
-    def _check_continuation(self, request: DeletionRequest) -> None:
-        """Raises RejectedRequestError unless a further turn continues what was admitted, whatever the limits are now.
-
-        Its generation, which only the table and the function's own message have, proves it.
+        The generation proves the latter: only the table has it, and the message that the function itself has sent.
         """
-        if self._claim.stored():
+        stored = self._claim.stored()
+        if stored and stored["state"]["S"] != "withdrawn":
             return
-        first = StepRecord(self._table, self._key, "claim", "").stored()
-        if first is None or first["generation"]["S"] != request.generation:
-            raise RejectedRequestError(
-                f"{request.request_id!r} says that it continues a request, and the table knows of none that it could; "
-                "send the request itself"
-            )
+        if request.turn:
+            first = StepRecord(self._table, self._key, "claim", "").stored()
+            if first is None or first["generation"]["S"] != request.generation:
+                raise RejectedRequestError(
+                    f"{request.request_id!r} says that it continues a request, and the table knows of none that it "
+                    "could; send the request itself"
+                )
+        elif over_limits:
+            raise RejectedRequestError(over_limits)
 
     def run[T: Outcome](
         self, step: str, kind: type[T], work: Work[T], *, store_in_claim: bool = False, of_all_turns: bool = False

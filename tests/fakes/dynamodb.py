@@ -42,7 +42,8 @@ class FakeDynamoDB:
 
     def _get_item(self, call: Json) -> Json:
         item = self.tables[call["TableName"]].get(_key(call["Key"]))
-        return {"Item": dict(item)} if item else {}
+        capacity = {"ConsumedCapacity": {"CapacityUnits": 1.0}} if call.get("ReturnConsumedCapacity") == "TOTAL" else {}
+        return capacity | ({"Item": dict(item)} if item else {})
 
     def _query(self, call: Json) -> Json:
         """All items of a partition, in the order of their sort keys."""

@@ -59,8 +59,8 @@ MUTANTS = (
     Mutant(
         "What was admitted is not rejected by a lower limit",
         "steps.py",
-        'if stored is None or stored["state"]["S"] == "withdrawn":',
-        "if True:",
+        'if stored and stored["state"]["S"] != "withdrawn":',
+        "if False:",
         "functional/promise/test_claims.py",
     ),
     Mutant(
@@ -365,7 +365,7 @@ MUTANTS = (
     Mutant(
         "A further turn is not rejected by a lower limit",
         "steps.py",
-        "        if request.turn:\n            self._check_continuation(request)\n        elif over_limits:",
+        "        elif over_limits:",
         "        if over_limits:",
         "functional/promise/test_turns.py",
     ),
@@ -396,6 +396,13 @@ MUTANTS = (
         "elif image_id.tag is None or image_id.digest == image.digest:",
         "elif image_id.tag is None:",
         "functional/promise/test_lost_answers.py",
+    ),
+    Mutant(
+        "An answer about a claim that did not arrive whole rejects nothing",
+        "step_table.py",
+        'if "ConsumedCapacity" not in answer:',
+        "if False:",
+        "functional/promise/test_incomplete_answers.py",
     ),
     Mutant(
         "An error that did not arrive whole is not final",

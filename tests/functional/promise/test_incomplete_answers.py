@@ -236,3 +236,41 @@ def test_an_incomplete_error_is_not_final(stack: Outside, operation: str) -> Non
 
     assert stack.left() == set()
     assert stack.notices() == []
+
+
+@pytest.mark.parametrize("action", CUT_SHORT.values(), ids=CUT_SHORT)
+def test_an_incomplete_answer_about_a_claim_rejects_nothing(stack: Outside, action: Action) -> None:
+    """The limit was lowered since the request was admitted, and the table does not say so: the message comes again."""
+    stack.push_many([f"pr-{n}" for n in range(150)])
+    stack.send(*(f"imageTag=pr-{n}" for n in range(150)))
+    stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
+    assert stack.receive(stack.start()).failed
+    stack.faults.lift()
+    cut = stack.faults.add("GetItem", action)
+    function = stack.start(MAX_IMAGES_PER_REQUEST="100")
+    stack.redeliver()
+    assert stack.receive(function).failed
+    cut.lift()
+
+    stack.drain(function)
+
+    assert stack.left() == set()
+    assert (stack.notices(), stack.dead_letters()) == ([], [])
+
+
+@pytest.mark.parametrize("action", CUT_SHORT.values(), ids=CUT_SHORT)
+def test_an_incomplete_answer_about_a_rejection_forgets_nothing(stack: Outside, action: Action) -> None:
+    """The limit was raised since the message was rejected: it stays rejected."""
+    stack.push_many(["a", "b"])
+    stack.send("imageTag=a", "imageTag=b")
+    assert stack.receive(stack.start(MAX_IMAGES_PER_REQUEST="1")).failed
+    cut = stack.faults.add("GetItem", action)
+    function = stack.start()
+    stack.redeliver()
+    assert stack.receive(function).failed
+    cut.lift()
+
+    stack.drain(function)
+
+    assert stack.tags() == {"a", "b"}
+    assert [notice.data["type"] for notice in stack.notices()] == ["rejection"]

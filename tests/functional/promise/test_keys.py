@@ -40,10 +40,10 @@ def test_malformed_messages_with_the_same_event_id_are_all_reported(stack: Outsi
     """Each is an arrival of its own, with a notice of its own, also where the same is wrong with both."""
     event = {"version": "0", "id": "the-same", "detail-type": "ECR Image Deletion Request", "source": "ci"}
     malformed: list[object] = [[], "a", []]
+    function = stack.start()
     for image_ids in malformed:
         stack.send_body(event | {"detail": {"repositoryName": "team/app", "imageIds": image_ids}})
-
-    stack.drain(stack.start())
+        stack.drain(function)
 
     assert [notice.data["type"] for notice in stack.notices()] == ["rejection"] * 3
     assert len({notice.data["error"] for notice in stack.notices()}) == 2
