@@ -39,7 +39,7 @@ def test_two_fan_outs_may_share_a_path(stack: Outside) -> None:
 def test_malformed_messages_with_the_same_event_id_are_all_reported(stack: Outside) -> None:
     """Each is an arrival of its own, with a notice of its own, also where the same is wrong with both."""
     event = {"version": "0", "id": "the-same", "detail-type": "ECR Image Deletion Request", "source": "ci"}
-    malformed: list[object] = [[], "a", []]
+    malformed: list[object] = [[], [], "a"]
     function = stack.start()
     for image_ids in malformed:
         stack.send_body(event | {"detail": {"repositoryName": "team/app", "imageIds": image_ids}})
