@@ -32,8 +32,8 @@ WAVE = 1000
 """Messages that are sent before those that failed come back."""
 FAULTY, OUTAGE_EVERY = 0.05, 50
 """Faults for each request, and how many of them make one outage."""
-FLAT = 1.1
-"""How much more memory the last thousand messages may take than the second: the C library's pools settle slowly."""
+FLAT = 1.05
+"""How much more memory the last thousand messages may take than those half way: the C library's pools settle slowly."""
 
 _TIMEOUT_SECONDS = 120  # the template's
 _MB = 1024 * 1024
@@ -143,19 +143,19 @@ def _of_its_kind(delivery: Delivery, message: Message, notices: list[Json]) -> I
 
 
 def memory(samples: Sequence[Sample]) -> tuple[int, int]:
-    """Returns the most bytes that an instance held during the second thousand messages, and during the last."""
+    """Returns the most bytes that an instance held in the thousand messages before half of them, and in the last."""
     end = samples[-1][0] if samples else 0
-    second = [rss for at, rss in samples if WAVE <= at < 2 * WAVE]
+    half = [rss for at, rss in samples if end // 2 - WAVE <= at < end // 2]
     last = [rss for at, rss in samples if at > end - WAVE]
-    return max(second, default=0), max(last, default=0)
+    return max(half, default=0), max(last, default=0)
 
 
 def grown(instances: Iterable[Sequence[Sample]]) -> Iterator[str]:
-    """Yields instances whose memory is not flat after the first thousand."""
+    """Yields instances whose memory is not flat in the second half."""
     for number, samples in enumerate(instances, 1):
-        second, last = memory(samples)
-        if last > second * FLAT > 0:  # with fewer messages there is nothing to compare
-            yield f"instance {number} grew from {second / _MB:.1f} to {last / _MB:.1f} MB"
+        half, last = memory(samples)
+        if samples[-1][0] > 2 * WAVE and last > half * FLAT:  # with fewer messages there is nothing to compare
+            yield f"instance {number} grew from {half / _MB:.1f} to {last / _MB:.1f} MB"
 
 
 def table(delivery: Delivery, seconds: float) -> str:
@@ -176,10 +176,8 @@ def table(delivery: Delivery, seconds: float) -> str:
         "time": f"{seconds:.0f} s",
     }
     for number, samples in enumerate(delivery.rss, 1):
-        second, last = memory(samples)
-        rows[f"memory of instance {number}"] = (
-            f"{second / _MB:.1f} MB in the second thousand, {last / _MB:.1f} in the last"
-        )
+        half, last = memory(samples)
+        rows[f"memory of instance {number}"] = f"{half / _MB:.1f} MB half way, {last / _MB:.1f} at the end"
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
