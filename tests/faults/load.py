@@ -49,7 +49,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of a load."""
+    """The result of a load."""
 
     load: Load
     done: int
@@ -69,7 +69,7 @@ class Figures:
         return (self.done + self.throttled) / self.load.needed
 
     def complaints(self) -> Iterator[str]:
-        """What is not as it is promised."""
+        """Yields where the promise is not kept."""
         if self.left or self.dead:
             yield f"{self.left} requests are still on the queue and {self.dead} are dead letters"
         if self.done != self.load.needed or self.notices:

@@ -25,7 +25,7 @@ class Mutant(NamedTuple):
     """A change that breaks a promise, and the tests that must notice."""
 
     promise: str
-    """What does not hold any more."""
+    """The promise that does not hold any more."""
     file: str
     """In src/handler."""
     before: str

@@ -23,7 +23,7 @@ CHUNKS = 3
 SECONDS = 30
 """Longer than anything here takes."""
 LIFE_SECONDS = 120
-"""What an invocation may take."""
+"""Seconds that an invocation may take."""
 
 
 @dataclass

@@ -36,7 +36,7 @@ def test_a_service_fails_under_a_guard_or_a_selection(kind: str) -> None:
 
 @pytest.mark.parametrize("length", [1, 255, 256])
 def test_a_selection_goes_on_whatever_its_key(length: int) -> None:
-    """What goes along with its images is remembered, also where no longer key could be derived from its own."""
+    """Relatives that go along with its images are remembered, also where no longer key could be derived."""
     scenario = Scenario.of_kind(KINDS["selection of whole images"])
     request = json.loads(scenario.queue.bodies.popitem()[1]) | {"requestId": "x" * length}
     scenario.queue.bodies["m-1"] = json.dumps(request)

@@ -39,7 +39,7 @@ class Pair:
 
     @staticmethod
     def outcome(client: Any, operation: str, seen: Callable[[Json], Any], parameters: Json) -> Any:
-        """What a client answers, as far as it is looked at."""
+        """Returns the answer of a client, as far as it is looked at."""
         try:
             return seen(getattr(client, operation)(**parameters))
         except ClientError as error:
@@ -88,19 +88,19 @@ class Registry:
         self.pushed.append(digest)
 
     def ask(self, operation: str, seen: Callable[[Json], Any], **parameters: Any) -> Any:
-        """What both answer about the repository."""
+        """Returns the answer of both about the repository."""
         return self.ecr.ask(operation, seen, repositoryName=self.name, **parameters)
 
 
 def named(answer: Json) -> Any:
-    """What became of each id, but for words; in which order the tags of one image go says nothing."""
+    """Returns the fate of each id, but for words; in which order the tags of one image go says nothing."""
     gone = sorted(tuple(sorted(image_id.items())) for image_id in answer.get("imageIds", []))
     images = [(image["imageId"], image["imageManifest"]) for image in answer.get("images", [])]
     return gone, images, [(failure["imageId"], failure["failureCode"]) for failure in answer["failures"]]
 
 
 def described(answer: Json) -> Any:
-    """What is said of each image, but for its repository and the second of its push."""
+    """Returns the description of each image, but for its repository and the second of its push."""
     members = {"imageDigest", "imageSizeInBytes", "imageManifestMediaType", "subjectManifestDigest", "imageStatus"}
     details = [
         {key: value for key, value in detail.items() if key in members} | {"tags": sorted(detail.get("imageTags", ()))}
@@ -110,7 +110,7 @@ def described(answer: Json) -> Any:
 
 
 def referring(answer: Json) -> Any:
-    """What refers to an image."""
+    """Returns the digests of what refers to an image."""
     return sorted(referrer["digest"] for referrer in answer["referrers"])
 
 

@@ -18,7 +18,7 @@ DELETED = ("deleted", "deleted by digest", "deleted among others", "deleted twic
 SILENT = ("no word", "deleted without a name", "failed without a name")
 """Where the answer does not say what became of an id."""
 FAILED = ("failed without a code", "ImageNotFound", "SomethingNew", *sorted(ASKED_AGAIN - {"StillUsed", "StillTagged"}))
-"""What ECR may say of an id. A failure code stands for itself."""
+"""Answers that ECR may give about an id. A failure code stands for itself."""
 NOT_NOW = ("ThrottlingException", "TooManyRequestsException", "LimitExceededException", "ExpiredTokenException")
 FINAL = ("RepositoryNotFoundException", "AccessDeniedException", "SomethingNewException")
 """How ECR may refuse a call."""
@@ -26,7 +26,7 @@ GARBLED = ("", "not JSON", '{"imageIds":', "[]", '{"imageIds": null, "failures":
 LOST = (ConnectionClosedError, EndpointConnectionError, ReadTimeoutError)
 
 type Answer = tuple[str, ...] | int | str | type[HTTPClientError | EndpointConnectionError]
-"""What one answer says of the ids in turn; a status of 5xx, an error code or something garbled; or none at all."""
+"""One answer about the ids in turn; a status of 5xx, an error code or something garbled; or none at all."""
 
 
 @dataclass

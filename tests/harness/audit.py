@@ -40,7 +40,7 @@ HELPED = {"Unanswered", "StoppedByDryRun"}
 JUST_NOW = 10 / 86_400
 """Days. What was pushed up to two seconds before a try may be taken for pushed since, and a plan takes its time."""
 CUT = {"imageIds", "kept", "failuresOmitted", "imageIdsOmitted", "keptOmitted"}
-"""What may be shorter in a notice than in an answer, and how much it lacks."""
+"""Members that may be shorter in a notice than in an answer, with the count of what it lacks."""
 
 
 @dataclass(eq=False)
@@ -421,7 +421,7 @@ class Audit:
 
 
 class Outcome:
-    """What came of one job, held to the oracle: what is said of it, and what is left of its repository."""
+    """The outcome of one job, held to the oracle: what is said of it, and what is left of its repository."""
 
     def __init__(self, audit: Audit, job: Job) -> None:
         self.audit, self.job, self.aws = audit, job, audit.aws
@@ -594,7 +594,7 @@ class Outcome:
 
     @cached_property
     def moments(self) -> list[Images | None]:
-        """What the repository held from the first try until all was done."""
+        """The contents of the repository from the first try until all was done."""
         return self.aws.between(self.job.repository, self.start, self.end or 0)
 
     def _may_be_gone(self, image_id: Id, codes: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""What stands between the queue and the instances in the endurance test, and brings all that may go wrong."""
+"""The delivery from the queue to the instances in the endurance test, with all that may go wrong."""
 
 import itertools
 import json

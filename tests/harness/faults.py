@@ -12,7 +12,7 @@ from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, 
 from tests.fakes.aws import FakeAWS, response
 
 FAULTS = ("refused", "timed out", "throttled", "5xx", "cut before", "cut after", "truncated", "slow")
-"""What may happen to a call. Only `cut after`, `truncated` and `slow` let it have its effect."""
+"""Faults that a call may meet. Only `cut after`, `truncated` and `slow` let it have its effect."""
 SERVICES = ("ecr", "dynamodb", "sns")
 LOSES_RESPONSE = {"cut after", "truncated"}
 _SLOW_SECONDS = 0.02

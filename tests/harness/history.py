@@ -57,7 +57,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Repository:
-    """What a repository holds to begin with."""
+    """The contents of a repository to begin with."""
 
     pictures: tuple[Picture, ...] = ()
     single: int = 0
@@ -130,7 +130,7 @@ type Happening = Deliver | Push | Move | Wait | Redeliver | Redrive
 
 @dataclass(frozen=True)
 class Plan:
-    """What is there, what is asked for, and what happens."""
+    """A plan: the images, the requests, and all that happens to them."""
 
     repositories: Mapping[str, Repository]
     messages: tuple[str, ...]
@@ -185,7 +185,7 @@ class Ledger(FaultyAWS):
 
     clock: int = 0
     states: dict[str, list[tuple[int, Images]]] = field(default_factory=dict)
-    """What each repository held, and from when on."""
+    """The contents of each repository, and from when on it had them."""
     outside: list[tuple[int, str]] = field(default_factory=list)
     """When somebody else changed a repository; an empty name is that of all, for days that passed."""
     deletions: list[Deletion] = field(default_factory=list)
@@ -332,7 +332,7 @@ class History:
     idle: int = 0
     """The number of the first try for what is all done before."""
     answers: dict[str, Json] = field(default_factory=dict)
-    """What an invocation by hand answers in the end, by requestId."""
+    """The answer of an invocation by hand in the end, by requestId."""
 
 
 def carry_out(plan: Plan, instances: Instances | None = None) -> History:

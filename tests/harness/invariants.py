@@ -1,4 +1,4 @@
-"""What must hold after a scenario, looked at from outside: images left, notices received, messages on the queues."""
+"""Invariants of a scenario, looked at from outside: images left, notices received, messages on the queues."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ type Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What the faults of a scenario excuse."""
+    """The deviations that the faults of a scenario excuse."""
 
     repeated_notices: int = 0
     """How often SNS may have published a notice without its outcome being stored: only then may it come again."""

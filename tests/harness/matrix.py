@@ -32,7 +32,7 @@ _MOST_CALLS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one case."""
+    """The result of one case."""
 
     complaints: list[str]
     repeated_notices: int = 0
@@ -62,7 +62,7 @@ class Case:
     batch: int = 0
     """Requests in the SQS batch."""
     kind: str = ""
-    """What kind of request it is, if not for images by their tags alone."""
+    """The kind of request, if not for images by their tags alone."""
 
     def __str__(self) -> str:
         return f"{self.service} {self.fault}, {self.moment}, {self.kind or f'{self.batch} x {self.size} ids'}"

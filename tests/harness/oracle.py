@@ -30,7 +30,7 @@ _SHORTHAND = re.compile(r"(imageTag|imageDigest)=([^,]*)")
 
 
 class Image(NamedTuple):
-    """What ECR knows of an image; times are in days before now."""
+    """An image as ECR knows it; times are in days before now."""
 
     tags: frozenset[str]
     pushed: float
@@ -43,7 +43,7 @@ class Image(NamedTuple):
 
 
 class Images(dict[str, Image]):
-    """What a repository holds, by digest, and what belongs together."""
+    """The images of a repository by digest, and how they belong together."""
 
     @cached_property
     def parents(self) -> dict[str, set[str]]:
@@ -56,7 +56,7 @@ class Images(dict[str, Image]):
 
     @cached_property
     def owners(self) -> dict[str, set[str]]:
-        """What each image belongs to: the indexes that name it, and its subject."""
+        """The owners of each image: the indexes that name it, and its subject."""
         found = {digest: set(self.parents[digest]) for digest in self}
         for digest, image in self.items():
             found[digest] |= {
@@ -66,7 +66,7 @@ class Images(dict[str, Image]):
 
     @cached_property
     def belongings(self) -> dict[str, set[str]]:
-        """What belongs to each image."""
+        """The relatives of each image."""
         found: dict[str, set[str]] = {digest: set() for digest in self}
         for digest, owners in self.owners.items():
             for owner in owners:
@@ -254,10 +254,10 @@ def _fits_together(payload: Json) -> bool:
 
 @dataclass
 class Named:
-    """What is to come of a request that names images."""
+    """The outcomes that a request for named images may have."""
 
     codes: dict[Id, set[str]] = field(default_factory=dict)
-    """What may come of each id: DELETED, or a failure code."""
+    """The outcomes that each id may have: DELETED, or a failure code."""
     one_stays: list[set[Id]] = field(default_factory=list)
     """Of each of these, exactly one is refused; which one is left open."""
     relatives: set[str] = field(default_factory=set)
@@ -410,7 +410,7 @@ def _kin(
 
 
 class Selected(NamedTuple):
-    """What is to come of a selection."""
+    """The outcome that a selection must have."""
 
     planned: frozenset[str]
     """That are selected, with all that belongs to them."""

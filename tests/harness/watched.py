@@ -84,7 +84,7 @@ def _objects(value: Any) -> Iterator[Json]:
 
 
 def subject(notice: Json) -> str:
-    """What a notice is about: a request, or the arrival of one that was rejected."""
+    """Returns the subject of a notice: a request, or the arrival of one that was rejected."""
     if notice["type"] == "rejection":
         return f"rejected {notice['arrival']}" if "arrival" in notice else f"rejected {notice['origin']['id']}"
     return str(notice["requestId"])

@@ -1,4 +1,4 @@
-"""What a failure code means, beyond its words, to whoever asks again. Other codes are final: they are only reported.
+"""The meaning of failure codes beyond their words, to whoever asks again. Others are final: they are only reported.
 
 Most are ECR's own; `guards` has those of the guards, and `registry` and `workflows` the remaining ones.
 """

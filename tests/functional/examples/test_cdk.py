@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def parameters() -> dict[str, str]:
-    """What the app passes to the template."""
+    """The parameters that the app passes to the template."""
     [values] = (
         node.value for node in ast.walk(ast.parse(APP.read_text())) if isinstance(node, ast.keyword)
         if node.arg == "parameters" and isinstance(node.value, ast.Dict)
