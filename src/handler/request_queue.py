@@ -71,7 +71,7 @@ def send(
 ) -> None:
     """Puts messages on the queue; their keys make it repeatable. `calling` surrounds each call.
 
-    Raises UnknownOutcomeError where SQS does not take all, and what `calling` raises.
+    Raises what `calling` raises before the first call, and UnknownOutcomeError where not all were sent after it.
     """
     bodies = [_body(message) for message in messages]
     longest = max(map(len, bodies), default=0)

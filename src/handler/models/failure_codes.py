@@ -1,4 +1,4 @@
-"""The meaning of failure codes beyond their words, to whoever asks again. Others are final: they are only reported.
+"""Failure codes by what follows from them. Any other code is a failure that is reported, and offered for a retry.
 
 Most are ECR's own; `guards` has those of the guards, and `registry` and `workflows` the remaining ones.
 """
