@@ -11,6 +11,10 @@ VARIABLES = {
     "MAX_PERCENT_OF_REPOSITORY": "50",
     "ALLOW_PERCENT_IN_REQUESTS": "true",
     "DRY_RUN": "false",
+    "PROTECT_IN_USE": "",
+    "USAGE_SOURCES": "",
+    "USAGE_TABLE": "",
+    "IN_USE_DAYS": "7",
     "MAX_CONCURRENT_CALLS": "12",
 }
 ENVIRONMENT = {

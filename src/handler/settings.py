@@ -34,6 +34,14 @@ class Settings(NamedTuple):
     """Every request is a dry run."""
     max_concurrent_calls: int
     """Calls to ECR that one invocation makes at a time, over all the requests it carries out."""
+    protect_in_use: tuple[str, ...]
+    """The kinds of source that tell what is in use; images in use are never deleted."""
+    usage_sources: tuple[str, ...]
+    """Names of the sources that declare what they use."""
+    usage_table: str
+    """Name of the DynamoDB table of what is in use; empty where no source is named."""
+    in_use_days: int
+    """How many days an image counts as in use after it was last seen so."""
     foreign_registry_ids: tuple[str, ...] = ()
     """Accounts besides the function's own whose registries a request may name."""
 
@@ -44,6 +52,11 @@ class Settings(NamedTuple):
     def steps_in_flight(self) -> int:
         """A step also begins and ends in the table: with others at that, ECR need not wait for it."""
         return 2 * self.max_concurrent_calls
+
+    @property
+    def sources_of_use(self) -> tuple[str, ...]:
+        """The sources that must be known before anything is deleted."""
+        return (*(kind for kind in self.protect_in_use if kind != "declared"), *self.usage_sources)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -62,6 +75,10 @@ class Settings(NamedTuple):
                 allow_percent_in_requests=_true(env, "ALLOW_PERCENT_IN_REQUESTS"),
                 dry_run=_true(env, "DRY_RUN"),
                 max_concurrent_calls=_positive(env, "MAX_CONCURRENT_CALLS"),
+                protect_in_use=_listed(env["PROTECT_IN_USE"]),
+                usage_sources=_listed(env["USAGE_SOURCES"]),
+                usage_table=env["USAGE_TABLE"],
+                in_use_days=_natural(env, "IN_USE_DAYS"),
                 foreign_registry_ids=_listed(env.get("FOREIGN_REGISTRY_IDS", "")),
                 endpoint_url=env.get("ENDPOINT_URL") or None,
             )
@@ -90,6 +107,12 @@ class Settings(NamedTuple):
 def _positive(env: Mapping[str, str], name: str) -> int:
     if not (env[name].isdecimal() and int(env[name]) > 0):
         raise SettingsError(f"environment variable {name} must be a whole number from 1, not {env[name]!r}")
+    return int(env[name])
+
+
+def _natural(env: Mapping[str, str], name: str) -> int:
+    if not env[name].isdecimal():
+        raise SettingsError(f"environment variable {name} must be a whole number from 0, not {env[name]!r}")
     return int(env[name])
 
 

@@ -1,0 +1,74 @@
+"""Declared use: what a source that this stack does not read itself says to be in use."""
+
+import time
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from handler.models.errors import RejectedRequestError
+
+from .images import Use, parse_address
+
+KEY = "imagesInUse"
+"""The member by which a declaration differs from a deletion request."""
+_FEW = 5
+_LONGEST_DAYS = 31
+_DAY = 24 * 60 * 60
+
+
+class Declaration(NamedTuple):
+    """What a source says to be in use."""
+
+    source: str
+    uses: tuple[Use, ...]
+    expires: float
+    """Until when it says so, in seconds since the epoch."""
+    elsewhere: int
+    """Images that are in no ECR registry: nothing here can delete them."""
+
+
+def is_declaration(content: Any) -> bool:
+    """Returns whether a message or event declares use, instead of asking for a deletion."""
+    return isinstance(content, dict) and KEY in content
+
+
+def parse_declaration(content: dict[str, Any], admitted: tuple[str, ...]) -> Declaration:
+    """Returns a declaration of one of the admitted sources; raises RejectedRequestError, saying what to change."""
+    source, addresses = content.get("source"), content[KEY]
+    if source not in admitted:
+        names = ", ".join(admitted) or "none"
+        raise RejectedRequestError(
+            f"source {str(source)[:100]!r} may not declare images in use; the stack's UsageSources lists those that may: "
+            f"{names}, and its ProtectInUse must list declared"
+        )
+    if unknown := content.keys() - {"source", KEY, "expiresAt"}:
+        raise RejectedRequestError(f"a declaration has no member {min(unknown)[:100]!r}; it has source, {KEY} and expiresAt")
+    if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+        raise RejectedRequestError(f"{KEY} must be a list of image addresses, such as <registry>/<repository>@<digest>")
+    images = {address: parse_address(address) for address in addresses}
+    # An address that looks like one of ECR's and is none would protect nothing, and nobody would know.
+    if bad := [a for a, image in images.items() if image is None and ".dkr" in a.partition("/")[0]]:
+        shown = ", ".join(repr(a[:200]) for a in bad[:_FEW])
+        raise RejectedRequestError(
+            f"{KEY} has {len(bad)} addresses that name no image of an ECR registry: {shown}; each is "
+            "<registry>/<repository>, with a tag or a digest behind it"
+        )
+    uses = tuple(Use(image, source) for image in images.values() if image)
+    return Declaration(source, uses, _expiry(content.get("expiresAt")), len(images) - len(uses))
+
+
+def _expiry(text: Any) -> float:
+    try:
+        time_ = datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise RejectedRequestError("expiresAt must be a time in ISO 8601, such as 2026-11-26T05:00:00Z") from error
+    if time_.tzinfo is None:
+        raise RejectedRequestError("expiresAt must say its time zone, such as 2026-11-26T05:00:00Z")
+    seconds, now = time_.timestamp(), time.time()
+    if seconds <= now:
+        raise RejectedRequestError(f"expiresAt {text} is in the past: declare again what is in use now")
+    if seconds > now + _LONGEST_DAYS * _DAY:
+        raise RejectedRequestError(
+            f"expiresAt {text} is more than {_LONGEST_DAYS} days ahead; declare what is in use often, and for as long as "
+            "it takes to notice that the declarations have stopped"
+        )
+    return seconds

@@ -1,0 +1,171 @@
+"""The table of what is in use: by repository, which images, by whom, and until when that is believed.
+
+Rows only expire: what a source does not name any more may be missing on one page only. A source is believed until it
+should have spoken again. All times are in seconds since the epoch.
+"""
+
+import hashlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from handler.models.errors import ServiceUnavailableError
+from handler.models.images import ImageId
+
+from .images import Use
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+type Item = dict[str, Any]
+type RunAll = Callable[[Iterable[Callable[[], None]]], object]
+"""Carries out tasks, perhaps side by side."""
+
+_SOURCES = {"S": json.dumps(["sources"])}
+_USER_CHARACTERS = 250
+_EXTENSION = 1 / 8
+"""A row is written for so much longer than it must last, so that not every reading has to write it again."""
+
+
+class StoredUse(NamedTuple):
+    """A use that the inventory knows of."""
+
+    image_id: ImageId
+    user: str
+    source: str
+    since: float
+    """When it was first seen, without a break since."""
+    expires: float
+
+
+class Source(NamedTuple):
+    """A source that has spoken."""
+
+    began: float
+    """When its last whole reading began, or when it last declared."""
+    expires: float
+    """Until when it is believed."""
+
+
+class Inventory(NamedTuple):
+    """The table of what is in use."""
+
+    dynamodb: "DynamoDBClient"
+    table: str
+
+    def uses(self, repository_name: str) -> list[StoredUse]:
+        """Returns what is in use of the repositories of this name, in whichever registry.
+
+        Raises ServiceUnavailableError where the answer did not arrive whole.
+        """
+        now = time.time()
+        return [use for item in self._query(_repository(repository_name)) if (use := _stored(item)).expires > now]
+
+    def sources(self) -> dict[str, Source]:
+        """Returns the sources that have been read whole, or have declared, at any time.
+
+        Raises ServiceUnavailableError where the answer did not arrive whole.
+        """
+        return {
+            item["item"]["S"]: Source(float(item["began"]["N"]), float(item["expires"]["N"]))
+            for item in self._query(_SOURCES)
+            if "began" in item
+        }
+
+    def add(self, source: str, uses: Iterable[Use], *, seen: float, expires: float, run_all: RunAll) -> None:
+        """Remembers what a source says to be in use, until it expires at least.
+
+        Never for a shorter time than is remembered already. Raises ServiceUnavailableError, and what DynamoDB raises.
+        """
+        rows: defaultdict[str, dict[str, Item]] = defaultdict(dict)
+        for use in uses:
+            item = _item(source, use)
+            rows[use.image.repository_name][item["item"]["S"]] = item
+        run_all(
+            partial(self._add, repository_name, items, seen, expires) for repository_name, items in rows.items()
+        )
+
+    def _add(self, repository_name: str, items: dict[str, Item], seen: float, expires: float) -> None:
+        now = time.time()
+        known = {item["item"]["S"]: float(item["expiration"]["N"]) for item in self._query(_repository(repository_name))}
+        until = expires + _EXTENSION * max(0.0, expires - seen)
+        for name, item in items.items():
+            if known.get(name, 0.0) >= expires:
+                continue
+            if known.get(name, 0.0) <= now:  # it is new, or was not in use for a while
+                item |= {"since": _number(seen)}
+            self._set(_repository(repository_name), name, item, "expiration", until)
+
+    def believe_reading(self, source: str, *, began: float, expires: float) -> None:
+        """Believes a source that was read whole, unless a later reading of it was."""
+        self._set(_SOURCES, source, {"expires": _number(expires)}, "began", began)
+
+    def believe_declaration(self, source: str, *, declared: float, expires: float) -> None:
+        """Believes a source that has declared what it uses, unless it is believed for longer already."""
+        self._set(_SOURCES, source, {"began": _number(declared)}, "expires", expires)
+
+    def _set(self, partition: Item, name: str, values: Item, growing: str, value: float) -> None:
+        """Writes an item, unless one is there whose growing attribute is larger already."""
+        values = {key: values[key] for key in values if key not in {"id", "item"}} | {growing: _number(value)}
+        try:
+            self.dynamodb.update_item(
+                TableName=self.table,
+                Key={"id": partition, "item": {"S": name}},
+                UpdateExpression="SET " + ", ".join(f"#{key} = :{key}" for key in values),
+                ConditionExpression=f"attribute_not_exists(#{growing}) OR #{growing} < :{growing}",
+                ExpressionAttributeNames={f"#{key}": key for key in values},
+                ExpressionAttributeValues={f":{key}": values[key] for key in values},
+            )
+        except self.dynamodb.exceptions.ConditionalCheckFailedException:
+            return
+
+    def _query(self, partition: Item) -> Iterable[Item]:
+        pages = self.dynamodb.get_paginator("query").paginate(
+            TableName=self.table,
+            KeyConditionExpression="#id = :id",
+            ExpressionAttributeNames={"#id": "id"},
+            ExpressionAttributeValues={":id": partition},
+            ConsistentRead=True,
+        )
+        for page in pages:
+            # An answer that was cut short would look like that about a repository of which nothing is in use.
+            if not isinstance(page.get("Items"), list):
+                raise ServiceUnavailableError("DynamoDB's answer did not arrive whole")
+            yield from page["Items"]
+
+
+def _repository(name: str) -> Item:
+    return {"S": json.dumps(["repository", name])}
+
+
+def _item(source: str, use: Use) -> Item:
+    """Returns a use as it is stored, under a name of its own: a hash, for together they may be too long for a key."""
+    image, user = use.image, use.user[:_USER_CHARACTERS]
+    name = json.dumps([source, user, image.registry_id, image.region, *image.image_id])
+    values = {
+        "item": hashlib.sha256(name.encode()).hexdigest(),
+        "source": source,
+        "user": user,
+        "registryId": image.registry_id,
+        "region": image.region,
+        "digest": image.image_id.digest,
+        "tag": image.image_id.tag,
+    }
+    return {key: {"S": value} for key, value in values.items() if value is not None}
+
+
+def _stored(item: Item) -> StoredUse:
+    return StoredUse(
+        ImageId(item.get("digest", {}).get("S"), item.get("tag", {}).get("S")),
+        item["user"]["S"],
+        item["source"]["S"],
+        float(item["since"]["N"]),
+        float(item["expiration"]["N"]),
+    )
+
+
+def _number(value: float) -> dict[str, str]:
+    return {"N": str(value)}
