@@ -19,6 +19,7 @@ TEMPLATE = Path(__file__).resolve().parent.parent / "template.yaml"
 
 LEFT_OUT = {
     "AWS::Lambda::EventSourceMapping": "moto would run the function in Docker and ignore batchItemFailures: see Poller",
+    "AWS::Lambda::Permission": "moto gives it no id; nobody's permission to invoke is asked for here",
     "AWS::Logs::QueryDefinition": "not in moto; there are no logs to ask here",
     "AWS::ECR::PullTimeUpdateExclusion": "not in moto; here, reading a manifest is no pull for anybody",
 }
@@ -102,8 +103,18 @@ def evaluate(expression: Any, parameters: Mapping[str, str]) -> Any:
             value = any(evaluate(operand, parameters) for operand in operands)
         case "Fn::Equals":
             value = evaluate(operands[0], parameters) == evaluate(operands[1], parameters)
-        case "Fn::Join":  # of a list that is a parameter
-            value = operands[0].join(evaluate(operands[1], parameters).split(","))
+        case "Fn::Join":
+            value = operands[0].join(_items(operands[1], parameters))
+        case "Fn::Split":
+            value = evaluate(operands[1], parameters).split(operands[0])
+        case "Fn::Contains":
+            value = evaluate(operands[1], parameters) in _items(operands[0], parameters)
         case _:
             raise ValueError(f"{function} does not stand in a condition of the template")
     return value
+
+
+def _items(expression: Any, parameters: Mapping[str, str]) -> list[str]:
+    """Returns a list as CloudFormation sees it: a parameter that is one is given as text."""
+    value = evaluate(expression, parameters)
+    return value.split(",") if isinstance(value, str) else value
