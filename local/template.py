@@ -84,7 +84,7 @@ def _allowed(value: str, entry: Json) -> bool:
     )
 
 
-def evaluate(expression: Any, parameters: Mapping[str, str]) -> Any:
+def evaluate(expression: Any, parameters: Mapping[str, str]) -> Any:  # noqa: C901  # a case for each function
     """Returns the value that CloudFormation gives a condition, or an operand of one, with these parameters."""
     if not isinstance(expression, dict):
         return expression
@@ -102,8 +102,18 @@ def evaluate(expression: Any, parameters: Mapping[str, str]) -> Any:
             value = any(evaluate(operand, parameters) for operand in operands)
         case "Fn::Equals":
             value = evaluate(operands[0], parameters) == evaluate(operands[1], parameters)
-        case "Fn::Join":  # of a list that is a parameter
-            value = operands[0].join(evaluate(operands[1], parameters).split(","))
+        case "Fn::Join":
+            value = operands[0].join(_items(operands[1], parameters))
+        case "Fn::Split":
+            value = evaluate(operands[1], parameters).split(operands[0])
+        case "Fn::Contains":
+            value = operands[1] in _items(operands[0], parameters)
         case _:
             raise ValueError(f"{function} does not stand in a condition of the template")
     return value
+
+
+def _items(expression: Any, parameters: Mapping[str, str]) -> list[str]:
+    """Returns a list: that of a function, or of a parameter, whose value here is text."""
+    value = evaluate(expression, parameters)
+    return value if isinstance(value, list) else str(value).split(",")

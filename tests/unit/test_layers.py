@@ -13,7 +13,7 @@ LAYERS = (
     ("deletion", "selection"),
     ("guards", "events", "request_parser"),
     ("steps",),
-    ("step_table",),
+    ("step_table", "usage"),
     ("concurrency", "registry", "notifications", "request_queue", "request_errors"),
     ("settings",),
     ("models",),
