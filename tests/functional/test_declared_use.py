@@ -119,9 +119,7 @@ def test_a_declaration_that_can_never_be_recorded_is_rejected(
     assert codes(ask(function, "imageTag=v1")) == ["UsageUnknown"]
 
 
-def test_images_of_other_registries_are_counted_and_do_not_matter(
-    stack: Outside, start: Callable[..., Handler]
-) -> None:
+def test_images_of_other_registries_are_counted_and_do_not_matter(start: Callable[..., Handler]) -> None:
     """Nothing here can delete them: a cluster need not sort them out."""
     others = ("nginx:1.27", "docker.io/library/nginx", "ghcr.io/a/b@sha256:" + "a" * 64, "public.ecr.aws/x/y:1", "")
     assert deliver(start(), "an invocation by hand, retried by Lambda", declaration(*others)).answer == {

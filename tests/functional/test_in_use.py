@@ -1,5 +1,6 @@
 """Nothing that is known to be in use is deleted, whoever asks; and nothing is deleted where that cannot be known."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from tests.harness.outside import (
     request,
     select,
 )
-from tests.harness.server_faults import server_error
+from tests.harness.server_faults import deny, empty, server_error
 
 type Json = dict[str, Any]
 
@@ -225,3 +226,113 @@ def test_a_table_that_cannot_be_reached_is_not_now(stack: Outside, inventory: In
     stack.faults.lift()
     stack.drain(function)
     assert (stack.left(), stack.notices(), stack.dead_letters()) == (set(), [], [])
+
+
+NAMES = 150
+"""More names in use than one call to ECR takes."""
+
+
+@pytest.mark.parametrize(
+    ("used", "asked", "switches", "expected"),
+    [
+        # One BatchGetImage for the ids, with the tags in use; one for each 100 digests in use, once an invocation.
+        ([], 3, {}, {"Query": 2, "BatchDeleteImage": 1}),
+        (["tag"], 3, {}, {"Query": 2, "BatchGetImage": 1, "BatchDeleteImage": 1}),
+        (["digest"], 3, {}, {"Query": 2, "BatchGetImage": 2, "BatchDeleteImage": 1}),
+        (["digest"] * NAMES, 3, {}, {"Query": 2, "BatchGetImage": 3, "BatchDeleteImage": 1}),
+        (["digest"], 250, {}, {"Query": 2, "BatchGetImage": 4, "BatchDeleteImage": 3}),
+        (["tag"] * NAMES, 3, {}, {"Query": 2, "BatchGetImage": 2, "BatchDeleteImage": 1}),
+        (["tag"], 3, {"untag": True}, {"Query": 2, "DescribeImages": 1, "BatchDeleteImage": 1}),
+    ],
+)
+def test_what_the_guard_costs(
+    stack: Outside, inventory: Inventory, used: list[str], asked: int, switches: Json, expected: dict[str, int]
+) -> None:
+    """The table is asked for the repository and for the sources; ECR only where something of it is in use."""
+    tags = [f"v{n}" for n in range(asked)]
+    for tag in tags:
+        stack.push(tag, f"{tag}-too", content=tag)
+    running = [stack.push(f"run-{n}") for n in range(len(used))]
+    names = [
+        digest if kind == "digest" else f"run-{n}" for n, (kind, digest) in enumerate(zip(used, running, strict=True))
+    ]
+    inventory.use(*(address(REPOSITORY, name) for name in names))
+    function = stack.start(**inventory.variables)
+    before = Counter(call.operation for call in stack.faults.calls)
+
+    assert codes(ask(function, *by_tag(tags), **switches)) == []
+
+    calls = Counter(call.operation for call in stack.faults.calls) - before
+    named = {"Query", "BatchGetImage", "DescribeImages", "BatchDeleteImage"}
+    assert {name: count for name, count in calls.items() if name in named} == expected
+
+
+def test_a_selection_costs_two_queries_more_and_no_call_to_ecr(stack: Outside, inventory: Inventory) -> None:
+    """What it has listed and read says which images are in use."""
+    running = stack.push("pr-1")
+    stack.push_index([stack.push("pr-2"), stack.push()], "pr-3")
+    plain = stack.start(**ANY_SHARE)
+    select(plain, ALL, dryRun=True)
+    without = Counter(stack.faults.ecr_calls)
+    inventory.use(address(REPOSITORY, running))
+    guarded = stack.start(**inventory.variables, **ANY_SHARE)
+    queries = stack.faults.count("Query")
+    select(guarded, ALL, dryRun=True)
+    assert Counter(stack.faults.ecr_calls) - without == without + Counter(DescribeRegistry=1)
+    assert stack.faults.count("Query") - queries == 2
+
+
+REPLICATED = {"region": "eu-west-1", "registryId": "123456789012"}
+NOT_DELETED = {"region": "ap-south-1", "registryId": "123456789012"}
+
+
+def replicate(stack: Outside, *, prefix: str = "team/") -> None:
+    """Has ECR copy images to two regions, and delete in one of them what is deleted here."""
+    filters = [{"filter": prefix, "filterType": "PREFIX_MATCH"}]
+    stack.aws.client("ecr").put_replication_configuration(
+        replicationConfiguration={
+            "rules": [
+                {"destinations": [REPLICATED], "repositoryFilters": filters, "deleteReplication": {"enabled": True}},
+                {"destinations": [NOT_DELETED], "repositoryFilters": filters},
+            ]
+        }
+    )
+
+
+@pytest.mark.parametrize("switches", [{}, {"dryRun": True}])
+def test_the_report_says_where_deletions_are_replicated(stack: Outside, inventory: Inventory, switches: Json) -> None:
+    """The dry run does so beforehand; copies that stay are not named."""
+    replicate(stack)
+    stack.push("v1")
+    answer = ask(stack.start(**inventory.variables), "imageTag=v1", notify="always", **switches)
+    assert answer["replicatedTo"] == [REPLICATED]
+    [notice] = stack.notices()
+    assert notice.data["replicatedTo"] == [REPLICATED]
+    assert "eu-west-1" in notice.text
+    assert "ap-south-1" not in notice.text
+
+
+def test_nothing_is_said_of_replication_where_there_is_none(stack: Outside, inventory: Inventory) -> None:
+    """No rule covers the repository, or nothing was deleted; and where nothing is protected, nobody asks."""
+    replicate(stack, prefix="teams/")
+    stack.push_many(["v1", "v2", "v3"])
+    assert "replicatedTo" not in ask(stack.start(**inventory.variables), "imageTag=v1")
+    replicate(stack)
+    assert "replicatedTo" not in ask(stack.start(**inventory.variables), "imageTag=gone")
+    asked = stack.faults.count("DescribeRegistry")
+    assert "replicatedTo" not in ask(stack.start(), "imageTag=v2")
+    assert stack.faults.count("DescribeRegistry") == asked
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("fault", [deny, server_error, empty])
+def test_replication_that_cannot_be_read_keeps_nothing_back(stack: Outside, inventory: Inventory, fault: Any) -> None:
+    """It is only told: the images go, once, and it is not asked for again with each request."""
+    replicate(stack)
+    stack.faults.add("DescribeRegistry", fault, nth=range(1, 100))
+    stack.push_many(["v1", "v2"])
+    function = stack.start(**inventory.variables)
+    assert codes(ask(function, "imageTag=v1")) == []
+    asked = stack.faults.count("DescribeRegistry")
+    assert codes(ask(function, "imageTag=v2")) == []
+    assert (stack.tags(), stack.faults.count("DescribeRegistry")) == (set(), asked)

@@ -136,8 +136,8 @@ class References(NamedTuple):
     digest: str
     named: tuple[str, ...] = ()
     """What it names, if it is an index."""
-    indexes: tuple[str, ...] = ()
-    """Those of them that are indexes themselves."""
+    nested: tuple[str, ...] = ()
+    """Those of them that may refer to others in turn: indexes, and artifacts such as signatures."""
     subject: str | None = None
     """What it refers to, if it is a signature or the like."""
     signs_by_tag: bool = False

@@ -46,7 +46,9 @@ def _read(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageId,
 def _references(image_id: ImageId, digest: str, manifest: str) -> References | ImageFailure:
     try:
         value: Any = json.loads(manifest)
-        children = [(str(child["digest"]), child.get("mediaType")) for child in value.get("manifests", [])]
+        children = value.get("manifests", [])
+        named = [str(child["digest"]) for child in children]
+        nested = [c["digest"] for c in children if c.get("mediaType") in INDEX_MEDIA_TYPES or "artifactType" in c]
         subject = (value.get("subject") or {}).get("digest")
         layers = [str(layer.get("mediaType")) for layer in value.get("layers", [])]
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -54,10 +56,11 @@ def _references(image_id: ImageId, digest: str, manifest: str) -> References | I
         return ImageFailure(image_id, "UnreadableIndex", reason)
     return References(
         digest,
-        named=tuple(child for child, _ in children),
-        indexes=tuple(child for child, media_type in children if media_type in INDEX_MEDIA_TYPES),
-        subject=subject,
-        signs_by_tag=subject is None and _may_sign(layers),
+        tuple(named),
+        tuple(nested),
+        subject,
+        # An index may be the list of an image's signatures, as they are kept where a registry knows no subjects.
+        signs_by_tag=subject is None and (bool(named) or _may_sign(layers)),
     )
 
 

@@ -77,7 +77,7 @@ def named_by(digests: Mapping[str, str], read: ReadReferences) -> Users:
     users, pending = dict(digests), list(digests)
     while pending:
         found = [r for r in read([ImageId(digest) for digest in pending]).values() if isinstance(r, References)]
-        pending = [digest for references in found for digest in references.indexes if digest not in users]
+        pending = [digest for references in found for digest in references.nested if digest not in users]
         for references in found:
             for digest in references.named:
                 users.setdefault(digest, users[references.digest])
@@ -115,7 +115,7 @@ def _read_further(
 
 def _further(references: References) -> list[str]:
     """Returns the digests behind which there may be more that it refers to."""
-    return [*references.indexes, *([references.subject] if references.subject else [])]
+    return [*references.nested, *([references.subject] if references.subject else [])]
 
 
 def _pairs(mapping: Mapping[str, Iterable[str | None]]) -> Iterator[tuple[str, str]]:
