@@ -131,7 +131,7 @@ def _log_report(report: DeletionReport, log: "LoggerAdapter[Any]") -> None:
         for failure in report.failures:
             message = "image would be refused" if report.request.dry_run else "image not deleted"
             log.warning(message, extra=failure.to_json())
-        for kept in report.kept:
+        for kept in () if report.selection else report.kept:
             log.info("relative kept", extra=kept.to_json())
     outcome = report.selection
     selected = {"selected": outcome.selected, "continued_as": outcome.continued_as} if outcome else {}
