@@ -26,3 +26,12 @@ ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+READER_VARIABLES = {
+    "USAGE_TABLE": "usage",
+    "PROTECT_IN_USE": "ecs,lambda,inspector",
+    "USAGE_SOURCES": "",
+    "IN_USE_DAYS": "7",
+    "USAGE_REFRESH_MINUTES": "60",
+    "TASK_DEFINITION_REVISIONS": "3",
+}
+"""The same of the function that reads what is in use, where all sources are read."""

@@ -58,7 +58,7 @@ class FakeDynamoDB:
         answer: Json = {"Items": [dict(item) for item in found[: self.page]], "Count": min(len(found), self.page)}
         if len(found) > self.page:
             last = found[self.page - 1]
-            answer["LastEvaluatedKey"] = {name: last[name] for name in (attribute, "step") if name in last}
+            answer["LastEvaluatedKey"] = {name: last[name] for name in (attribute, "step", "item") if name in last}
         return answer
 
     def _update_item(self, call: Json) -> Json:
