@@ -7,7 +7,7 @@ import pytest
 
 HANDLER = Path(__file__).parents[2] / "src" / "handler"
 LAYERS = (
-    ("app",),
+    ("app", "usage_app"),
     ("workflows",),
     ("bootstrap",),
     ("deletion", "selection"),

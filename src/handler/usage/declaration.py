@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from handler.models.errors import RejectedRequestError
 
 from .images import Use, parse_address
+from .settings import READ_SOURCES
 
 _KEY = "imagesInUse"
 _FEW = 5
@@ -28,7 +29,7 @@ class Declaration(NamedTuple):
 def parse_declaration(content: dict[str, Any], admitted: tuple[str, ...]) -> Declaration:
     """Returns a declaration of one of the admitted sources; raises RejectedRequestError, saying what to change."""
     source, addresses = content.get("source"), content[_KEY]
-    if source not in admitted:
+    if source not in admitted or source in READ_SOURCES:
         names = ", ".join(admitted) or "none"
         raise RejectedRequestError(
             f"source {str(source)[:100]!r} may not declare images in use; the stack's UsageSources lists those that "

@@ -10,9 +10,7 @@ from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp, Re
 
 from .closure import Users, in_use_among, in_use_of, named_by
 from .inventory import Inventory, Source, StoredUse
-
-_CLOCK_SECONDS = 300
-"""How far ahead another clock may be. What was read later than that has a time that says nothing of its age."""
+from .reading import CLOCK_SECONDS
 
 
 class RepositoryUse:
@@ -78,7 +76,7 @@ def _unknown(known: Mapping[str, Source], wanted: Iterable[str]) -> str | None:
         source = known.get(name)
         if source is None:
             silent.append(f"{name} has never been read whole")
-        elif source.began > now + _CLOCK_SECONDS:
+        elif source.began > now + CLOCK_SECONDS:
             silent.append(f"{name} was read in the future, at {_time(source.began)}: a clock is wrong")
         elif source.expires <= now:
             silent.append(f"{name} was last read at {_time(source.began)} and believed until {_time(source.expires)}")

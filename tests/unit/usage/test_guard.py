@@ -12,6 +12,13 @@ from handler.usage.inventory import Source, StoredUse
 
 DIGEST = "sha256:" + "a" * 64
 NOV_20 = 1_795_132_800.0
+NOW = NOV_20 + 6 * 86_400
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is always the same moment."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
 
 
 class Table:
@@ -31,8 +38,8 @@ class Table:
 
 
 def fresh(*names: str, began: float = -60, expires: float = 60) -> dict[str, Source]:
-    """Sources by when they began to be read, and until when they are believed, seconds from now."""
-    return dict.fromkeys(names, Source(time.time() + began, time.time() + expires))
+    """Sources by when they began to be read, and until when they are believed, seconds from when tests began."""
+    return dict.fromkeys(names, Source(NOW + began, NOW + expires))
 
 
 def use(user: str, *, tag: str | None = None, since: float = NOV_20) -> StoredUse:
