@@ -21,7 +21,7 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from . import ecr, resources, sns, template
+from . import ecr, ecs, functions, inspector, resources, sns, template
 from .server import Application, Server
 from .sns import Notice
 
@@ -74,9 +74,8 @@ class EmbeddedAWS:
         self._port = port
 
     def __enter__(self) -> Self:
-        ecr.install()
-        resources.install()
-        sns.install()
+        for service in (ecr, ecs, functions, inspector, resources, sns):
+            service.install()
         self._server = Server(self._host, self._port)
         self.port = self._server.port
         self.endpoint_url = f"http://{'127.0.0.1' if self._host == '0.0.0.0' else self._host}:{self.port}"  # noqa: S104

@@ -11,6 +11,7 @@ What ECR does and moto 5.2 does not, all of it done here:
 - Descriptions come in pages, by the order of digests, and know which manifest an image has as its subject.
 - What has a manifest as its subject can be listed.
 - Images may be archived, and restored; lists show archived ones only where they are asked for.
+- A registry has several replication rules.
 """
 
 import hashlib
@@ -38,11 +39,16 @@ _MODEL = ServiceModel(create_loader().load_service_model("ecr", "service-2"))
 _REPOSITORY_NAME = _MODEL.shape_for("RepositoryName").metadata
 _IMAGE_IDS = _MODEL.shape_for("ImageIdentifierList").metadata
 _IMAGE_TAG = _MODEL.shape_for("ImageTag").metadata
+_REPLICATION_RULES = _MODEL.shape_for("ReplicationRuleList").metadata
 
 _PAGE = 100
 """Images in one answer of DescribeImages, when the caller does not say."""
 _DIGEST = re.compile(r"[a-zA-Z0-9-_+.]+:[a-fA-F0-9]{64}")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]*")
+_IMAGE_URI = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^:@]+)"
+    r"(:(?P<tag>[^@]+))?(@(?P<digest>.+))?"
+)
 
 
 class ReferencedImagesNotFoundException(ServiceException):
@@ -202,6 +208,23 @@ class CorrectedECR(ECRBackend):
                 if manifest.get("subject", {}).get("digest") == subject and status in {"ANY", _status(image)}
             ]
 
+    def digest_of(self, repository_name: str, tag: str, digest: str | None) -> str | None:
+        """Returns the digest of the image that has it, or this tag; None if there is no such image."""
+        with self._turn:
+            repository = self.repositories.get(repository_name)
+            image = repository and (_by_digest(repository, digest) if digest else _by_tag(repository, tag))
+            return image.image_digest if image else None
+
+    def put_replication_configuration(self, replication_config: Json) -> Json:
+        """Replaces the rules, where moto takes one at most."""
+        rules = replication_config["rules"]
+        _check_length("replicationConfiguration.rules", len(rules), _REPLICATION_RULES)
+        here = {"region": self.region_name, "registryId": self.account_id}
+        if any(here in rule["destinations"] for rule in rules):
+            _refuse("replicationConfiguration", "Replication destination cannot be the same as the source registry")
+        self.replication_config = replication_config
+        return {"replicationConfiguration": replication_config}
+
 
 def _describe_images(response: ECRResponse) -> ActionResult:
     backend: Any = response.ecr_backend
@@ -235,6 +258,21 @@ def install() -> None:
     ecr_backends.reset()
     ecr_backends.clear()
     ecr_backends.backend = CorrectedECR
+
+
+def resolve(image_uri: str) -> str | None:
+    """Returns the digest that an image's URI means now; None if no registry here has that image."""
+    uri = _IMAGE_URI.fullmatch(image_uri)
+    if uri is None or uri["region"] not in ecr_backends[uri["account"]]:
+        return None
+    backend: Any = ecr_backends[uri["account"]][uri["region"]]
+    digest: str | None = backend.digest_of(uri["name"], uri["tag"] or "latest", uri["digest"])
+    return digest
+
+
+def repository_uri(image_uri: str) -> str:
+    """Returns an image's URI without its tag and digest."""
+    return re.split("[:@]", image_uri, maxsplit=1)[0]
 
 
 def _find(repository: Repository, image_id: ImageId) -> Image | Json:

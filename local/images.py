@@ -14,10 +14,15 @@ type Json = dict[str, Any]
 
 _IMAGE = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+SIGNATURE = "application/vnd.dev.cosign.simplesigning.v1+json"
+"""The type of the only layer of a signature."""
 _ARCHITECTURES = ("amd64", "arm64", "s390x", "ppc64le", "riscv64")
 
 
-def push_image(ecr: Any, repository: str, *, tags: Sequence[str] = (), content: str | None = None) -> str:
+def push_image(
+    ecr: Any, repository: str, *, tags: Sequence[str] = (), content: str | None = None, layer_type: str = _LAYER
+) -> str:
     """Pushes an image with any number of tags, also none, and returns its digest.
 
     Its content is its own, unless `content` names it: the same content has the same digest.
@@ -27,7 +32,7 @@ def push_image(ecr: Any, repository: str, *, tags: Sequence[str] = (), content: 
         "schemaVersion": 2,
         "mediaType": _IMAGE,
         "config": _descriptor("application/vnd.oci.image.config.v1+json", b"config of " + layer),
-        "layers": [_descriptor("application/vnd.oci.image.layer.v1.tar+gzip", layer)],
+        "layers": [_descriptor(layer_type, layer)],
     }
     return _put(ecr, repository, manifest, tags)
 
@@ -54,7 +59,7 @@ def push_referrer(ecr: Any, repository: str, subject: str, *, tags: Sequence[str
         "mediaType": _IMAGE,
         "artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json",
         "config": _descriptor("application/vnd.oci.empty.v1+json", b"{}"),
-        "layers": [_descriptor("application/vnd.dev.cosign.simplesigning.v1+json", str(uuid4()).encode())],
+        "layers": [_descriptor(SIGNATURE, str(uuid4()).encode())],
         "subject": {
             "mediaType": image["imageManifestMediaType"],
             "digest": subject,

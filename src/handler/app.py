@@ -48,7 +48,7 @@ def create_handler(services: Services) -> Handler:
         width = services.settings.steps_in_flight
         # Both pools end before the handler returns: a frozen thread would wake up in the next invocation.
         with ThreadPoolExecutor(width) as tasks, ThreadPoolExecutor(max(1, len(arrivals))) as requests:
-            invocation = Invocation(context, TaskPool(tasks, width), deadline, account_id)
+            invocation = Invocation(context, TaskPool(tasks, width), deadline, account_id, services.usage())
             # One that arrives alone needs no thread of its own.
             run = requests.map if len(arrivals) > 1 else map
             outcomes = list(run(partial(process, services=services, invocation=invocation, logger=logger), arrivals))
@@ -79,6 +79,8 @@ def add_metrics(outcomes: Iterable[Report | Exception]) -> None:
                 if not outcome.request.dry_run:
                     counts["ImagesDeleted"] += outcome.deleted
                     counts["ImagesFailed"] += outcome.failed
+                    if spared := outcome.spared_in_use:
+                        counts["ImagesRefusedInUse"] += spared
                 if any(failure.code == "TooManyTurns" for failure in outcome.failures):
                     counts["TurnLimitReached"] += 1
     for name, value in counts.items():

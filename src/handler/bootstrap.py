@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
     from mypy_boto3_sqs import SQSClient
 
+    from .registry.replication import Replication
+    from .usage.guard import Usage
+
 
 class Services:
     """The settings, and a client for each AWS service that is called."""
@@ -42,6 +45,25 @@ class Services:
         """Made when it is first needed, for few requests lead to others."""
         return boto3.client("sqs", config=self.settings.client_config(), endpoint_url=self.settings.endpoint_url)
 
+    @cached_property
+    def replication(self) -> "Replication | None":
+        """Where deletions go as well; None where nobody asks, for what is in use is not protected."""
+        if not self.settings.protect_in_use:
+            return None
+        from .registry.replication import Replication  # noqa: PLC0415  # what is not used is not imported
+
+        return Replication(self.ecr)
+
+    def usage(self) -> "Usage | None":
+        """Returns what is in use, as one invocation is to know it; None where the stack does not protect it."""
+        settings = self.settings
+        if not settings.protect_in_use:
+            return None
+        from .usage.guard import Usage  # noqa: PLC0415  # what is not used is not imported
+        from .usage.inventory import Inventory  # noqa: PLC0415
+
+        return Usage(Inventory(self.dynamodb, settings.usage_table), settings.sources_of_use)
+
     @property
     def rules(self) -> Rules:
         """The stack's guards, as its parameters set them."""
@@ -59,6 +81,8 @@ class Invocation(NamedTuple):
     deadline: Deadline
     account_id: str
     """The function's own account."""
+    usage: "Usage | None" = None
+    """What is in use; None where the stack does not protect it."""
 
     def repository(self, services: Services, request: DeletionRequest) -> Repository:
         """Returns the request's repository."""

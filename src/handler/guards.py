@@ -4,10 +4,13 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .models.images import Image, ImageFailure, ImageId, ListedImage, LookUp, own_tags
+from .models.images import Image, ImageFailure, ImageId, ListedImage, LookUp, ReadReferences, own_tags
 from .models.request import DeletionRequest
+
+if TYPE_CHECKING:
+    from .usage.guard import RepositoryUse
 
 
 class Rules(NamedTuple):
@@ -35,6 +38,44 @@ def on_dry_run(rules: Rules, request: DeletionRequest, image_ids: Sequence[Image
         return {}
     reason = "the stack's DryRun was switched on while the request was being carried out; this image was left alone"
     return {image_id: ImageFailure(image_id, "StoppedByDryRun", reason) for image_id in image_ids}
+
+
+def on_unknown_use(use: "RepositoryUse | None", image_ids: Sequence[ImageId]) -> dict[ImageId, ImageFailure]:
+    """Returns all of the ids if the stack protects what is in use, and cannot know what that is.
+
+    `use` is None where the stack has no such guard.
+    """
+    if use is None or use.unknown is None:
+        return {}
+    reason = (
+        f"it is not known what is in use, so that nothing is deleted: {use.unknown}; see that each source in "
+        "ProtectInUse and UsageSources is read or declares again, then send it again"
+    )
+    return {image_id: ImageFailure(image_id, "UsageUnknown", reason) for image_id in image_ids}
+
+
+def on_use(
+    use: "RepositoryUse | None",
+    request: DeletionRequest,
+    image_ids: Sequence[ImageId],
+    read: ReadReferences,
+    look_up: LookUp,
+) -> dict[ImageId, ImageFailure]:
+    """Returns the ids of images that are in use, and of those of which that cannot be known.
+
+    To remove one of several tags takes nothing from who uses the image by its digest, or by another tag.
+    """
+    if use is None or use.nothing or not image_ids:
+        return {}
+    if request.untag:
+        return {i: in_use(i, use.tags[i.tag]) for i in image_ids if i.tag in use.tags}
+    verdicts = use.of(image_ids, read, look_up)
+    return {i: v if isinstance(v, ImageFailure) else in_use(i, v) for i, v in verdicts.items()}
+
+
+def in_use(image_id: ImageId, user: str) -> ImageFailure:
+    """Returns the failure of an image that is in use."""
+    return ImageFailure(image_id, "ImageInUse", f"it is in use: {user}; ProtectInUse lists who is asked")
 
 
 def on_named(

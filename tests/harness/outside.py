@@ -13,7 +13,7 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.ecr.models import ecr_backends
 
 from local.aws import ACCOUNT_ID, REGION, EmbeddedAWS, Notice
-from local.images import push_image, push_index, push_referrer
+from local.images import SIGNATURE, push_image, push_index, push_referrer
 from local.poller import FakeLambdaContext, Handler, Poll, Poller, load_function
 from tests.harness.instance import Instance
 from tests.harness.server_faults import Action, Answer, Call, FaultInjector, Perform
@@ -95,7 +95,10 @@ class Outside:
 
     def sign(self, subject: str, *tags: str, suffix: str = ".sig", days: float = 1) -> str:
         """Pushes a signature whose tag names the digest of an image, with further tags; returns its digest."""
-        return self.push(f"{subject.replace(':', '-')}{suffix}", *tags, days=days)
+        tags = (f"{subject.replace(':', '-')}{suffix}", *tags)
+        digest = push_image(_Registry(), REPOSITORY, tags=tags, layer_type=SIGNATURE)
+        self.aws.age(REPOSITORY, digest, days=days)
+        return digest
 
     def tag(self, digest: str, tag: str) -> None:
         """Puts one more tag on an image."""

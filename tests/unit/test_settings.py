@@ -35,6 +35,10 @@ def test_settings_are_what_the_environment_says() -> None:
         allow_percent_in_requests=True,
         dry_run=False,
         max_concurrent_calls=12,
+        protect_in_use=(),
+        usage_sources=(),
+        usage_table="",
+        in_use_days=7,
         foreign_registry_ids=(),
     )
 

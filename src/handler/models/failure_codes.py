@@ -9,7 +9,7 @@ TRANSIENT = frozenset({"KmsError", "UpstreamTooManyRequests", "UpstreamUnavailab
 BLOCKED = frozenset({"ImageReferencedByManifestList", "StillTagged", "StillUsed"})
 """May pass once another image is gone: it is asked again after a pass that deleted something."""
 
-KEPT = BLOCKED | {"ProtectedTag"}
+KEPT = BLOCKED | {"ImageInUse", "ProtectedTag"}
 """No failure of a relative: it is kept on purpose, and reported as kept."""
 
 ACCOUNTED_FOR = frozenset({"ImageNotFound", "LeftUntagged"})
@@ -23,6 +23,7 @@ KEPT_REASONS = {
 """No failure of a selected image, for the plan was made a moment ago: the reason for which it counts as kept."""
 
 RETRY_IS_NO_HELP = frozenset({
+    "ImageInUse",
     "ImageNotFound",
     "ImageTagDoesNotMatchDigest",
     "ImageTagPushedAgain",

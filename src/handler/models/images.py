@@ -16,6 +16,11 @@ _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,299}")
 _SIGNATURE_TAG = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
 _SHOWN_CHARACTERS = 1_000
 
+INDEX_MEDIA_TYPES = frozenset({
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.index.v1+json",
+})  # fmt: skip
+"""Manifests that name other manifests."""
 SIGNATURE_ENDINGS = ("", ".sig", ".att", ".sbom")
 """How the tag of a signature, an attestation or an SBOM ends; without ending it is the OCI fallback."""
 
@@ -125,7 +130,23 @@ class ListedImage(NamedTuple):
     """When it was last restored from the archive."""
 
 
+class References(NamedTuple):
+    """An image, and the digests that its manifest refers to."""
+
+    digest: str
+    named: tuple[str, ...] = ()
+    """What it names, if it is an index."""
+    nested: tuple[str, ...] = ()
+    """Those of them that may refer to others in turn: indexes, and artifacts such as signatures."""
+    subject: str | None = None
+    """What it refers to, if it is a signature or the like."""
+    signs_by_tag: bool = False
+    """It may be a signature whose tag alone says of what."""
+
+
 type LookUp = Callable[[Sequence[ImageId]], Mapping[ImageId, Image | ImageFailure]]
 """Returns the images that the ids name at the moment, by tag where they have one; without those that are not there."""
+type ReadReferences = Callable[[Sequence[ImageId]], Mapping[ImageId, References | ImageFailure]]
+"""Returns what images refer to; without those that are not there."""
 type Guard = Callable[[Sequence[ImageId], LookUp], Mapping[ImageId, ImageFailure]]
 """The ids that must not be deleted, and why."""

@@ -148,6 +148,8 @@ class SelectionOutcome(NamedTuple):
     unconfirmed_omitted: int = 0
     continued_as: str | None = None
     """The requestId under which it goes on, where time ran short."""
+    in_use: tuple[ImageFailure, ...] = ()
+    """Of the kept, some of those that are in use, and by whom."""
 
     @classmethod
     def from_json(cls, value: Json) -> Self:
@@ -160,6 +162,7 @@ class SelectionOutcome(NamedTuple):
             failures_omitted=value["failuresOmitted"],
             unconfirmed_omitted=value["unconfirmedOmitted"],
             continued_as=value["continuedAs"],
+            in_use=_failures(value.get("inUse", ())),
         )
 
     def to_json(self) -> Json:
@@ -172,6 +175,7 @@ class SelectionOutcome(NamedTuple):
             "failuresOmitted": self.failures_omitted,
             "unconfirmedOmitted": self.unconfirmed_omitted,
             "continuedAs": self.continued_as,
+            **({"inUse": [_flat(failure) for failure in self.in_use]} if self.in_use else {}),
         }
 
     def truncated(self, limit: int) -> "SelectionOutcome":

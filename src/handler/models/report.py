@@ -57,6 +57,8 @@ class DeletionReport(NamedTuple):
     """Relatives without tags that nothing of the request needs any more, left because it said so."""
     selection: SelectionOutcome | None = None
     """More of it, where the request is a selection."""
+    replicated_to: tuple[tuple[str, str], ...] = ()
+    """Regions and registries in which ECR deletes as well what is deleted here."""
     replayed: bool = False
     """It is that of an earlier receive: nothing was done now."""
 
@@ -83,6 +85,18 @@ class DeletionReport(NamedTuple):
     def unconfirmed_count(self) -> int:
         """How many of the deleted are unconfirmed."""
         return len(self.unconfirmed) + (self.selection.unconfirmed_omitted if self.selection else 0)
+
+    @property
+    def spared_in_use(self) -> int:
+        """How many images stay only because they are in use."""
+        counted = self.selection.kept.get("InUse", 0) if self.selection else 0
+        told = self.failures if self.selection else (*self.failures, *self.kept)
+        return counted + sum(failure.code == "ImageInUse" for failure in told)
+
+    @property
+    def kept_omitted(self) -> int:
+        """How many of the images that a selection kept because they are in use are not among the kept."""
+        return self.selection.kept.get("InUse", 0) - len(self.kept) if self.selection else 0
 
     @property
     def entries(self) -> int:
@@ -127,12 +141,28 @@ class DeletionReport(NamedTuple):
             }
             if self.selection.continued_as:
                 value["continuedAs"] = self.selection.continued_as
+        if self.replicated_to:
+            value["replicatedTo"] = [{"region": place, "registryId": owner} for place, owner in self.replicated_to]
         omitted = {
             "imageIdsOmitted": self.omitted + len(self.image_ids) - len(image_ids),
-            "keptOmitted": len(self.kept) - len(kept),
+            "keptOmitted": self.kept_omitted + len(self.kept) - len(kept),
             "failuresOmitted": self.failures_omitted + len(self.failures) - len(failures),
         }
         return value | {key: count for key, count in omitted.items() if count}
 
 
-type Report = DeletionReport | FanOutReport
+class DeclarationReport(NamedTuple):
+    """What a source declares to be in use is remembered."""
+
+    source: str
+    images: int
+    elsewhere: int
+    """Images that are in no ECR registry, where nothing can delete them here."""
+
+    def to_answer(self, registry_id: str) -> Json:
+        """Returns how much that was, for people to compare with what they sent."""
+        del registry_id  # the images may be of any
+        return {"source": self.source, "imagesInUse": self.images, "imagesElsewhere": self.elsewhere}
+
+
+type Report = DeletionReport | FanOutReport | DeclarationReport

@@ -68,6 +68,11 @@ class Payload(NamedTuple):
     generation: str | None = None
 
     @property
+    def declares_use(self) -> bool:
+        """Whether it says which images are in use, instead of asking for a deletion."""
+        return isinstance(self.content, dict) and "imagesInUse" in self.content
+
+    @property
     def named_content(self) -> Any:
         """The content, with the requestId by which people know a message that the function itself has sent."""
         if self.request_id is None or not isinstance(self.content, dict):

@@ -30,6 +30,9 @@ def report_text(data: Json) -> str:
     if "keptByReason" in data:
         kept = ", ".join(f"{count} {reason}" for reason, count in sorted(data["keptByReason"].items()))
         lines += [f"Kept:        {kept or 'none'}", f"Reclaimed:   {data['bytesReclaimed']:,} bytes at most"]
+    if "replicatedTo" in data:
+        there = ", ".join(f"{place['region']} (registry {place['registryId']})" for place in data["replicatedTo"])
+        lines += [f"Replicated:  {'they would be deleted' if dry else 'ECR deletes them'} in {there} as well"]
     if "continuedAs" in data:
         lines += [f"Continues:   as {data['continuedAs']}, with a report of its own"]
     if "leftUntagged" in data:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.models.errors import RefusedLookUpError
-from handler.models.images import ImageId, ListedImage
+from handler.models.images import INDEX_MEDIA_TYPES, ImageId, ListedImage
 
 from .client import Repository
 from .errors import final_error, member
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _PAGE = 1_000
-_INDEXES = frozenset({
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.index.v1+json",
-})  # fmt: skip
 
 
 def list_images(repository: Repository) -> list[ListedImage]:
@@ -52,7 +48,7 @@ def _listed(detail: Any) -> ListedImage:
         pushed=detail["imagePushedAt"].timestamp(),
         pulled=_seconds(detail.get("lastRecordedPullTime")),
         size=detail.get("imageSizeInBytes", 0),
-        is_index=detail.get("imageManifestMediaType") in _INDEXES,
+        is_index=detail.get("imageManifestMediaType") in INDEX_MEDIA_TYPES,
         subject=detail.get("subjectManifestDigest"),
         active=detail.get("imageStatus", "ACTIVE") == "ACTIVE",
         activated=_seconds(detail.get("lastActivatedAt")),

@@ -2,4 +2,5 @@
 
 from .engine import delete_planned as delete_planned
 from .plan import Plan as Plan
+from .plan import Protection as Protection
 from .plan import make_plan as make_plan

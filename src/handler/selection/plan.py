@@ -15,6 +15,15 @@ type Parents = Mapping[str, Sequence[str]]
 """For a digest, those of the indexes that name it and of its subjects, as far as they are in the repository."""
 
 
+class Protection(NamedTuple):
+    """What stays of a repository, whatever a selection means; it counts like any other image."""
+
+    protects: Callable[[Sequence[str]], bool]
+    """Whether an image with these tags stays."""
+    in_use: Collection[str] = ()
+    """The digests of images in use."""
+
+
 class Plan(NamedTuple):
     """The images of a repository that are to be deleted, and why all others are kept."""
 
@@ -55,7 +64,7 @@ def make_plan(
     selection: Selection,
     images: Sequence[ListedImage],
     named: Mapping[str, Sequence[str] | None],
-    protected: Callable[[Sequence[str]], bool],
+    protection: Protection,
     now: float,
     remembered: Collection[str] = (),
 ) -> Plan:
@@ -76,7 +85,7 @@ def make_plan(
     }
     followers = remembered.union(digest for digest in untagged if digest in parents)
     alone = [image for image in images if image.digest not in followers]
-    kept = {image.digest: reason for image, reason in _verdicts(selection, alone, protected, now) if reason}
+    kept = {image.digest: reason for image, reason in _verdicts(selection, alone, protection, now) if reason}
     levels: list[list[ListedImage]] = []
     level_of: dict[str, int] = {}
     for image in _parents_first(images, parents):
@@ -85,10 +94,12 @@ def make_plan(
             kept[image.digest] = "UnreadableIndex"
         elif not image.active:
             kept.setdefault(image.digest, "Archived")
-        elif image.digest in followers and protected(image.tags):
+        elif image.digest in followers and protection.protects(image.tags):
             kept[image.digest] = "ProtectedTag"
         elif not all(parent in level_of for parent in needed_by):
             kept[image.digest] = "StillUsed"
+        elif image.digest in protection.in_use:
+            kept.setdefault(image.digest, "InUse")
         elif image.digest not in kept:
             level_of[image.digest] = level = max((level_of[parent] + 1 for parent in needed_by), default=0)
             levels.extend([] for _ in range(level + 1 - len(levels)))
@@ -140,7 +151,7 @@ def _parents_first(images: Sequence[ListedImage], parents: Parents) -> Iterator[
 def _verdicts(
     selection: Selection,
     images: Sequence[ListedImage],
-    protected: Callable[[Sequence[str]], bool],
+    protection: Protection,
     now: float,
 ) -> Iterator[tuple[ListedImage, str | None]]:
     """Yields why each image by itself is kept, or None."""
@@ -157,7 +168,7 @@ def _verdicts(
     by_pull = selection.count_type == "sinceImagePulled"
     matching.sort(key=lambda image: (-_age_from(image, by_pull=by_pull), image.digest))
     for rank, image in enumerate(matching):
-        yield image, "ProtectedTag" if protected(image.tags) else _too_recent(selection, image, rank, now)
+        yield image, "ProtectedTag" if protection.protects(image.tags) else _too_recent(selection, image, rank, now)
 
 
 def _matches(image: ListedImage, selection: Selection) -> bool:

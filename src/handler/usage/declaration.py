@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from handler.models.errors import RejectedRequestError
 
 from .images import Use, parse_address
+from .settings import READ_SOURCES
 
-KEY = "imagesInUse"
-"""The member by which a declaration differs from a deletion request."""
+_KEY = "imagesInUse"
 _FEW = 5
 _LONGEST_DAYS = 31
 _DAY = 24 * 60 * 60
@@ -26,30 +26,29 @@ class Declaration(NamedTuple):
     """Images that are in no ECR registry: nothing here can delete them."""
 
 
-def is_declaration(content: Any) -> bool:
-    """Returns whether a message or event declares use, instead of asking for a deletion."""
-    return isinstance(content, dict) and KEY in content
-
-
 def parse_declaration(content: dict[str, Any], admitted: tuple[str, ...]) -> Declaration:
     """Returns a declaration of one of the admitted sources; raises RejectedRequestError, saying what to change."""
-    source, addresses = content.get("source"), content[KEY]
-    if source not in admitted:
+    source, addresses = content.get("source"), content[_KEY]
+    if source not in admitted or source in READ_SOURCES:
         names = ", ".join(admitted) or "none"
         raise RejectedRequestError(
-            f"source {str(source)[:100]!r} may not declare images in use; the stack's UsageSources lists those that may: "
-            f"{names}, and its ProtectInUse must list declared"
+            f"source {str(source)[:100]!r} may not declare images in use; the stack's UsageSources lists those that "
+            f"may, now {names}, and its ProtectInUse must list declared"
         )
-    if unknown := content.keys() - {"source", KEY, "expiresAt"}:
-        raise RejectedRequestError(f"a declaration has no member {min(unknown)[:100]!r}; it has source, {KEY} and expiresAt")
+    if unknown := content.keys() - {"source", _KEY, "expiresAt"}:
+        raise RejectedRequestError(
+            f"a declaration has no member {min(unknown)[:100]!r}; it has source, {_KEY} and expiresAt"
+        )
     if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
-        raise RejectedRequestError(f"{KEY} must be a list of image addresses, such as <registry>/<repository>@<digest>")
+        raise RejectedRequestError(
+            f"{_KEY} must be a list of image addresses, such as <registry>/<repository>@<digest>"
+        )
     images = {address: parse_address(address) for address in addresses}
     # An address that looks like one of ECR's and is none would protect nothing, and nobody would know.
     if bad := [a for a, image in images.items() if image is None and ".dkr" in a.partition("/")[0]]:
         shown = ", ".join(repr(a[:200]) for a in bad[:_FEW])
         raise RejectedRequestError(
-            f"{KEY} has {len(bad)} addresses that name no image of an ECR registry: {shown}; each is "
+            f"{_KEY} has {len(bad)} addresses that name no image of an ECR registry: {shown}; each is "
             "<registry>/<repository>, with a tag or a digest behind it"
         )
     uses = tuple(Use(image, source) for image in images.values() if image)
@@ -68,7 +67,7 @@ def _expiry(text: Any) -> float:
         raise RejectedRequestError(f"expiresAt {text} is in the past: declare again what is in use now")
     if seconds > now + _LONGEST_DAYS * _DAY:
         raise RejectedRequestError(
-            f"expiresAt {text} is more than {_LONGEST_DAYS} days ahead; declare what is in use often, and for as long as "
-            "it takes to notice that the declarations have stopped"
+            f"expiresAt {text} is more than {_LONGEST_DAYS} days ahead; declare often, and for as long as it may take "
+            "to notice that the declarations have stopped"
         )
     return seconds

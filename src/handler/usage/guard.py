@@ -5,50 +5,67 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
-from typing import NamedTuple
 
+from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp, ReadReferences
+
+from .closure import Users, in_use_among, in_use_of, named_by
 from .inventory import Inventory, Source, StoredUse
-
-_CLOCK_SECONDS = 300
-"""How far ahead another clock may be. What was read later than that has a time that says nothing of its age."""
+from .reading import CLOCK_SECONDS
 
 
-class RepositoryUse(NamedTuple):
+class RepositoryUse:
     """What is known to be in use of a repository."""
 
-    unknown: str | None = None
-    """Why it is not known; None if it is."""
-    digests: Mapping[str, str] = {}
-    """By digest, who uses the image."""
-    tags: Mapping[str, str] = {}
-    """By tag, who uses whatever image has it."""
+    def __init__(self, unknown: str | None = None, uses: Iterable[StoredUse] = ()) -> None:
+        self.unknown = unknown
+        """Why it is not known; None if it is."""
+        self.digests, self.tags = _users(uses)
+        """By digest and by tag, who uses an image."""
+        self._with_named: Users | None = None
+        self._lock = Lock()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing of the repository is in use."""
+        return not (self.unknown or self.digests or self.tags)
+
+    def of(
+        self, image_ids: Sequence[ImageId], read: ReadReferences, look_up: LookUp
+    ) -> dict[ImageId, str | ImageFailure]:
+        """Returns which of up to 100 images are in use, and by whom; a failure where that cannot be known.
+
+        Raises what the look-ups raise.
+        """
+        with self._lock:
+            if self._with_named is None:
+                self._with_named = named_by(self.digests, read)
+        return in_use_of(image_ids, self._with_named, self.tags, read, look_up)
+
+    def among(self, images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None]) -> Users:
+        """Returns which images of the whole repository are in use, and by whom; `named` is what each index names."""
+        return {} if self.nothing else in_use_among(images, named, self.digests, self.tags)
 
 
 class Usage:
     """What is known to be in use, as one invocation asks for it; threads share it."""
 
     def __init__(self, inventory: Inventory, sources: Sequence[str]) -> None:
-        """`sources` are those that must have spoken, or nothing is known."""
+        """`sources` are those that must be believed, or nothing is known."""
         self._inventory, self._sources = inventory, sources
-        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
-        self._of: dict[str, RepositoryUse] = {}
+        self._repositories: dict[str, RepositoryUse] = {}
         self._unknown: str | None = None
-        self._lock = Lock()
         self._asked = False
+        self._lock = Lock()
 
     def of(self, repository_name: str) -> RepositoryUse:
-        """Returns what is in use of a repository. Raises what DynamoDB raises, and ServiceUnavailableError."""
+        """Returns what is in use of a repository. Raises ServiceUnavailableError, and what DynamoDB raises."""
         with self._lock:
             if not self._asked:
-                self._unknown = _unknown(self._inventory.sources(), self._sources)
-                self._asked = True
-            lock = self._locks[repository_name]
-        if self._unknown:
-            return RepositoryUse(self._unknown)
-        with lock:
-            if repository_name not in self._of:
-                self._of[repository_name] = _summarized(self._inventory.uses(repository_name))
-            return self._of[repository_name]
+                self._unknown, self._asked = _unknown(self._inventory.sources(), self._sources), True
+            if repository_name not in self._repositories:
+                uses = [] if self._unknown else self._inventory.uses(repository_name)
+                self._repositories[repository_name] = RepositoryUse(self._unknown, uses)
+            return self._repositories[repository_name]
 
 
 def _unknown(known: Mapping[str, Source], wanted: Iterable[str]) -> str | None:
@@ -59,32 +76,31 @@ def _unknown(known: Mapping[str, Source], wanted: Iterable[str]) -> str | None:
         source = known.get(name)
         if source is None:
             silent.append(f"{name} has never been read whole")
-        elif source.began > now + _CLOCK_SECONDS:
+        elif source.began > now + CLOCK_SECONDS:
             silent.append(f"{name} was read in the future, at {_time(source.began)}: a clock is wrong")
         elif source.expires <= now:
             silent.append(f"{name} was last read at {_time(source.began)} and believed until {_time(source.expires)}")
     return "; ".join(silent) or None
 
 
-def _summarized(uses: Iterable[StoredUse]) -> RepositoryUse:
-    digests: defaultdict[str, list[StoredUse]] = defaultdict(list)
-    tags: defaultdict[str, list[StoredUse]] = defaultdict(list)
+def _users(uses: Iterable[StoredUse]) -> tuple[Users, Users]:
+    """Returns who uses what by its digest, and by its tag."""
+    by_digest: defaultdict[str, list[StoredUse]] = defaultdict(list)
+    by_tag: defaultdict[str, list[StoredUse]] = defaultdict(list)
     for use in uses:
         if use.image_id.digest is not None:
-            digests[use.image_id.digest].append(use)
+            by_digest[use.image_id.digest].append(use)
         else:
-            tags[str(use.image_id.tag)].append(use)
-    return RepositoryUse(
-        digests={digest: _users(uses) for digest, uses in digests.items()},
-        tags={tag: _users(uses) for tag, uses in tags.items()},
-    )
+            by_tag[str(use.image_id.tag)].append(use)
+    digests, tags = ({name: _names(uses) for name, uses in found.items()} for found in (by_digest, by_tag))
+    return digests, tags
 
 
-def _users(uses: Sequence[StoredUse]) -> str:
-    """Returns the one of the users that was seen first, since when, and how many others there are."""
+def _names(uses: Sequence[StoredUse]) -> str:
+    """Returns the user that was seen first, since when, and how many others there are."""
     first = min(uses, key=lambda use: (use.since, use.user))
     others = len({use.user for use in uses}) - 1
-    more = f", and by {others} more" if others else ""
+    more = f", and {others} more" if others else ""
     return f"{first.user} since {datetime.fromtimestamp(first.since, UTC):%Y-%m-%d}{more}"
 
 

@@ -84,13 +84,13 @@ class Inventory(NamedTuple):
         for use in uses:
             item = _item(source, use)
             rows[use.image.repository_name][item["item"]["S"]] = item
-        run_all(
-            partial(self._add, repository_name, items, seen, expires) for repository_name, items in rows.items()
-        )
+        run_all(partial(self._add, repository_name, items, seen, expires) for repository_name, items in rows.items())
 
     def _add(self, repository_name: str, items: dict[str, Item], seen: float, expires: float) -> None:
         now = time.time()
-        known = {item["item"]["S"]: float(item["expiration"]["N"]) for item in self._query(_repository(repository_name))}
+        known = {
+            item["item"]["S"]: float(item["expiration"]["N"]) for item in self._query(_repository(repository_name))
+        }
         until = expires + _EXTENSION * max(0.0, expires - seen)
         for name, item in items.items():
             if known.get(name, 0.0) >= expires:

@@ -11,6 +11,8 @@ from handler.steps import StepRunner
 if TYPE_CHECKING:
     from logging import LoggerAdapter
 
+    from handler.usage.guard import RepositoryUse
+
 
 class Execution(NamedTuple):
     """One request under its claim, with the services and the invocation that carry it out."""
@@ -30,3 +32,9 @@ class Execution(NamedTuple):
     def repository(self) -> Repository:
         """The request's repository."""
         return self.invocation.repository(self.services, self.request)
+
+    @property
+    def use(self) -> "RepositoryUse | None":
+        """What is in use of the repository; None where the stack does not protect it."""
+        usage = self.invocation.usage
+        return usage.of(self.request.repository_name) if usage else None

@@ -21,7 +21,7 @@ class NamedImages:
 
     def __init__(self, execution: Execution) -> None:
         self._request, self._steps, self._services, self._invocation, self._log = execution
-        self._rules, self._repository = execution.rules, execution.repository
+        self._execution, self._rules, self._repository = execution, execution.rules, execution.repository
         self._named = frozenset(self._request.image_ids)
         self._relatives = deletion.Relatives()
 
@@ -45,7 +45,7 @@ class NamedImages:
             return FoundFamilies(tuple(refused.values()))
         # What was found to belong to an image is judged when it is its turn.
         named = list(itertools.takewhile(self._named.__contains__, image_ids))
-        if stopped := guards.on_dry_run(self._rules, self._request, named):
+        if stopped := self._stopped(named):
             return FoundFamilies(tuple(stopped.values()))
         return registry.find_families(self._repository, image_ids)
 
@@ -92,6 +92,16 @@ class NamedImages:
         relatives = {i: None for i in image_ids if i.tag is None and i.digest in parents}
         named = [image_id for image_id in image_ids if image_id not in relatives]
         kept = guards.on_relatives(rules, request, parents, gone, list(relatives), look_up)
-        stopped = guards.on_dry_run(rules, request, image_ids)
         # A relative that stays anyway is no failure, whatever stops the others.
-        return (stopped or guards.on_named(rules, request, named, look_up)) | kept
+        if stopped := self._stopped(image_ids):
+            return stopped | kept
+        refused = guards.on_named(rules, request, named, look_up) | kept
+        others = [image_id for image_id in image_ids if image_id not in refused]
+        read = partial(registry.read_references, self._repository)
+        return refused | guards.on_use(self._execution.use, request, others, read, look_up)
+
+    def _stopped(self, image_ids: Sequence[ImageId]) -> dict[ImageId, ImageFailure]:
+        """Asks the guards that let nothing go, whatever it is."""
+        return guards.on_dry_run(self._rules, self._request, image_ids) or guards.on_unknown_use(
+            self._execution.use, image_ids
+        )

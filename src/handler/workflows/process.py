@@ -39,12 +39,16 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
                 payload = arrival.read()
                 origin, content = payload.origin, payload.named_content
                 fields["request_id"] = origin.id
-                request = request_parser.parse_request(payload)
-                origin = request.origin
+                request = None if payload.declares_use else request_parser.parse_request(payload)
+                origin = request.origin if request else origin
             finally:
                 # It stays rejected whatever is thought of it by now; what was read is for a notice that is still due.
                 if arrival.received_before:
                     rejections.raise_if_rejected()
+            if request is None:
+                from . import declaration  # noqa: PLC0415  # what is not used is not imported
+
+                return declaration.record(payload, services, invocation, log)
             fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
             registry_ids = (invocation.account_id, *settings.foreign_registry_ids)
             over_limits = request_parser.over_limits(
@@ -66,6 +70,7 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
             return _reject(error, notice, rejections, services, log)
         # The claim is done by now: an invocation that dies here is redelivered, replays the report, and notifies then.
         if isinstance(report, DeletionReport):
+            report = _with_replication(report, services, invocation)
             report = _notify(report, steps, services, invocation)
             _log_report(report, log)
     except Exception as error:  # whatever it is, the others of its batch go on
@@ -78,6 +83,15 @@ def _workflow(execution: Execution) -> FanOut | SelectedImages | NamedImages:
     if execution.request.repository_names:
         return FanOut(execution)
     return SelectedImages(execution) if execution.request.selection else NamedImages(execution)
+
+
+def _with_replication(report: DeletionReport, services: Services, invocation: Invocation) -> DeletionReport:
+    """Adds where ECR deletes as well what is deleted here, as far as that is asked for and can be known."""
+    request = report.request
+    if not (services.replication and report.image_ids and request.registry_id in {None, invocation.account_id}):
+        return report
+    destinations = services.replication.of(request.repository_name, invocation.deadline.calling)
+    return report._replace(replicated_to=destinations)
 
 
 def _notify(report: DeletionReport, steps: StepRunner, services: Services, invocation: Invocation) -> DeletionReport:
@@ -117,7 +131,7 @@ def _log_report(report: DeletionReport, log: "LoggerAdapter[Any]") -> None:
         for failure in report.failures:
             message = "image would be refused" if report.request.dry_run else "image not deleted"
             log.warning(message, extra=failure.to_json())
-        for kept in report.kept:
+        for kept in () if report.selection else report.kept:
             log.info("relative kept", extra=kept.to_json())
     outcome = report.selection
     selected = {"selected": outcome.selected, "continued_as": outcome.continued_as} if outcome else {}

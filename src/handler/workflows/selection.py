@@ -28,6 +28,8 @@ MAX_TURNS = 100
 """How many messages may continue a selection. Each has deleted something, and the largest repository has 100,000 images
 and takes 1,000 calls: what gets this far is not short of time, but meets something that no further turn will cure."""
 _DIGESTS_PER_STEP = 4_000
+_SPARED_SHOWN = 100
+"""Images in use of which the report says by whom; it counts the others."""
 
 
 class SelectedImages:
@@ -35,7 +37,7 @@ class SelectedImages:
 
     def __init__(self, execution: Execution) -> None:
         self._request, self._steps, self._services, self._invocation, self._log = execution
-        self._rules, self._repository = execution.rules, execution.repository
+        self._execution, self._rules, self._repository = execution, execution.rules, execution.repository
 
     def carry_out(self) -> DeletionReport:
         """Deletes what the selection means, as far as time allows.
@@ -48,6 +50,7 @@ class SelectedImages:
             outcome.chunk.image_ids,
             outcome.chunk.failures,
             outcome.chunk.unconfirmed,
+            kept=outcome.in_use,
             omitted=outcome.chunk.omitted,
             selection=outcome,
             replayed=self._steps.replaying,
@@ -58,16 +61,21 @@ class SelectedImages:
         for guard in (guards.on_repository, guards.on_dry_run):
             if refused := guard(self._rules, self._request, [ImageId()]):
                 return _failed(refused.values())
+        use = self._execution.use
+        if unknown := guards.on_unknown_use(use, [ImageId()]):
+            return _failed(unknown.values())
         try:
             images = registry.list_images(self._repository)
         except RefusedLookUpError as error:
             return _failed([ImageFailure(ImageId(), error.code, error.reason)])
         remembered = {digest for stored in self._steps.remembered("along/") for digest in stored["digests"]}
+        named = self._read_indexes(images)
+        users = use.among(images, named) if use else {}
         plan = selection.make_plan(
             self._request.selection or Selection("any"),
             images,
-            self._read_indexes(images),
-            partial(guards.protects, self._rules),
+            named,
+            selection.Protection(partial(guards.protects, self._rules), users.keys()),
             time.time(),
             remembered,
         )
@@ -75,11 +83,14 @@ class SelectedImages:
         self._log.info("selection made", extra=extra)
         if self._log.isEnabledFor(logging.DEBUG):
             for digest, reason in plan.kept.items():
-                self._log.debug("image kept", extra={"imageDigest": digest, "why": reason})
+                extra = {"imageDigest": digest, "why": reason}
+                self._log.debug("image kept", extra=extra | ({"usedBy": users[digest]} if reason == "InUse" else {}))
         if grown := self._admit(plan, len(images)):
             return _failed([ImageFailure(ImageId(), "SelectionGrew", grown)])
         self._remember(plan, remembered)
         outcome, whole = selection.delete_planned(plan, self._delete, self._invocation.pool, self._log)
+        spared = itertools.islice((digest for digest, reason in plan.kept.items() if reason == "InUse"), _SPARED_SHOWN)
+        outcome = outcome._replace(in_use=tuple(guards.in_use(ImageId(digest), users[digest]) for digest in spared))
         return (outcome if whole else self._continued(outcome)).truncated(STORED_BYTES)
 
     def _read_indexes(self, images: Sequence[ListedImage]) -> dict[str, list[str] | None]:

@@ -54,7 +54,7 @@ def select(
     named: Mapping[str, Sequence[str] | None] | None = None,
 ) -> tuple[SelectionOutcome, bool]:
     """Deletes what a selection means; returns what became of it, and whether that is all."""
-    plan = selection.make_plan(meant, images, named or {}, lambda _: False, NOW)
+    plan = selection.make_plan(meant, images, named or {}, selection.Protection(lambda _: False), NOW)
     return selection.delete_planned(plan, repository.delete, pool, LOG)
 
 
@@ -74,7 +74,9 @@ def test_the_outcome_holds_what_the_chunks_left_unsaid(pool: TaskPool) -> None:
         ids = tuple(ImageId(found.digest) for found in chunk)
         return ChunkOutcome(ids, unconfirmed=ids[:1], omitted=5)
 
-    plan = selection.make_plan(Selection("any"), [image(f"{n:03}") for n in range(150)], {}, lambda _: False, NOW)
+    plan = selection.make_plan(
+        Selection("any"), [image(f"{n:03}") for n in range(150)], {}, selection.Protection(lambda _: False), NOW
+    )
     outcome, _ = selection.delete_planned(plan, delete, pool, LOG)
     assert (outcome.deleted, len(outcome.chunk.image_ids), outcome.chunk.omitted) == (150, 150, 10)
     assert outcome.chunk.unconfirmed == (ImageId("000"), ImageId("100"))

@@ -35,7 +35,8 @@ def plan(
     """Returns what a selection means, where one pattern of tags is protected."""
     rules = guards.Rules((protected,) if protected else ())
     named: dict[str, Sequence[str] | None] = {**(children or {}), **dict.fromkeys(unread)}
-    return selection.make_plan(meant, images, named, partial(guards.protects, rules), NOW, remembered)
+    protection = selection.Protection(partial(guards.protects, rules))
+    return selection.make_plan(meant, images, named, protection, NOW, remembered)
 
 
 def going(made: Plan) -> str:

@@ -88,7 +88,9 @@ class Model:
         indexes = {image.digest: image for image in listed if image.is_index}
         named = self.call(lambda: {name: None if name in self.unread else self.children[name] for name in indexes})
         protects = partial(guards.protects, guards.Rules((PROTECTED,)))
-        return selection.make_plan(meant, listed, named, protects, NOW, frozenset(self.remembered))
+        return selection.make_plan(
+            meant, listed, named, selection.Protection(protects), NOW, frozenset(self.remembered)
+        )
 
     def remember(self, plan: Plan) -> None:
         self.remembered |= plan.followers.intersection(image.digest for level in plan.levels for image in level)

@@ -1,0 +1,157 @@
+"""Declared use: what clusters that the stack does not read itself say to be in use."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from local.poller import Handler
+from tests.harness.arrivals import WAYS, deliver
+from tests.harness.in_use import DAY, Inventory, address
+from tests.harness.outside import REPOSITORY, Outside, ask, by_digest, by_tag, codes
+from tests.harness.server_faults import drop_after, server_error
+
+type Json = dict[str, Any]
+
+SOURCE = "eks/prod"
+
+
+def declaration(*addresses: str, seconds: float = 3_600, **members: Any) -> Json:
+    """Returns what a cluster sends."""
+    expires = datetime.now(UTC) + timedelta(seconds=seconds)
+    return {"source": SOURCE, "imagesInUse": list(addresses), "expiresAt": expires.isoformat(), **members}
+
+
+@pytest.fixture
+def start(stack: Outside) -> Callable[..., Handler]:
+    """Starts an instance in a stack that protects what two clusters declare; one has declared nothing to be in use."""
+    inventory = Inventory(stack.aws, sources=("nomad",))
+    variables = inventory.variables | {"PROTECT_IN_USE": "declared", "USAGE_SOURCES": f"nomad,{SOURCE}"}
+    return lambda **others: stack.start(**variables | others)
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if "schedule" not in way])
+def test_what_is_declared_stays(stack: Outside, start: Callable[..., Handler], way: str) -> None:
+    """However the declaration arrives; until then, nothing is deleted at all."""
+    running, tagged, old = stack.push("v1"), stack.push("v2"), stack.push("v3")
+    function = start()
+    assert codes(ask(function, *by_digest(old))) == ["UsageUnknown"]
+
+    delivery = deliver(function, way, declaration(address(REPOSITORY, running), address(REPOSITORY, "v2")))
+
+    answer = ask(function, *by_digest(running, tagged, old))
+    assert codes(answer) == ["ImageInUse"] * 2
+    assert f"{SOURCE} since 20" in answer["failures"][0]["failureReason"]
+    assert stack.left() == {running, tagged}
+    assert not delivery.failed
+    assert delivery.answer in (None, {"source": SOURCE, "imagesInUse": 2, "imagesElsewhere": 0})
+
+
+def test_a_source_that_stops_declaring_is_not_known(stack: Outside, start: Callable[..., Handler]) -> None:
+    """Once what it declared last has expired, nothing is deleted."""
+    stack.push("v1")
+    function = start()
+    deliver(function, "a message", declaration(seconds=3_600))
+    stack.let_time_pass(3_700)
+    answer = ask(function, "imageTag=v1")
+    assert codes(answer) == ["UsageUnknown"]
+    assert SOURCE in answer["failures"][0]["failureReason"]
+    assert "nomad" not in answer["failures"][0]["failureReason"]
+
+
+@pytest.mark.parametrize(("days", "expected"), [("2", "ImageInUse"), ("0", None)])
+def test_what_was_declared_counts_for_some_days_more(
+    stack: Outside, start: Callable[..., Handler], days: str, expected: str | None
+) -> None:
+    """InUseDays after it was last declared, though the source goes on without it."""
+    stack.push("v1")
+    function = start(IN_USE_DAYS=days)
+    deliver(function, "a message", declaration(address(REPOSITORY, "v1")))
+    stack.let_time_pass(DAY)
+    Inventory(stack.aws, sources=("nomad",), table="usage")
+    deliver(function, "a message", declaration(), 2)
+    assert codes(ask(function, "imageTag=v1")) == ([expected] if expected else [])
+
+
+def test_a_duplicate_changes_nothing_and_an_older_declaration_shortens_nothing(
+    stack: Outside, start: Callable[..., Handler]
+) -> None:
+    """A queue may deliver twice, and late: what was declared for two hours holds for two hours."""
+    stack.push("v1")
+    function = start(IN_USE_DAYS="0")
+    long, short = (declaration(address(REPOSITORY, "v1"), seconds=s) for s in (7_200, 3_600))
+    for n, sent in enumerate((long, long, short)):
+        deliver(function, "a message", sent, n)
+    stack.let_time_pass(5_000)
+    Inventory(stack.aws, sources=("nomad",), table="usage")
+    assert codes(ask(function, "imageTag=v1")) == ["ImageInUse"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"source": "eks/other"}, "UsageSources"),
+        ({"source": None}, "UsageSources"),
+        ({"expiresAt": "tomorrow"}, "ISO 8601"),
+        ({"expiresAt": 5}, "ISO 8601"),
+        ({"expiresAt": "2999-01-01T00:00:00"}, "time zone"),
+        ({"expiresAt": "2020-01-01T00:00:00Z"}, "in the past"),
+        ({"expiresAt": "2999-01-01T00:00:00Z"}, "31 days"),
+        ({"imagesInUse": "one"}, "list of image addresses"),
+        ({"imagesInUse": [5]}, "list of image addresses"),
+        ({"imagesInUse": [address(REPOSITORY, "v1") + "@sha256:12"]}, "name no image"),
+        ({"more": 1}, "'more'"),
+    ],
+)
+def test_a_declaration_that_can_never_be_recorded_is_rejected(
+    stack: Outside, start: Callable[..., Handler], change: Json, why: str
+) -> None:
+    """With one notice that says what to change; the message ends in the dead-letter queue, and nothing is believed."""
+    stack.push("v1")
+    function = start()
+    stack.send_body(declaration() | change)
+    stack.drain(function)
+    [notice] = stack.notices()
+    assert notice.data["type"] == "rejection"
+    assert why in notice.data["error"]
+    assert len(stack.dead_letters()) == 1
+    assert codes(ask(function, "imageTag=v1")) == ["UsageUnknown"]
+
+
+def test_images_of_other_registries_are_counted_and_do_not_matter(start: Callable[..., Handler]) -> None:
+    """Nothing here can delete them: a cluster need not sort them out."""
+    others = ("nginx:1.27", "docker.io/library/nginx", "ghcr.io/a/b@sha256:" + "a" * 64, "public.ecr.aws/x/y:1", "")
+    assert deliver(start(), "an invocation by hand, retried by Lambda", declaration(*others)).answer == {
+        "source": SOURCE,
+        "imagesInUse": 0,
+        "imagesElsewhere": 5,
+    }
+
+
+def test_a_stack_without_declared_use_rejects_declarations(stack: Outside) -> None:
+    """Otherwise, whoever sends them would believe to be protected."""
+    stack.send_body(declaration())
+    stack.drain(stack.start())
+    [notice] = stack.notices("rejection")
+    assert "UsageSources" in notice.data["error"]
+
+
+@pytest.mark.parametrize("fault", [server_error, drop_after])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+@pytest.mark.usefixtures("no_waiting")
+def test_half_a_declaration_is_none(stack: Outside, start: Callable[..., Handler], fault: Any, nth: int) -> None:
+    """Where DynamoDB fails in the middle, the source is not believed until a redelivery has recorded all of it."""
+    stack.create("other")
+    tags = ["v1", "v2", "v3"]
+    stack.push_many(tags)
+    function = start()
+    stack.faults.add("UpdateItem", fault, nth=range(nth, 100))
+    stack.send_body(declaration(*(address(REPOSITORY, tag) for tag in tags)))
+    assert stack.receive(function).failed
+    stack.faults.lift()
+    unknown = ask(function, *by_tag(tags))
+    assert set(codes(unknown)) <= {"UsageUnknown", "ImageInUse"}
+    stack.drain(function)
+    assert codes(ask(function, *by_tag(tags))) == ["ImageInUse"] * 3
+    assert stack.notices("rejection") == []
