@@ -48,8 +48,8 @@ def isolate(environment: Mapping[str, str] | None = None) -> None:
 def load_function(environment: Mapping[str, str], entry: str = "app") -> Handler:
     """Imports the handler as a new instance of the function would, with this environment and no other AWS variables.
 
-    `entry` is the module of its handler: beside "app", what another one needs of it is not imported anew. Its logs go to
-    what is sys.stdout now.
+    `entry` is the module of its handler; for any but "app", nothing else is imported anew. Its logs go to what is
+    sys.stdout now.
     """
     isolate(environment)
     if str(SOURCE) not in sys.path:
