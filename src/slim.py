@@ -1,8 +1,8 @@
 """`sam build` runs this on the installed package before it is compiled: small, and quick to start.
 
-`python -B slim.py FOLDER FUNCTION`. Whatever the function uses stays as it was. The schema of a request becomes Python, and of
-the models and endpoints that botocore reads at each start only those of the services that are called remain, unpacked
-and without their documentation.
+`python -B slim.py FOLDER FUNCTION`. Whatever the function uses stays as it was. The schema of a request becomes Python,
+and of the models and endpoints that botocore reads at each start only those of the services that are called remain,
+unpacked and without their documentation.
 """
 
 import gzip

@@ -13,6 +13,7 @@ import pytest
 from handler.models.errors import ServiceUnavailableError
 from handler.usage.inventory import Inventory
 from handler.usage.reading import ReadingFailedError
+from handler.usage.settings import ReaderSettings
 from local.runtime import FakeLambdaContext
 from tests.environment import READER_VARIABLES
 from tests.fakes.aws import response
@@ -35,7 +36,7 @@ class Function:
         with mock.patch.dict("os.environ", READER_VARIABLES | variables):
             sys.modules.pop("handler.usage_app", None)
             self._module = importlib.import_module("handler.usage_app")
-            services = self._module.Services.from_env()
+            services = self._module.Services(ReaderSettings.from_env())
         clients = {services.dynamodb, services.lambda_}
         for source in services.sources.values():
             clients.add(source.args[0])
