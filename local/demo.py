@@ -187,7 +187,7 @@ class Demo:
             == {running},
             "latest is the image that was pushed between a message and its duplicate": (newest, ("latest",))
             in after["team/app"],
-            "a notice each: a rejection, an image not found, in use, and protected; a dry run and two selections": sorted(
+            "a notice each: a rejection, an image not found, in use, protected; a dry run, two selections": sorted(
                 (notice.attributes["type"], *notice.attributes.get("failureCodes", [])) for notice in notices
             )
             == [
