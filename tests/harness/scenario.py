@@ -84,7 +84,7 @@ def protected(aws: WatchedAWS, repository: str) -> Expected:
 
 
 def in_use(aws: WatchedAWS, repository: str) -> Expected:
-    """Named images in two calls, some of them in use by themselves, by what they name, by what names them, or signed."""
+    """Named images in two calls, some of them in use: by themselves, by what they name or sign, by what names them."""
     asked: list[Json] = []
     goes: set[str] = set()
     fails: dict[str, str] = {}
