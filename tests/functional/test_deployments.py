@@ -79,9 +79,7 @@ def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS, monkeypatch
     conditions = {name: evaluate(condition, parameters) for name, condition in cloudformation()["Conditions"].items()}
 
     assert set(deployment.resources) == {
-        name
-        for name, resource in deployable()["Resources"].items()
-        if conditions.get(resource.get("Condition"), True)
+        name for name, resource in deployable()["Resources"].items() if conditions.get(resource.get("Condition"), True)
     }
     assert set(LEFT_OUT) <= {resource["Type"] for resource in declared.values()}
     assert_took_effect(deployment, scheduler=conditions["HasScheduler"])

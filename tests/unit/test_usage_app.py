@@ -62,10 +62,10 @@ class Function:
 
 
 @pytest.fixture(autouse=True)
-def no_pace() -> Iterator[None]:
+def sleep() -> Iterator[mock.Mock]:
     """Nobody waits."""
-    with mock.patch("time.sleep"):
-        yield
+    with mock.patch("time.sleep") as sleep:
+        yield sleep
 
 
 def metrics(text: str) -> dict[tuple[str, str], float]:
@@ -195,6 +195,15 @@ def test_a_reading_goes_on_in_an_invocation_of_the_same_function(capsys: pytest.
     counted = metrics(capsys.readouterr().out)
     assert (counted["UsageKnown", "lambda"], counted["ImagesInUse", "lambda"]) == (1, 2)
     assert function.running.calls["GetFunction"] == 2
+
+
+def test_services_are_asked_at_their_pace(sleep: mock.Mock) -> None:
+    """Each page waits for its turn."""
+    function = Function(PROTECT_IN_USE="inspector")
+    arn = f"arn:aws:ecr:us-east-1:123456789012:repository/app/{digest(1)}"
+    function.running.coverage = [{"resourceId": arn}] * 6
+    function.invoke()
+    assert [call.args[0] > 0.4 for call in sleep.call_args_list] == [True, True]
 
 
 def test_clients_are_made_for_the_sources_that_are_read() -> None:
