@@ -17,7 +17,6 @@ LAYERS = (
     ("bootstrap",),
     ("deletion", "selection"),
     ("guards", "events", "request_parser"),
-    ("usage",),
     ("steps",),
     ("step_table", "usage"),
     ("concurrency", "registry", "notifications", "request_queue", "request_errors"),
