@@ -1,6 +1,9 @@
 """What is in use, from what runs in the embedded ECS, Lambda and Inspector to what the guard refuses."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -14,6 +17,8 @@ from tests.harness.outside import REPOSITORY, Outside, ask, by_digest, codes
 from tests.harness.server_faults import FaultInjector, deny, empty, server_error, truncate
 
 type Json = dict[str, Any]
+
+EVENTS = Path(__file__).parents[2] / "events"
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -209,3 +214,33 @@ def test_a_source_that_is_not_read_for_three_times_as_long_is_not_known(guarded:
     assert "lambda" not in answer["failures"][0]["failureReason"]
     known = {e["source"]: e["UsageKnown"] for e in stack.metrics() if "UsageKnown" in e}
     assert known == {"ecs": [0.0], "lambda": [1.0], "inspector": [1.0]}
+
+
+DECLARED = {"ProtectInUse": "declared", "UsageSources": "eks/prod"}
+
+
+@pytest.mark.parametrize(
+    "guarded",
+    [DECLARED, DECLARED | {"EventRepositoryPrefix": "team/"}, DECLARED | {"EventSources": "my.cluster"}],
+    indirect=True,
+    ids=["all events", "events of one team", "events of one source"],
+)
+def test_a_cluster_declares_on_the_bus(guarded: Guarded) -> None:
+    """The rule takes what it declares, also where it takes the requests of one team alone."""
+    stack = guarded.stack
+    declared = json.loads((EVENTS / "eventbridge-in-use.json").read_text())
+    declared["detail"] |= {"expiresAt": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+    running, unused = stack.push("1.1"), stack.push("1.0")
+    stack.aws.put_event(declared)
+    stack.drain(guarded.delete)
+    assert guarded.codes(running, unused) == ["ImageInUse"]
+    assert (stack.left(), stack.dead_letters()) == ({running}, [])
+
+
+@pytest.mark.parametrize(
+    "guarded", [{"ProtectInUse": "ecs"}, DECLARED | {"EventSources": "another"}], indirect=True, ids=["ecs", "another"]
+)
+def test_nobody_declares_whom_the_stack_does_not_admit(guarded: Guarded) -> None:
+    """An event of another source, or where nobody may declare, does not even reach the queue."""
+    guarded.stack.aws.put_event(json.loads((EVENTS / "eventbridge-in-use.json").read_text()))
+    assert guarded.stack.waiting() == []
