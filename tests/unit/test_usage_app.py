@@ -13,6 +13,7 @@ import pytest
 from handler.models.errors import ServiceUnavailableError
 from handler.usage.inventory import Inventory
 from handler.usage.reading import ReadingFailedError
+from handler.usage.settings import ReaderSettings
 from local.runtime import FakeLambdaContext
 from tests.environment import READER_VARIABLES
 from tests.fakes.aws import response
@@ -35,7 +36,7 @@ class Function:
         with mock.patch.dict("os.environ", READER_VARIABLES | variables):
             sys.modules.pop("handler.usage_app", None)
             self._module = importlib.import_module("handler.usage_app")
-            services = self._module.Services.from_env()
+            services = self._module.Services(ReaderSettings.from_env())
         clients = {services.dynamodb, services.lambda_}
         for source in services.sources.values():
             clients.add(source.args[0])
@@ -48,7 +49,7 @@ class Function:
     def _before_send(self, request: Any, event_name: str, **_: Any) -> Any:
         service, operation = event_name.split(".")[1:]
         if operation == "Invoke":
-            assert request.headers["X-Amz-Invocation-Type"] == "Event"
+            assert request.headers["X-Amz-Invocation-Type"] == b"Event"
             assert request.url.endswith("/functions/UsageFunction/invocations")
             self.invoked.append(json.loads(request.body))
             return response(202, "")
@@ -184,7 +185,9 @@ def test_a_reading_goes_on_in_an_invocation_of_the_same_function(capsys: pytest.
         version = {"FunctionName": name, "Version": "1", "PackageType": "Image", "Code": code}
         function.running.functions.append(version)
     # It is asked for the time before a source is claimed, before a unit, and before its calls.
-    function.invoke(context=ImpatientContext(function_name="UsageFunction", timeout=900, patience=3))
+    context = ImpatientContext(function_name="UsageFunction", timeout=900)
+    context.patience = 3
+    function.invoke(context=context)
     [event] = function.invoked
     assert (event["source"], event["after"]) == ("lambda", "a")
     assert metrics(capsys.readouterr().out) == {("UsageKnown", "lambda"): 0}
