@@ -123,7 +123,8 @@ def push_running(aws: "EmbeddedAWS") -> str:
     running = push_image(ecr, repository, tags=["v1"], content=f"{repository} v1, deployed")
     aws.age(repository, running, days=30)
     deploy_service(aws, "prod", "api", image_uri(repository, "v1"))
-    push_image(ecr, repository, tags=["v1"], content=f"{repository} v1, again")
+    for tag, content in (("v1", "v1, again"), ("v2", "v2"), ("v3", "v3")):
+        push_image(ecr, repository, tags=[tag], content=f"{repository} {content}")
     return running
 
 
