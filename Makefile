@@ -90,7 +90,7 @@ soak: $(dev) build ## 10,000 requests with duplicates, bad messages and faults, 
 load: $(dev) build ## before an ECR that throttles, in a minute (ARGS=--all for other settings, in a quarter hour)
 	@.venv/bin/python -m tests.faults.load $(ARGS)
 
-bench: $(dev) build ## how fast it is, beside what else one would use, in five minutes (ARGS=--quick)
+bench: $(dev) build ## how fast it is, beside what else one would use, in six minutes (ARGS=--quick)
 	@.venv/bin/python -m benchmarks $(ARGS)
 
 fmt: $(dev) ## format the code, fix what ruff can fix

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import costs, goals, growth, results
+from benchmarks import costs, goals, growth, in_use, results
 from benchmarks.function_under_test import PACKAGE
 from benchmarks.testbed import Testbed
 
 
 def main() -> None:
-    """Measures everything, in under five minutes; with --quick in seconds, and with figures that mean nothing."""
+    """Measures everything, in some six minutes; with --quick in seconds, and with figures that mean nothing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny numbers, to see that it runs")
     parser.add_argument("--package", type=Path, default=PACKAGE, help="the built package to measure")
@@ -37,10 +37,15 @@ def main() -> None:
             timed("memory", goals.memory),
             *timed("selections", goals.selections),
         ]
+        guard = [
+            *timed("selections with the guard", in_use.selections),
+            *timed("named images with the guard", in_use.named_images),
+            *timed("readings", in_use.readings),
+        ]
         grown = timed("how cost grows", growth.growth)
         bills = timed("what it costs", costs.bills)
     size, parts = goals.package_size(options.package)
-    page = results.page([*rows, size], parts, grown, bills, latency=scale.latency, load=load)
+    page = results.page(results.Rows([*rows, size], guard), parts, grown, bills, latency=scale.latency, load=load)
     print(page)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "RESULTS.md").write_text(page)

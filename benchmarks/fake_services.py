@@ -2,22 +2,43 @@
 
 ECR answers as the real one does: 100 ids a call, an entry with digest and tag for each, and an image is deleted once.
 Every tag names an image of its own until it is deleted, so nothing needs to be pushed first.
+
+Numbers stand in the names of repositories: `listing/N/...` has N images to be listed, and of `.../in-use/N/...` N
+images are in use. ECS and Lambda are in fake_workloads.
 """
 
 import hashlib
 import itertools
 import json
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
+from benchmarks import fake_workloads
 from benchmarks.function_under_test import CHUNK_SIZE
 from local.dynamodb_expressions import Item, holds, updated
 
 type Json = dict[str, Any]
 type Response = tuple[int, bytes]
 """An HTTP status and a body."""
+
+_PAGE_BYTES = 1 << 20
+"""What DynamoDB reads for one page of a Query."""
+_UNIT_BYTES = {"read": 4096, "write": 1024}
+_LISTED, _IN_USE = re.compile(r"listing/([1-9]\d*)/"), re.compile(r"in-use/([1-9]\d*)/")
+_KEPT = 10
+"""The newest images of a list, of which none is in use: a selection keeps them anyway."""
+_LAYER = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": f"sha256:{0:064x}", "size": 5_000_000}
+_MANIFEST = json.dumps({
+    "schemaVersion": 2,
+    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+    "config": {**_LAYER, "mediaType": "application/vnd.oci.image.config.v1+json"},
+    "layers": [_LAYER] * 8,
+})  # fmt: skip
+"""That of every image: about as long as real ones."""
 
 
 class ServiceError(Exception):
@@ -39,18 +60,21 @@ class FakeServices:
             "BatchDeleteImage": ecr.batch_delete_image,
             "BatchGetImage": ecr.batch_get_image,
             "DescribeImages": ecr.describe_images,
+            "DescribeRegistry": lambda _: {"replicationConfiguration": {"rules": []}},
             "ListImages": ecr.list_images,
             "GetItem": self.dynamodb.get_item,
             "Query": self.dynamodb.query,
             "UpdateItem": self.dynamodb.update_item,
         }
 
-    def respond(self, operation: str, body: bytes) -> Response:
+    def respond(self, path: str, operation: str, body: bytes) -> Response:
         """Does what one call asks for."""
         try:
             if operation == "Publish":
                 result = f"<PublishResult><MessageId>{next(self._message_ids)}</MessageId></PublishResult>"
                 return 200, f"<PublishResponse>{result}</PublishResponse>".encode()
+            if operation in fake_workloads.OPERATIONS:
+                return 200, json.dumps(fake_workloads.respond(path, operation, body)).encode()
             if operation not in self._operations:
                 raise ServiceError(400, "UnknownOperationException", operation)  # noqa: TRY301  # below
             return 200, json.dumps(self._operations[operation](json.loads(body))).encode()
@@ -59,7 +83,7 @@ class FakeServices:
 
 
 class FakeECR:
-    """Repositories in which every tag names an image; one called `listing/N/...` has N images to be listed."""
+    """Repositories in which every tag names an image."""
 
     def __init__(self) -> None:
         self._deleted: dict[str, set[str]] = defaultdict(set)
@@ -74,7 +98,7 @@ class FakeECR:
 
     def batch_get_image(self, call: Json) -> Json:
         there, failures = self._found(call)
-        images = [{"imageId": _with_digest(image_id), "imageManifest": "{}"} for image_id in there]
+        images = [{"imageId": _with_digest(image_id), "imageManifest": _MANIFEST} for image_id in there]
         return {"images": images, "failures": failures}
 
     def describe_images(self, call: Json) -> Json:
@@ -107,35 +131,88 @@ class FakeECR:
 
 
 class FakeDynamoDB:
-    """One table with a partition key `id` and a sort key `step`, whatever it is called."""
+    """Tables with a partition key `id` and a sort key of any name."""
 
     def __init__(self) -> None:
-        self.write_units = 0
-        """Write units that DynamoDB charges: one for each KB of the item, or part of one, at each write."""
-        self._claims: dict[str, dict[str, Item]] = defaultdict(dict)
+        self.units = dict.fromkeys(_UNIT_BYTES, 0)
+        """Units that DynamoDB charges: of all that a consistent call reads, and of the item at each write."""
+        self._partitions: dict[tuple[str, str], dict[str, Item]] = defaultdict(dict)
 
     def get_item(self, call: Json) -> Json:
-        item = self._item(call["Key"])
+        item = self._partition(call, call["Key"]["id"])[1].get(_sort_key(call["Key"]), {})
+        self._charge("read", _size(item))
         return {"ConsumedCapacity": {}} | ({"Item": item} if item else {})
 
     def query(self, call: Json) -> Json:
-        """Returns all items of a partition."""
+        """Returns a page of the items of a partition; of a repository whose name says so, of what is in use of it."""
         [partition] = call["ExpressionAttributeValues"].values()
-        items = self._claims[partition["S"]]
-        return {"Items": [items[step] for step in sorted(items)]}
+        (_, name), items = self._partition(call, partition)
+        in_use = _IN_USE.search(name)
+        found = _in_use(name, int(in_use[1])) if in_use and not items else [items[key] for key in sorted(items)]
+        start = int(call.get("ExclusiveStartKey", {}).get("position", {"N": 0})["N"])
+        size = 0
+        for position in range(start, len(found)):
+            size += _size(found[position])
+            if size >= _PAGE_BYTES:
+                self._charge("read", size)
+                last = {"position": {"N": str(position + 1)}}
+                return {"Items": found[start : position + 1], "LastEvaluatedKey": last}
+        self._charge("read", size)
+        return {"Items": found[start:]}
 
     def update_item(self, call: Json) -> Json:
-        old = self._item(call["Key"])
+        _, items = self._partition(call, call["Key"]["id"])
+        key = _sort_key(call["Key"])
+        old = items.get(key, {})
         if not holds(call, old):
             shown = {"Item": old} if old and call.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" else {}
             raise ServiceError(400, "ConditionalCheckFailedException", "The conditional request failed", **shown)
-        item = self._claims[call["Key"]["id"]["S"]][call["Key"]["step"]["S"]] = updated(call, old)
-        size = sum(len(name) + len(str(value)) for name, typed in item.items() for value in typed.values())
-        self.write_units += -(-size // 1024)
+        items[key] = updated(call, old)
+        self._charge("write", _size(items[key]))
         return {}
 
-    def _item(self, key: Mapping[str, Any]) -> Item:
-        return self._claims[key["id"]["S"]].get(key["step"]["S"], {})
+    def _partition(self, call: Json, partition: Mapping[str, str]) -> tuple[tuple[str, str], dict[str, Item]]:
+        """Returns the name of a partition, and its items by their sort keys."""
+        name = (call["TableName"], partition["S"])
+        return name, self._partitions[name]
+
+    def _charge(self, kind: str, size: int) -> None:
+        self.units[kind] += max(1, -(-size // _UNIT_BYTES[kind]))
+
+
+def _sort_key(key: Mapping[str, Mapping[str, str]]) -> str:
+    [value] = [typed["S"] for name, typed in key.items() if name != "id"]
+    return value
+
+
+def _size(item: Item) -> int:
+    return sum(len(name) + len(str(value)) for name, typed in item.items() for value in typed.values())
+
+
+@lru_cache(2)
+def _in_use(partition: str, count: int) -> list[Item]:
+    """Returns so many uses as the function that reads them stores them: half of them by digest, half by tag.
+
+    Of a repository to be listed, they are images of that list, evenly spread over it.
+    """
+    listed = _LISTED.search(partition)
+    step = max(1, (int(listed[1]) - _KEPT) // count) if listed else 0
+    items = []
+    for n in range(count):
+        number = _KEPT + step * n
+        tag = f"build-{number}" if listed else f"used-{n}"
+        items.append({
+            "id": {"S": partition},
+            "item": {"S": hashlib.sha256(tag.encode()).hexdigest()},
+            "source": {"S": "ecs"},
+            "user": {"S": f"ECS service web-{n} in cluster prod"},
+            "registryId": {"S": "123456789012"},
+            "region": {"S": "us-east-1"},
+            **({"tag": {"S": tag}} if n % 2 else {"digest": {"S": _digest(f"{number}" if listed else tag)}}),
+            "since": {"N": f"{time.time() - 86_400}"},
+            "expiration": {"N": f"{time.time() + 86_400}"},
+        })  # fmt: skip
+    return sorted(items, key=lambda item: item["item"]["S"])
 
 
 def _page(call: Json) -> tuple[range, Json]:

@@ -1,4 +1,4 @@
-"""The function as it is deployed, for whatever measures it: its package, its environment, and events for it."""
+"""The functions as they are deployed, for whatever measures them: packages, environments, and events."""
 
 import json
 import os
@@ -14,8 +14,14 @@ MEMORY_MB = 1024
 """MemorySize in the template."""
 TIMEOUT_SECONDS = 120
 """Timeout in the template."""
+USAGE_MEMORY_MB = 512
+"""MemorySize of the function that reads what is in use."""
+USAGE_TIMEOUT_SECONDS = 900
+"""Its Timeout."""
 CHUNK_SIZE = 100
 """Image ids that ECR takes in one call."""
+GUARDED = {"PROTECT_IN_USE": "ecs,lambda", "USAGE_TABLE": "usage"}
+"""The variables of a function that keeps what is in use, where they are not those of `environment`."""
 _ACCOUNT = "123456789012"
 _QUEUE = f"arn:aws:sqs:us-east-1:{_ACCOUNT}:requests"
 
@@ -27,16 +33,8 @@ def environment(ecr_url: str, others_url: str) -> dict[str, str]:
     requests in.
     """
     return {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "ENDPOINT_URL": "",
+        **_common(others_url),
         "AWS_ENDPOINT_URL_ECR": ecr_url,
-        "AWS_ENDPOINT_URL_DYNAMODB": others_url,
         "AWS_ENDPOINT_URL_SNS": others_url,
         "AWS_ENDPOINT_URL_SQS": others_url,
         "AWS_LAMBDA_FUNCTION_NAME": "DeletionFunction",
@@ -53,8 +51,36 @@ def environment(ecr_url: str, others_url: str) -> dict[str, str]:
         "REQUEST_QUEUE_URL": f"https://sqs.us-east-1.amazonaws.com/{_ACCOUNT}/requests",
         "FOREIGN_REGISTRY_IDS": "",
         "PROTECT_IN_USE": "",
-        "USAGE_SOURCES": "",
         "USAGE_TABLE": "",
+    }
+
+
+def usage_environment(workloads_url: str, others_url: str, *, clusters: int, table: str) -> dict[str, str]:
+    """Returns the same of the function that reads what is in use, in an account with so many clusters."""
+    return {
+        **_common(others_url),
+        "AWS_ENDPOINT_URL_ECS": f"{workloads_url}/{clusters}",
+        "AWS_ENDPOINT_URL_LAMBDA": f"{workloads_url}/{clusters}",
+        "AWS_LAMBDA_FUNCTION_NAME": "UsageFunction",
+        "PROTECT_IN_USE": "ecs,lambda",
+        "USAGE_TABLE": table,
+        "USAGE_REFRESH_MINUTES": "60",
+        "TASK_DEFINITION_REVISIONS": "3",
+    }
+
+
+def _common(others_url: str) -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "ENDPOINT_URL": "",
+        "AWS_ENDPOINT_URL_DYNAMODB": others_url,
+        "USAGE_SOURCES": "",
         "IN_USE_DAYS": "7",
         "POWERTOOLS_SERVICE_NAME": "ecr-image-deletion",
         "POWERTOOLS_METRICS_NAMESPACE": "EcrImageDeletion",

@@ -39,6 +39,17 @@ class Scale:
     growth_images: tuple[int, ...] = (1, 10, 100, 1_000, 10_000, 100_000)
     growth_loop_images: int = 1_000
     """The most that the sequential loop really deletes for the plot; it is extrapolated beyond."""
+    selection_in_use: int = 10_000
+    """Images in use of the repository from which is selected."""
+    small_selections: int = 2
+    """Pairs of selections in a repository of a tenth of its size."""
+    names_in_use: int = 100
+    guarded_pairs: int = 12
+    guarded_large_pairs: int = 2
+    clusters: int = 20
+    """Of the account whose use is read, with fifty services and so on in each."""
+    paced_clusters: int = 1
+    """Of the account that is read at the pace of the readings; that of the large one is extrapolated."""
 
 
 QUICK = Scale(
@@ -58,6 +69,12 @@ QUICK = Scale(
     selection_loop_images=250,
     growth_images=(1, 250),
     growth_loop_images=250,
+    selection_in_use=100,
+    small_selections=1,
+    guarded_pairs=1,
+    guarded_large_pairs=1,
+    clusters=1,
+    paced_clusters=0,
 )
 """Just enough to see that everything runs."""
 
@@ -70,7 +87,7 @@ class Row:
     against: str
     goal: float
     unit: str
-    """ "x" for ratios, "s" for times, "MiB" and "MB" for sizes."""
+    """ "x" for ratios of times, "x the ..." for others, "s" for times, "MiB" and "MB" for sizes, "calls"."""
     values: tuple[float, ...]
     """One for each run."""
     faster: bool = False
@@ -86,11 +103,13 @@ class Row:
         return self.median >= self.goal if self.faster else self.median <= self.goal
 
 
-def _ratios(pairs: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+def ratios(pairs: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+    """Returns how many times as long each first took as its second."""
     return tuple(first / second for first, second in pairs)
 
 
-def _medians(first: str, second: str, pairs: Sequence[tuple[float, float]]) -> str:
+def medians(first: str, second: str, pairs: Sequence[tuple[float, float]]) -> str:
+    """Returns both medians for people, under these names."""
     a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
     return f"{first} {duration(a)}, {second} {duration(b)}"
 
@@ -122,16 +141,16 @@ def large_requests(testbed: Testbed, scale: Scale) -> list[Row]:
             "a sequential boto3 loop of 100-id calls",
             8,
             "x",
-            _ratios(against_loop),
+            ratios(against_loop),
             faster=True,
-            detail=_medians("loop", "function", against_loop),
+            detail=medians("loop", "function", against_loop),
         ),
         Row(
             "the same",
             "`aws ecr batch-delete-image`, 100 ids a call, one after another",
             50,  # of a second a call or two thirds of one, as the CLI needs that to start: 96 x and 68 x
             "x",
-            _ratios(against_cli),
+            ratios(against_cli),
             faster=True,
             detail=f"CLI {cli_call} a call, over {scale.cli_calls} calls a run, times {calls}",
         ),
@@ -151,7 +170,7 @@ def batches(testbed: Testbed, scale: Scale) -> Row:
     with testbed.ecr_latency(scale.latency):
         pairs = [(ten, one) for one, ten in testbed.measure("batches", records=10, pairs=scale.batch_pairs)]
     work = f"ten one-image requests in one SQS batch, {duration(scale.latency)} a call"
-    return Row(work, "one such request", 1.5, "x", _ratios(pairs), detail=_medians("ten", "one", pairs))
+    return Row(work, "one such request", 1.5, "x", ratios(pairs), detail=medians("ten", "one", pairs))
 
 
 def warm_requests(testbed: Testbed, scale: Scale) -> Row:
@@ -159,8 +178,8 @@ def warm_requests(testbed: Testbed, scale: Scale) -> Row:
     runs = [testbed.measure("warm_requests", pairs=scale.warm_pairs) for _ in range(scale.warm_runs)]
     pairs = [(statistics.median(a for a, _ in run), statistics.median(b for _, b in run)) for run in runs]
     against = "its bare calls by boto3: one ECR, two DynamoDB"
-    detail = _medians("function", "calls", pairs)
-    return Row("one warm one-image request, no latency", against, 1.25, "x", _ratios(pairs), detail=detail)
+    detail = medians("function", "calls", pairs)
+    return Row("one warm one-image request, no latency", against, 1.25, "x", ratios(pairs), detail=detail)
 
 
 def cold_starts(testbed: Testbed, scale: Scale) -> list[Row]:
@@ -183,25 +202,25 @@ def cold_starts(testbed: Testbed, scale: Scale) -> list[Row]:
             f"bare `boto3` with the same clients ({', '.join(clients)})",
             1.1,
             "x",
-            _ratios(plain),
-            detail=_medians("function", "boto3", plain),
+            ratios(plain),
+            detail=medians("function", "boto3", plain),
         ),
         Row(
             "the same",
             "the same, of the boto3 in our package",
             1.1,
             "x",
-            _ratios(own),
-            detail=_medians("function", "boto3", own),
+            ratios(own),
+            detail=medians("function", "boto3", own),
         ),
         Row(
             "cold start in the runtime interface emulator, first answer",
             "`aws ecr batch-delete-image`, one image",
             2,
             "x",
-            _ratios(emulator),
+            ratios(emulator),
             faster=True,
-            detail=_medians("CLI", "function", emulator),
+            detail=medians("CLI", "function", emulator),
         ),
     ]
 

@@ -16,16 +16,19 @@ from multiprocessing.synchronize import Event
 from typing import Any, Self
 
 from benchmarks.fake_services import FakeServices, Response
+from benchmarks.fake_workloads import OPERATIONS as WORKLOAD_OPERATIONS
+from benchmarks.fake_workloads import lambda_operation
 
 DYNAMODB_OPERATIONS = ("GetItem", "Query", "UpdateItem")
-WRITE_UNITS = "write units"
-"""The name under which DynamoDB's units are counted, beside the calls."""
+READ_UNITS, WRITE_UNITS = "read units", "write units"
+"""The names under which DynamoDB's units are counted, beside the calls."""
 THROTTLED = "throttled"
 """Calls that were refused, whichever they were."""
 _COUNTED = (
-    *("BatchDeleteImage", "BatchGetImage", "DescribeImages", "ListImages"),
+    *("BatchDeleteImage", "BatchGetImage", "DescribeImages", "DescribeRegistry", "ListImages"),
     *DYNAMODB_OPERATIONS,
-    *("Publish", THROTTLED, WRITE_UNITS),
+    *WORKLOAD_OPERATIONS,
+    *("Publish", THROTTLED, READ_UNITS, WRITE_UNITS),
 )
 _START_SECONDS = 30
 _SPAWN = multiprocessing.get_context("spawn")  # no thread or lock of ours goes along, as it would with fork
@@ -96,7 +99,7 @@ class Server:
 
     @property
     def calls(self) -> Counter[str]:
-        """How many calls of each operation were served so far; those THROTTLED, and WRITE_UNITS, by themselves."""
+        """How many calls of each operation were served so far; those THROTTLED, and DynamoDB's units, by themselves."""
         return Counter({name: count for name, count in zip(_COUNTED, self._shared.calls, strict=True) if count})
 
     def _set(self, name: str, value: float) -> None:
@@ -126,18 +129,20 @@ class _Connection(asyncio.Protocol):
             # The operation's case counts, and lower() keeps the length.
             target_start = head.find(b"\r\nx-amz-target:")
             target = bytes(self._received[target_start:head_end]).split(b"\r\n", 2)[1] if target_start >= 0 else b""
+            path = bytes(self._received[: head.find(b"\r\n")]).split(b" ")[1].decode()
             body = bytes(self._received[body_start : body_start + length])
             del self._received[: body_start + length]
-            self._serve(target.rpartition(b".")[2].decode().strip() or "Publish", body)
+            self._serve(path, target.rpartition(b".")[2].decode().strip() or lambda_operation(path) or "Publish", body)
 
-    def _serve(self, operation: str, body: bytes) -> None:
+    def _serve(self, path: str, operation: str, body: bytes) -> None:
         shared = self._shared
         if not self._bucket.take(shared.rate, shared.burst):
             shared.calls[_COUNTED.index(THROTTLED)] += 1
             self._send((400, b'{"__type": "ThrottlingException", "message": "Rate exceeded"}'))
             return
-        response = self._services.respond(operation, body)
-        shared.calls[_COUNTED.index(WRITE_UNITS)] = self._services.dynamodb.write_units
+        response = self._services.respond(path, operation, body)
+        shared.calls[_COUNTED.index(READ_UNITS)] = self._services.dynamodb.units["read"]
+        shared.calls[_COUNTED.index(WRITE_UNITS)] = self._services.dynamodb.units["write"]
         if operation in _COUNTED:
             shared.calls[_COUNTED.index(operation)] += 1
         if shared.latency:

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -81,14 +81,28 @@ def warm_requests(pairs: int) -> list[tuple[Seconds, Seconds]]:
 def large_request_memory(images: int) -> int:
     """Bytes of memory that this process ever held, after one request."""
     Function().delete(images, by_hand=True)
-    return _peak_memory()
+    return peak_memory()
 
 
-def selection(images: int, keep: int) -> dict[str, float]:
-    """One selection that leaves the newest `keep` of so many images: its time, and the most memory ever held."""
-    function = Function()
+def selection(images: int, keep: int, in_use: int = 0) -> dict[str, float]:
+    """One selection that leaves the newest `keep` of so many images: its time, and the most memory ever held.
+
+    Where some are in use, by a function that keeps those too.
+    """
+    function = Function(guarded=bool(in_use))
     function.delete(1)
-    return {"seconds": function.select(images, keep), "bytes": _peak_memory()}
+    return {"seconds": function.select(images, keep, in_use), "bytes": peak_memory()}
+
+
+def guarded_requests(images: int, in_use: int, pairs: int) -> list[tuple[Seconds, Seconds]]:
+    """A request to a function that keeps what is in use, in a repository in which so many are; and to one without.
+
+    In turns; no image of the request is in use.
+    """
+    plain, guarded = Function(), Function(guarded=True)
+    for function in (plain, guarded):
+        function.delete(1, in_use=in_use)
+    return [(guarded.delete(images, in_use=in_use), plain.delete(images, in_use=in_use)) for _ in range(pairs)]
 
 
 def selection_by_loop(images: int, keep: int) -> Seconds:
@@ -96,40 +110,51 @@ def selection_by_loop(images: int, keep: int) -> Seconds:
     return Boto3().select(images, keep)
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
+    """Returns the most bytes that this process ever held."""
     with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123  # pathlib would count too
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
-def _new_repository() -> str:
-    """Returns a name that no other call of any process gets: in a new repository all images exist."""
-    return f"benchmark/{os.urandom(8).hex()}"
+def _new_repository(images: int = 0, in_use: int = 0) -> str:
+    """Returns a name that no other call of any process gets: in a new repository all images exist.
+
+    As many are listed, and as many are in use.
+    """
+    return f"listing/{images}/in-use/{in_use}/{os.urandom(8).hex()}"
 
 
 class Function:
     """The function, called as Lambda calls it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, guarded: bool = False) -> None:
+        """Imports it. A `guarded` one keeps what is in use; it has clients of its own beside those that came along."""
         from benchmarks import function_under_test  # noqa: PLC0415
-        from handler.app import lambda_handler  # noqa: PLC0415
+        from handler.app import create_handler, lambda_handler  # noqa: PLC0415
         from local.runtime import FakeLambdaContext  # noqa: PLC0415
 
         self._handle: Any = lambda_handler
         self._events, self._context = function_under_test, FakeLambdaContext
+        if guarded:
+            from handler.bootstrap import Services  # noqa: PLC0415
 
-    def delete(self, images: int, *, records: int = 1, by_hand: bool = False) -> Seconds:
+            services = Services.from_env({**os.environ, **function_under_test.GUARDED})
+            self._handle = create_handler(services)
+            _believe_sources(services)
+
+    def delete(self, images: int, *, records: int = 1, by_hand: bool = False, in_use: int = 0) -> Seconds:
         """Invokes it with requests for so many images each; from the queue, or by hand if they are too many."""
         ids = self._events.image_ids(images)
-        requests = [self._events.request(_new_repository(), ids) for _ in range(records)]
+        requests = [self._events.request(_new_repository(in_use=in_use), ids) for _ in range(records)]
         by_hand = by_hand or images > _MESSAGE_IMAGES
         seconds, answer = self._invoke(requests[0] if by_hand else self._events.sqs_event(requests))
         assert not (answer["failures"] if by_hand else answer["batchItemFailures"]), answer  # noqa: S101
         return seconds
 
-    def select(self, images: int, keep: int) -> Seconds:
+    def select(self, images: int, keep: int, in_use: int = 0) -> Seconds:
         """Invokes it by hand with a selection, in a repository of so many images."""
-        seconds, answer = self._invoke(self._events.selection(f"listing/{images}/function", keep))
-        assert answer["deleted"] == images - keep, answer  # noqa: S101
+        seconds, answer = self._invoke(self._events.selection(_new_repository(images, in_use), keep))
+        assert answer["deleted"] == images - keep - in_use, answer  # noqa: S101
         return seconds
 
     def record_calls(self) -> list[Call]:
@@ -165,6 +190,15 @@ class Function:
         return time.perf_counter() - start, answer
 
 
+def _believe_sources(services: Any) -> None:
+    """Has the table know what is in use, as of now."""
+    from handler.usage.inventory import Inventory  # noqa: PLC0415
+
+    inventory = Inventory(services.dynamodb, services.settings.usage_table)
+    for source in services.settings.sources_of_use:
+        inventory.believe_reading(source, began=time.time(), expires=time.time() + 3600)
+
+
 class Boto3:
     """The code that one writes with boto3 instead, with clients as they come."""
 
@@ -186,7 +220,7 @@ class Boto3:
 
     def select(self, images: int, keep: int) -> Seconds:
         """Describes every image of a repository of so many, then deletes the older ones."""
-        repository = f"listing/{images}/loop"
+        repository = _new_repository(images)
         start = time.perf_counter()
         pages = (
             self._clients["ecr"]
@@ -235,17 +269,18 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
         large_request_memory,
         selection,
         selection_by_loop,
+        guarded_requests,
     )
 }
 
 
-def main() -> None:
+def main(measurements: Mapping[str, Callable[..., Any]]) -> None:
     """Takes one measurement. What the function logs goes to standard error, and counts as work."""
-    measure, arguments = MEASUREMENTS[sys.argv[1]], json.loads(sys.argv[2])
+    measure, arguments = measurements[sys.argv[1]], json.loads(sys.argv[2])
     answer = os.dup(1)
     os.dup2(2, 1)
     os.write(answer, json.dumps(measure(**arguments)).encode())
 
 
 if __name__ == "__main__":
-    main()
+    main(MEASUREMENTS)

@@ -7,13 +7,13 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.function_under_test import PACKAGE, ROOT, environment, image_ids, request
+from benchmarks.function_under_test import PACKAGE, ROOT, environment, image_ids, request, usage_environment
 from benchmarks.http_server import Server
 from local.rie import RuntimeEmulator
 
@@ -30,11 +30,14 @@ class Testbed:
     ecr: Server = field(default_factory=Server)
     others: Server = field(default_factory=Server)
     """DynamoDB and SNS."""
+    workloads: Server = field(default_factory=Server)
+    """ECS and Lambda."""
     _repositories: int = 0
 
     def __enter__(self) -> Self:
         self.ecr.__enter__()
         self.others.__enter__()
+        self.workloads.__enter__()
         # The first start on a machine compiles what is started, and is not what is measured.
         self.cli(1)
         self.measure("boto3_cold_start", home=PLAIN, clients=["ecr"])
@@ -43,38 +46,41 @@ class Testbed:
     def __exit__(self, *_: object) -> None:
         self.ecr.__exit__()
         self.others.__exit__()
+        self.workloads.__exit__()
 
     @property
     def environment(self) -> Mapping[str, str]:
         return environment(self.ecr.url, self.others.url)
 
+    @property
+    def usage_home(self) -> tuple[Path, ...]:
+        """Where the function is that reads what is in use: its package, or before there is one, its source."""
+        built = self.package.parent / "UsageFunction"
+        return (built,) if built.exists() else (ROOT / "src", PLAIN)
+
     @contextmanager
-    def ecr_latency(self, seconds: float) -> Iterator[None]:
-        """Has ECR take so many seconds for a call meanwhile."""
-        self.ecr.latency = seconds
+    def ecr_latency(self, seconds: float, *, others: float = 0.0) -> Iterator[None]:
+        """Has ECR take so many seconds for a call meanwhile, and the others so many."""
+        self.ecr.latency, self.others.latency = seconds, others
         try:
             yield
         finally:
-            self.ecr.latency = 0
+            self.ecr.latency = self.others.latency = 0
 
     def measure(self, name: str, *, home: Path | None = None, log: Any = subprocess.DEVNULL, **arguments: Any) -> Any:
         """Takes a measurement of measured_process, in a process that finds `home` alone: by default, the package.
 
         `log` takes what the function logs.
         """
-        process = subprocess.run(
-            [sys.executable, "-S", "-m", "benchmarks.measured_process", name, json.dumps(arguments)],
-            cwd=ROOT,
-            env={
-                **self.environment,
-                "PYTHONPATH": os.pathsep.join([str(home or self.package), str(ROOT)]),
-                **({} if home else {"PYTHONDONTWRITEBYTECODE": "1"}),  # Lambda's /var/task cannot be written
-            },
-            stdout=subprocess.PIPE,
-            stderr=log,
-            check=True,
-        )
-        return json.loads(process.stdout)
+        read_only = {} if home else {"PYTHONDONTWRITEBYTECODE": "1"}  # Lambda's /var/task cannot be written
+        environment = {**self.environment, **read_only}
+        return _measure("measured_process", name, (home or self.package,), environment, log, arguments)
+
+    def measure_reading(self, name: str, *, clusters: int, table: str = "none", **arguments: Any) -> Any:
+        """Takes a measurement of measured_reading, in an account with so many clusters."""
+        environment = usage_environment(self.workloads.url, self.others.url, clusters=clusters, table=table)
+        home = (PLAIN,) if name == "scan" else self.usage_home
+        return _measure("measured_reading", name, home, environment, subprocess.DEVNULL, arguments)
 
     def cli(self, images: int) -> float:
         """Returns the seconds that `aws ecr batch-delete-image` takes for one call."""
@@ -102,3 +108,23 @@ class Testbed:
             seconds = time.perf_counter() - start
         assert not answer["failures"], answer  # noqa: S101  # a benchmark of failures would be none
         return seconds
+
+
+def _measure(
+    module: str,
+    name: str,
+    home: Sequence[Path],
+    environment: Mapping[str, str],
+    log: Any,
+    arguments: Mapping[str, Any],
+) -> Any:
+    """Runs a measurement in a process that finds `home` and what measures alone."""
+    process = subprocess.run(
+        [sys.executable, "-S", "-m", f"benchmarks.{module}", name, json.dumps(arguments)],
+        cwd=ROOT,
+        env={**environment, "PYTHONPATH": os.pathsep.join(map(str, [*home, ROOT]))},
+        stdout=subprocess.PIPE,
+        stderr=log,
+        check=True,
+    )
+    return json.loads(process.stdout)

@@ -1,5 +1,6 @@
 """The benchmarks run, and what they measure against behaves; the figures themselves are no business of a test."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,9 +14,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from samtranslator.yaml_helper import yaml_parse
 
-from benchmarks import function_under_test
+from benchmarks import fake_workloads, function_under_test, measured_reading
 from benchmarks.goals import QUICK, Row
-from benchmarks.http_server import THROTTLED, WRITE_UNITS, Server, TokenBucket
+from benchmarks.http_server import READ_UNITS, THROTTLED, WRITE_UNITS, Server, TokenBucket
 from benchmarks.plot import Line, Panel, draw
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -38,16 +39,14 @@ def test_everything_is_measured_and_reported(tmp_path: Path) -> None:
 
     results = (tmp_path / "RESULTS.md").read_text()
     assert printed.strip() == results.strip()
-    assert results.count("| at least ") + results.count("| at most ") == 14
+    assert results.count("| at least ") + results.count("| at most ") == 14 + 11
     assert "| 250 | " in results
     assert ET.parse(tmp_path / "growth.svg").getroot().tag.endswith("svg")  # noqa: S314  # our own
 
 
-def test_the_function_is_measured_as_it_is_deployed() -> None:
-    """Memory, time-out and variables are those of the template, at its defaults; only large requests are let in."""
+def deployed(name: str) -> tuple[int, int, dict[str, str]]:
+    """Returns memory, time-out and variables of a function in the template, at its defaults."""
     template = yaml_parse((ROOT / "template.yaml").read_text())
-    deployed = template["Resources"]["DeletionFunction"]["Properties"]
-    measured = function_under_test.environment("", "")
 
     def default(value: Any) -> str:
         match value:
@@ -57,10 +56,17 @@ def test_the_function_is_measured_as_it_is_deployed() -> None:
                 return default(otherwise)
         return str(value)
 
-    variables = {name: default(value) for name, value in deployed["Environment"]["Variables"].items()}
+    properties = template["Resources"][name]["Properties"]
+    variables = {name: default(value) for name, value in properties["Environment"]["Variables"].items()}
+    return properties["MemorySize"], properties["Timeout"], variables
 
-    assert deployed["MemorySize"] == function_under_test.MEMORY_MB
-    assert deployed["Timeout"] == function_under_test.TIMEOUT_SECONDS
+
+def test_the_function_is_measured_as_it_is_deployed() -> None:
+    """Memory, time-out and variables are those of the template; only large requests are let in."""
+    memory, timeout, variables = deployed("DeletionFunction")
+    measured = function_under_test.environment("", "")
+
+    assert (memory, timeout) == (function_under_test.MEMORY_MB, function_under_test.TIMEOUT_SECONDS)
     assert {name for name, value in variables.items() if measured.get(name) != value} == {
         *(
             "IDEMPOTENCY_TABLE",
@@ -70,6 +76,18 @@ def test_the_function_is_measured_as_it_is_deployed() -> None:
         ),  # a stack's own
         "REPOSITORY_PATTERN",  # has no default
         *("MAX_IMAGES_PER_REQUEST", "MAX_PERCENT_OF_REPOSITORY"),
+    }
+    assert function_under_test.GUARDED.keys() < variables.keys()
+
+
+def test_readings_are_measured_as_they_are_deployed() -> None:
+    """Memory, time-out and variables are those of the template, but for the sources: by default, there are none."""
+    memory, timeout, variables = deployed("UsageFunction")
+    measured = function_under_test.usage_environment("", "", clusters=1, table="usage")
+
+    assert (memory, timeout) == (function_under_test.USAGE_MEMORY_MB, function_under_test.USAGE_TIMEOUT_SECONDS)
+    assert {name for name, value in variables.items() if measured.get(name) != value} == {
+        *("PROTECT_IN_USE", "USAGE_TABLE", "POWERTOOLS_SERVICE_NAME")
     }
 
 
@@ -155,6 +173,58 @@ def test_the_table_keeps_conditions(client: Clients) -> None:
         assert done == begun | {"state": {"S": "done"}, "data": {"S": "{}"}}
         assert again == [begun | {"until": {"N": "2"}}]
         assert server.calls[WRITE_UNITS] == 3
+
+
+def test_what_is_in_use_comes_in_pages(client: Clients) -> None:
+    """A repository whose name says so has as many uses as it says, in the pages of a MB that DynamoDB makes."""
+    with Server() as server:
+        pages = list(
+            client("dynamodb", server)
+            .get_paginator("query")
+            .paginate(
+                TableName="usage",
+                KeyConditionExpression="#id = :id",
+                ExpressionAttributeNames={"#id": "id"},
+                ExpressionAttributeValues={":id": {"S": '["repository", "listing/100000/in-use/10000/a"]'}},
+            )
+        )
+        items = [item for page in pages for item in page["Items"]]
+
+        assert len({item["item"]["S"] for item in items}) == 10_000
+        assert len([item for item in items if "digest" in item]) == 5_000
+        assert server.calls["Query"] == len(pages) == 3
+        assert 3 * 256 > server.calls[READ_UNITS] > 2 * 256
+
+
+def test_tables_are_apart(client: Clients) -> None:
+    """What is written to one, by whatever sort key, is in no other."""
+    with Server() as server:
+        dynamodb = client("dynamodb", server)
+        key = {"id": {"S": "a"}, "item": {"S": "b"}}
+        dynamodb.update_item(
+            TableName="usage",
+            Key=key,
+            UpdateExpression="SET #user = :user",
+            ExpressionAttributeNames={"#user": "user"},
+            ExpressionAttributeValues={":user": {"S": "web"}},
+        )
+        assert dynamodb.get_item(TableName="usage", Key=key)["Item"] == key | {"user": {"S": "web"}}
+        assert "Item" not in dynamodb.get_item(TableName="steps", Key=key)
+
+
+def test_an_account_uses_the_images_that_it_says() -> None:
+    """The plain loop, which the readings are compared with, finds as many in what runs and in its definitions."""
+    with Server() as server:
+        url = f"{server.url}/2"
+        images = measured_reading.images_of(
+            boto3.client("ecs", endpoint_url=url), boto3.client("lambda", endpoint_url=url)
+        )
+        repositories = {re.split("[:@]", image)[0] for image in images}
+
+        assert len(images) == 2 * fake_workloads.IMAGES
+        assert len(repositories) == 2 * fake_workloads.REPOSITORIES
+        assert server.calls["DescribeTaskDefinition"] == 2 * fake_workloads.FAMILIES * fake_workloads.VERSIONS
+        assert server.calls["ListFunctions"] == 2 * fake_workloads.FUNCTIONS * fake_workloads.VERSIONS / 50
 
 
 def test_goals_are_held_against_the_median() -> None:
