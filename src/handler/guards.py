@@ -6,14 +6,17 @@ from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
-from .models.images import Image, ImageFailure, ImageId, ListedImage, LookUp, ReadReferences, own_tags
+from .models.images import Image, ImageFailure, ImageId, ListedImage, LookUp, ReadManifests, own_tags, signature_subject
 from .models.request import DeletionRequest
 
 if TYPE_CHECKING:
     from .usage.guard import RepositoryUse
 
 
-_UNTIL = "it may be deleted some days after its last use, as the stack's InUseDays says"
+_UNTIL = (
+    "it may be deleted as many days after its last use as the stack's InUseDays says; a task definition uses it until "
+    "it is deregistered"
+)
 
 
 class Rules(NamedTuple):
@@ -61,17 +64,19 @@ def on_use(
     use: "RepositoryUse | None",
     request: DeletionRequest,
     image_ids: Sequence[ImageId],
-    read: ReadReferences,
+    read: ReadManifests,
     look_up: LookUp,
 ) -> dict[ImageId, ImageFailure]:
     """Returns the ids of images that are in use, and of those of which that cannot be known.
 
-    To remove one of several tags takes nothing from who uses the image by its digest, or by another tag.
+    To remove one of several tags takes nothing from who uses the image by its digest, or by another tag; but a
+    signature by tag is found by that tag alone.
     """
     if use is None or use.nothing or not image_ids:
         return {}
     if request.untag:
-        return {i: in_use(i, use.tags[i.tag]) for i in image_ids if i.tag in use.tags}
+        users = {i: use.tags.get(str(i.tag)) or use.digests.get(signature_subject(str(i.tag)) or "") for i in image_ids}
+        return {i: in_use(i, user) for i, user in users.items() if user}
     verdicts = use.of(image_ids, read, look_up)
     return {i: v if isinstance(v, ImageFailure) else in_use(i, v) for i, v in verdicts.items()}
 

@@ -26,7 +26,7 @@ COSTS: dict[str, tuple[Case, dict[str, int]]] = {
     ),
     "protected tags, one missing": (
         Case(("imageDigest={preview}", f"imageDigest={MISSING}"), {}, {"PROTECTED_TAGS": "prod"}),
-        {"DescribeImages": 2, "BatchGetImage": 1, "BatchDeleteImage": 1},
+        {"DescribeImages": 3, "BatchGetImage": 1, "BatchDeleteImage": 1},
     ),
     "everything protected, but nothing of it asked for": (
         Case(
@@ -57,10 +57,10 @@ COSTS: dict[str, tuple[Case, dict[str, int]]] = {
         Case(("imageTag=pr-1",), {"cascade": True}, {}),
         {"BatchGetImage": 2, "ListImageReferrers": 1, "BatchDeleteImage": 1},
     ),
-    # Before its images go, the look-up finds the index missing: three calls; and once more for the one with a tag.
+    # Before its images go, the look-up finds the index missing: four calls; and once more for the one with a tag.
     "cascade of an index": (
         Case(("imageTag=1.0",), {"cascade": True}, {}),
-        {"BatchGetImage": 6, "ListImageReferrers": 3, "BatchDeleteImage": 2, "DescribeImages": 4},
+        {"BatchGetImage": 6, "ListImageReferrers": 3, "BatchDeleteImage": 2, "DescribeImages": 6},
     ),
 }
 """The settings and requests, and the calls to ECR that they cost."""

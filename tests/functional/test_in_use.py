@@ -235,13 +235,13 @@ NAMES = 150
 @pytest.mark.parametrize(
     ("used", "asked", "switches", "expected"),
     [
-        # One BatchGetImage for the ids, with the tags in use; the first time, with the digests in use as well.
+        # A DescribeImages for each 100 ids; a BatchGetImage for each 100 names in use, once an invocation.
         ([], 3, {}, {"Query": 2, "BatchDeleteImage": 1}),
-        (["tag"], 3, {}, {"Query": 2, "BatchGetImage": 1, "BatchDeleteImage": 1}),
-        (["digest"], 3, {}, {"Query": 2, "BatchGetImage": 1, "BatchDeleteImage": 1}),
-        (["digest"] * NAMES, 3, {}, {"Query": 2, "BatchGetImage": 2, "BatchDeleteImage": 1}),
-        (["digest"], 250, {}, {"Query": 2, "BatchGetImage": 4, "BatchDeleteImage": 3}),
-        (["tag"] * NAMES, 3, {}, {"Query": 2, "BatchGetImage": 2, "BatchDeleteImage": 1}),
+        (["tag"], 3, {}, {"Query": 2, "BatchGetImage": 1, "DescribeImages": 1, "BatchDeleteImage": 1}),
+        (["digest"], 3, {}, {"Query": 2, "BatchGetImage": 1, "DescribeImages": 1, "BatchDeleteImage": 1}),
+        (["digest"] * NAMES, 3, {}, {"Query": 2, "BatchGetImage": 2, "DescribeImages": 1, "BatchDeleteImage": 1}),
+        (["digest"], 250, {}, {"Query": 2, "BatchGetImage": 1, "DescribeImages": 3, "BatchDeleteImage": 3}),
+        (["tag"] * NAMES, 3, {}, {"Query": 2, "BatchGetImage": 2, "DescribeImages": 1, "BatchDeleteImage": 1}),
         (["tag"], 3, {"untag": True}, {"Query": 2, "DescribeImages": 1, "BatchDeleteImage": 1}),
     ],
 )

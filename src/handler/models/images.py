@@ -108,6 +108,10 @@ class Image(NamedTuple):
     tags: frozenset[str]
     pushed: float
     """Seconds since the epoch, in whole seconds."""
+    is_index: bool = False
+    """It may name other manifests."""
+    subject: str | None = None
+    """The digest of the manifest that it refers to, as signatures do."""
 
 
 class ListedImage(NamedTuple):
@@ -130,23 +134,19 @@ class ListedImage(NamedTuple):
     """When it was last restored from the archive."""
 
 
-class References(NamedTuple):
-    """An image, and the digests that its manifest refers to."""
+class NamedManifests(NamedTuple):
+    """What the manifest of an image names: nothing, unless it is an index."""
 
     digest: str
+    """Of the image itself."""
     named: tuple[str, ...] = ()
-    """What it names, if it is an index."""
-    nested: tuple[str, ...] = ()
-    """Those of them that may refer to others in turn: indexes, and artifacts such as signatures."""
-    subject: str | None = None
-    """What it refers to, if it is a signature or the like."""
-    signs_by_tag: bool = False
-    """It may be a signature whose tag alone says of what."""
+    indexes: tuple[str, ...] = ()
+    """Those of them that are indexes in turn."""
 
 
 type LookUp = Callable[[Sequence[ImageId]], Mapping[ImageId, Image | ImageFailure]]
 """Returns the images that the ids name at the moment, by tag where they have one; without those that are not there."""
-type ReadReferences = Callable[[Sequence[ImageId]], Mapping[ImageId, References | ImageFailure]]
-"""Returns what images refer to; without those that are not there."""
+type ReadManifests = Callable[[Sequence[ImageId]], Mapping[ImageId, NamedManifests | ImageFailure]]
+"""Returns what images name; without those of which ECR says that they are not there."""
 type Guard = Callable[[Sequence[ImageId], LookUp], Mapping[ImageId, ImageFailure]]
 """The ids that must not be deleted, and why."""

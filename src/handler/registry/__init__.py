@@ -8,5 +8,5 @@ from .listing import list_images as list_images
 from .listing import read_indexes as read_indexes
 from .listing import repository_names as repository_names
 from .lookup import look_up as look_up
-from .references import read_references as read_references
+from .manifests import read_manifests as read_manifests
 from .relatives import find_families as find_families

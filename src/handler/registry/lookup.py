@@ -2,11 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.models.errors import RefusedLookUpError, ServiceUnavailableError
-from handler.models.images import Image, ImageFailure, ImageId, ids_of
+from handler.models.images import INDEX_MEDIA_TYPES, Image, ImageFailure, ImageId, ids_of
 from handler.models.limits import CHUNK_SIZE
 
 from .client import Repository
@@ -20,6 +21,10 @@ _MEDIA_TYPES = [
     "application/vnd.oci.image.manifest.v1+json",
 ]
 
+_NOT_TO_BE_PULLED = frozenset({"ImageInaccessible", "ImageNotFound"})
+"""What BatchGetImage may say of an archived image: AWS does not document it."""
+_DESCRIBED_SINGLY = 2
+"""Images that are described one by one, rather than by a list of all that are archived, which has two parts."""
 _LOOK_UP_ATTEMPTS = 5
 """How often a chunk is looked up that loses images meanwhile: the chunks beside it may be deleting them."""
 
@@ -28,7 +33,8 @@ def look_up(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageI
     """Returns what each id names at the moment, in one call for each 100 as long as all are there.
 
     DescribeImages has all details of an image, but fails as a whole when one is missing; then BatchGetImage, which
-    answers for each, says which. Raises ServiceUnavailableError, OutOfTimeError and RefusedLookUpError.
+    answers for each, says which. It does not find what is archived, which DescribeImages does. Raises
+    ServiceUnavailableError, OutOfTimeError and RefusedLookUpError.
     """
     found: dict[ImageId, Image | ImageFailure] = {}
     try:
@@ -65,10 +71,38 @@ def _describe_existing(
         try:
             return _describe(repository, wanted), unseen
         except repository.ecr.exceptions.ImageNotFoundException:
+            if len(wanted) == 1:
+                return [], unseen | {wanted[0]: ImageFailure(wanted[0], "ImageNotFound", "Requested image not found")}
             manifests, missing = get_manifests(repository, wanted)
-            unseen |= missing
-            wanted = list(manifests)
+            archived = _archived(repository, [i for i, failure in missing.items() if failure.code in _NOT_TO_BE_PULLED])
+            unseen |= {image_id: failure for image_id, failure in missing.items() if image_id not in archived}
+            wanted = [*manifests, *archived]
     raise ServiceUnavailableError("images went away while they were looked up, again and again")
+
+
+def _archived(repository: Repository, image_ids: Sequence[ImageId]) -> list[ImageId]:
+    """Returns which of the images that cannot be pulled are there: in the archive, or on their way out of it."""
+    if len(image_ids) <= _DESCRIBED_SINGLY:
+        return [image_id for image_id in image_ids if _is_described(repository, image_id)]
+    found: set[ImageId] = set()
+    for status in ("ARCHIVED", "ACTIVATING"):
+        page: Any = {}
+        while page is not None:
+            with repository.calling():
+                response = repository.ecr.describe_images(
+                    **repository.scope, maxResults=1_000, filter={"imageStatus": status}, **page
+                )
+            for detail in member(response, "imageDetails"):
+                found |= {ImageId(detail["imageDigest"]), *(ImageId(tag=tag) for tag in detail.get("imageTags", []))}
+            page = {"nextToken": token} if (token := response.get("nextToken")) else None
+    return [image_id for image_id in image_ids if image_id in found]
+
+
+def _is_described(repository: Repository, image_id: ImageId) -> bool:
+    try:
+        return bool(_describe(repository, [image_id]))
+    except repository.ecr.exceptions.ImageNotFoundException:
+        return False
 
 
 def _name(image_id: ImageId) -> ImageId:
@@ -84,7 +118,13 @@ def _describe(repository: Repository, image_ids: Sequence[ImageId]) -> list[Imag
             **repository.scope, imageIds=[image_id.to_json() for image_id in image_ids], filter={"imageStatus": "ANY"}
         )
     return [
-        Image(detail["imageDigest"], frozenset(detail.get("imageTags", [])), detail["imagePushedAt"].timestamp())
+        Image(
+            detail["imageDigest"],
+            frozenset(detail.get("imageTags", [])),
+            detail["imagePushedAt"].timestamp(),
+            detail.get("imageManifestMediaType") in INDEX_MEDIA_TYPES,
+            detail.get("subjectManifestDigest"),
+        )
         for detail in member(response, "imageDetails")
     ]
 

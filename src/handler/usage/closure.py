@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from handler.models.images import (
     Image,
@@ -10,10 +10,12 @@ from handler.models.images import (
     ImageId,
     ListedImage,
     LookUp,
-    ReadReferences,
-    References,
+    NamedManifests,
+    ReadManifests,
     signature_subject,
 )
+
+_UNREADABLE = "what it names cannot be known, and may be in use: ECR does not give its manifest"
 
 type Users = dict[str, str]
 """By digest, who uses an image."""
@@ -42,93 +44,84 @@ def in_use_of(
     image_ids: Sequence[ImageId],
     digests: Mapping[str, str],
     tags: Mapping[str, str],
-    read: ReadReferences,
+    read: ReadManifests,
     look_up: LookUp,
 ) -> dict[ImageId, str | ImageFailure]:
     """Returns which of these images are in use, and by whom; a failure for one of which that cannot be known.
 
-    `digests` are in use, those that a used index names among them; `tags` are in use by themselves.
+    `digests` are in use, those that a used index names among them; `tags` are in use by themselves. Whatever has such a
+    name needs no look-up: it stays, also where ECR does not show it.
     """
-    found = read([*image_ids, *(ImageId(tag=tag) for tag in tags)])
-    users, doubts = dict(digests), {i: f for i in image_ids if isinstance(f := found.get(i), ImageFailure)}
-    for tag, user in tags.items():
-        if isinstance(references := found.get(ImageId(tag=tag)), References):
-            users.setdefault(references.digest, user)
-    known = {references.digest: references for references in found.values() if isinstance(references, References)}
-    subjects = _signed_by_tag(image_ids, found, look_up)
-    unknown = _read_further(known, subjects, read)
-    children = {digest: references.named for digest, references in known.items()}
-    pairs = [*_pairs(children), *_pairs(subjects), *((d, r.subject) for d, r in known.items() if r.subject)]
-    _follow(users, children)
-    _follow(users, _reversed(pairs))
-    _follow(unknown, _reversed(pairs))
-    verdicts: dict[ImageId, str | ImageFailure] = dict(doubts)
-    for image_id in image_ids:
-        if isinstance(references := found.get(image_id), References):
-            if by := users.get(references.digest):
-                verdicts[image_id] = by
-            elif failure := unknown.get(references.digest):
-                verdicts[image_id] = failure._replace(image_id=image_id)
+    verdicts: dict[ImageId, str | ImageFailure] = {
+        i: user for i in image_ids if (user := digests.get(str(i.digest)) or tags.get(str(i.tag)))
+    }
+    others = [image_id for image_id in image_ids if image_id not in verdicts]
+    found = look_up(others) if others else {}
+    asked = {image.digest: image for image in found.values() if isinstance(image, Image)}
+    edges, tagged, unknown = _explored(asked, digests.keys(), read, look_up)
+    reached = itertools.chain(edges, *edges.values())
+    users = {digest: digests[digest] for digest in reached if digest in digests}
+    users |= {digest: tags[tag] for digest, own in tagged.items() for tag in own if tag in tags}
+    needed_by = _reversed(_pairs(edges))
+    _follow(users, needed_by)
+    _follow(unknown, needed_by)
+    for image_id, image in found.items():
+        if isinstance(image, ImageFailure):
+            verdicts[image_id] = image
+        elif user := users.get(image.digest):
+            verdicts[image_id] = user
+        elif failure := unknown.get(image.digest):
+            verdicts[image_id] = failure._replace(image_id=image_id)
     return verdicts
 
 
-def read_ahead(image_ids: Iterable[ImageId], read: ReadReferences) -> ReadReferences:
-    """Reads what these images refer to, and returns a reader that need not ask for them again."""
-    asked = set(image_ids)
-    found = read(list(asked))
+def named_by(names: Mapping[ImageId, str], read: ReadManifests) -> Users:
+    """Returns who uses what these images name: whoever pulls an index, pulls one of its images.
 
-    def read_others(image_ids: Sequence[ImageId]) -> Mapping[ImageId, References | ImageFailure]:
-        others = [image_id for image_id in image_ids if image_id not in asked]
-        known = {image_id: found[image_id] for image_id in image_ids if image_id in found}
-        return {**known, **read(others)} if others else known
-
-    return read_others
-
-
-def named_by(digests: Mapping[str, str], read: ReadReferences) -> Users:
-    """Returns who uses these digests, and those that they name: whoever pulls an index, pulls one of its images."""
-    users, pending = dict(digests), list(digests)
+    What cannot be read is left out: ECR itself does not let an index lose what it names.
+    """
+    users: Users = {}
+    pending = dict(names)
     while pending:
-        found = [r for r in read([ImageId(digest) for digest in pending]).values() if isinstance(r, References)]
-        pending = [digest for references in found for digest in references.nested if digest not in users]
-        for references in found:
-            for digest in references.named:
-                users.setdefault(digest, users[references.digest])
+        found = read(list(pending))
+        further: dict[ImageId, str] = {}
+        for name, manifest in found.items():
+            if isinstance(manifest, NamedManifests):
+                new = [digest for digest in manifest.indexes if digest not in users]
+                further |= dict.fromkeys(map(ImageId, new), pending[name])
+                users |= {digest: pending[name] for digest in manifest.named if digest not in users}
+        pending = further
     return users
 
 
-def _signed_by_tag(
-    image_ids: Sequence[ImageId], found: Mapping[ImageId, References | ImageFailure], look_up: LookUp
-) -> dict[str, list[str]]:
-    """Returns for the digest of each signature that has no subject, the digests of what it signs by a tag."""
-    signatures = [i for i in image_ids if isinstance(r := found.get(i), References) and r.signs_by_tag]
-    images = [image for image in look_up(signatures).values() if isinstance(image, Image)] if signatures else []
-    return {image.digest: list(filter(None, map(signature_subject, image.tags))) for image in images}
+def _explored(
+    images: Mapping[str, Image], used: Collection[str], read: ReadManifests, look_up: LookUp
+) -> tuple[dict[str, list[str]], dict[str, frozenset[str]], dict[str, ImageFailure]]:
+    """Follows what images refer to, until it is in use or refers to nothing more.
 
-
-def _read_further(
-    known: dict[str, References], subjects: Mapping[str, Sequence[str]], read: ReadReferences
-) -> dict[str, ImageFailure]:
-    """Reads what the known images refer to and what may refer to others in turn; returns what cannot be read."""
-    unread = set(itertools.chain.from_iterable(subjects.values()))
-    unread.update(*(_further(references) for references in known.values()))
+    Returns for each digest what it refers to; its tags; and for those of which neither can be known, why.
+    """
+    seen = set(images)
+    edges: dict[str, list[str]] = {}
+    tagged: dict[str, frozenset[str]] = {}
     unknown: dict[str, ImageFailure] = {}
-    while unread := unread - known.keys():
-        further = read([ImageId(digest) for digest in sorted(unread)])
-        known |= {digest: References(digest) for digest in unread}
-        unread = set()
-        for image_id, references in further.items():
-            if isinstance(references, References):
-                known[references.digest] = references
-                unread.update(_further(references))
-            else:
-                unknown[str(image_id.digest)] = references
-    return unknown
-
-
-def _further(references: References) -> list[str]:
-    """Returns the digests behind which there may be more that it refers to."""
-    return [*references.nested, *([references.subject] if references.subject else [])]
+    while images:
+        indexes = [ImageId(digest) for digest, image in images.items() if image.is_index]
+        manifests = read(indexes) if indexes else {}
+        for digest, image in images.items():
+            tagged[digest] = image.tags
+            edges[digest] = [*filter(None, [image.subject, *map(signature_subject, image.tags)])]
+            manifest = manifests.get(ImageId(digest))
+            if isinstance(manifest, NamedManifests):
+                edges[digest] += manifest.named
+            elif image.is_index:
+                unknown[digest] = manifest or ImageFailure(ImageId(digest), "UnreadableIndex", _UNREADABLE)
+        new = {other for digest in images for other in edges[digest] if other not in used} - seen
+        seen |= new
+        found = look_up([ImageId(digest) for digest in sorted(new)]) if new else {}
+        unknown |= {str(i.digest): failure for i, failure in found.items() if isinstance(failure, ImageFailure)}
+        images = {image.digest: image for image in found.values() if isinstance(image, Image)}
+    return edges, tagged, unknown
 
 
 def _pairs(mapping: Mapping[str, Iterable[str | None]]) -> Iterator[tuple[str, str]]:

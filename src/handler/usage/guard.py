@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
 
-from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp, ReadReferences
+from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp, ReadManifests
 
-from .closure import Users, in_use_among, in_use_of, named_by, read_ahead
+from .closure import Users, in_use_among, in_use_of, named_by
 from .inventory import Inventory, Source, StoredUse
 from .reading import CLOCK_SECONDS
 
@@ -21,7 +21,7 @@ class RepositoryUse:
         """Why it is not known; None if it is."""
         self.digests, self.tags = _users(uses)
         """By digest and by tag, who uses an image."""
-        self._with_named: Users | None = None
+        self._digests: Users | None = None
         self._lock = Lock()
 
     @property
@@ -30,19 +30,18 @@ class RepositoryUse:
         return not (self.unknown or self.digests or self.tags)
 
     def of(
-        self, image_ids: Sequence[ImageId], read: ReadReferences, look_up: LookUp
+        self, image_ids: Sequence[ImageId], read: ReadManifests, look_up: LookUp
     ) -> dict[ImageId, str | ImageFailure]:
         """Returns which of up to 100 images are in use, and by whom; a failure where that cannot be known.
 
         Raises what the look-ups raise.
         """
         with self._lock:
-            if self._with_named is None:
-                # In one go with these images, which would have to wait for that otherwise.
-                tags = (ImageId(tag=tag) for tag in self.tags)
-                read = read_ahead([*map(ImageId, self.digests), *tags, *image_ids], read)
-                self._with_named = named_by(self.digests, read)
-        return in_use_of(image_ids, self._with_named, self.tags, read, look_up)
+            if self._digests is None:
+                names = {ImageId(digest): user for digest, user in self.digests.items()}
+                names |= {ImageId(tag=tag): user for tag, user in self.tags.items()}
+                self._digests = named_by(names, read) | self.digests
+        return in_use_of(image_ids, self._digests, self.tags, read, look_up)
 
     def among(self, images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None]) -> Users:
         """Returns which images of the whole repository are in use, and by whom; `named` is what each index names."""

@@ -97,7 +97,7 @@ class NamedImages:
             return stopped | kept
         refused = guards.on_named(rules, request, named, look_up) | kept
         others = [image_id for image_id in image_ids if image_id not in refused]
-        read = partial(registry.read_references, self._repository)
+        read = partial(registry.read_manifests, self._repository)
         return refused | guards.on_use(self._execution.use, request, others, read, look_up)
 
     def _stopped(self, image_ids: Sequence[ImageId]) -> dict[ImageId, ImageFailure]:

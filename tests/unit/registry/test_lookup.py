@@ -56,23 +56,33 @@ def test_a_look_up_takes_a_call_for_each_hundred(
 
 
 def test_a_missing_image_costs_the_others_nothing(repository: Repository, aws: ScriptedAWS) -> None:
-    """DescribeImages refuses the lot, BatchGetImage says which are there, and DescribeImages describes these."""
+    """DescribeImages refuses the lot, BatchGetImage says which are there, and DescribeImages describes these.
+
+    Whatever cannot be pulled may be in the archive: one or two are described singly, more are sought in a list.
+    """
     tagged, untagged = aws.ecr.push(REPOSITORY, "v1", "v2"), aws.ecr.push(REPOSITORY)
     there, missing = [ImageId(tag="v1"), ImageId(untagged)], [ImageId(tag="none"), ImageId(GONE), ImageId(GONE, "v9")]
     assert look_up(repository, [*there, *missing]) == {
         there[0]: image(aws, tagged),
         there[1]: image(aws, untagged),
     }
-    assert aws.operations == ["DescribeImages", "BatchGetImage", "DescribeImages"]
-    assert look_up(repository, missing) == {}  # an empty list of ids would mean all images
-    assert aws.operations[3:] == ["DescribeImages", "BatchGetImage"]
+    assert aws.operations == ["DescribeImages", "BatchGetImage", *["DescribeImages"] * 3]
+    assert [call["filter"]["imageStatus"] for call in aws.asked("DescribeImages")][1:] == [
+        "ARCHIVED",
+        "ACTIVATING",
+        "ANY",
+    ]
+    assert look_up(repository, missing[:2]) == {}  # an empty list of ids would mean all images
+    assert aws.operations[5:] == ["DescribeImages", "BatchGetImage", "DescribeImages", "DescribeImages"]
+    assert look_up(repository, missing[:1]) == {}
+    assert aws.operations[9:] == ["DescribeImages"]
 
 
 def test_only_the_hundred_with_a_missing_image_are_looked_up_again(repository: Repository, aws: ScriptedAWS) -> None:
     """The next hundred take one call as ever."""
     digests = [aws.ecr.push(REPOSITORY) for _ in range(150)]
     assert len(look_up(repository, [ImageId(GONE), *map(ImageId, digests)])) == 150
-    assert aws.operations == ["DescribeImages", "BatchGetImage", "DescribeImages", "DescribeImages"]
+    assert aws.operations == ["DescribeImages", "BatchGetImage", *["DescribeImages"] * 3]
 
 
 def test_an_image_that_ecr_cannot_show_is_a_failure_of_its_id(repository: Repository, aws: ScriptedAWS) -> None:
