@@ -196,7 +196,7 @@ def _believe_sources(services: Any) -> None:
 
     inventory = Inventory(services.dynamodb, services.settings.usage_table)
     for source in services.settings.sources_of_use:
-        inventory.believe_reading(source, began=time.time(), expires=time.time() + 3600)
+        inventory.believe(source, began=time.time(), expires=time.time() + 3600)
 
 
 class Boto3:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,9 @@ def _record(record: Mapping[str, Any]) -> Arrival:
     sender = attributes.get("SenderId")
     origin = Origin("message", record["messageId"], str(record.get("eventSourceARN")), sender and quoted(str(sender)))
     received = str(attributes.get("ApproximateReceiveCount"))
-    return Arrival(origin, received_before=received != "1", read=lambda: _unwrap(_load_body(record), origin))
+    sent = str(attributes.get("SentTimestamp"))
+    sent_at = int(sent) / 1_000 if sent.isdecimal() else None
+    return Arrival(origin, received_before=received != "1", read=lambda: _unwrap(_load_body(record), origin, sent_at))
 
 
 def _load_body(record: Mapping[str, Any]) -> Any:
@@ -64,7 +67,7 @@ def _load_body(record: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _unwrap(content: Any, received: Origin) -> Payload:
+def _unwrap(content: Any, received: Origin, sent: float | None = None) -> Payload:
     """Returns the request in what carried it, where it really comes from, and the key of what carried it.
 
     A failed invocation holds it as the requestPayload of the record that Lambda sends to a failure destination: sent
@@ -92,7 +95,7 @@ def _unwrap(content: Any, received: Origin) -> Payload:
                 quoted(str(content.get("source"))),
                 quoted(account) if isinstance(account, str) else None,
             )
-            return Payload(detail, origin, (origin.kind, origin.id))
+            return Payload(detail, origin, (origin.kind, origin.id), sent=_seconds(content.get("time")) or sent)
         case {
             "followUp": {
                 "key": [*key],
@@ -109,7 +112,15 @@ def _unwrap(content: Any, received: Origin) -> Payload:
             "request": request,
         } if _is_turn(turn, generation) and _may_be_sent([key, name, generation, kind, origin_id, source, sender]):
             return Payload(request, Origin(kind, origin_id, source, sender), tuple(key), name, turn, generation)
-    return Payload(content, received, (received.kind, received.id))
+    return Payload(content, received, (received.kind, received.id), sent=sent)
+
+
+def _seconds(time: Any) -> float | None:
+    """Returns an event's time in seconds since the epoch; None where it has none that can be read."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _is_turn(turn: int, generation: str | None) -> bool:

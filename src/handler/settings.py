@@ -56,7 +56,8 @@ class Settings(NamedTuple):
     @property
     def sources_of_use(self) -> tuple[str, ...]:
         """The sources that must be known before anything is deleted."""
-        return (*(kind for kind in self.protect_in_use if kind != "declared"), *self.usage_sources)
+        read = (kind.removesuffix("-running") for kind in self.protect_in_use if kind != "declared")
+        return (*dict.fromkeys(read), *self.usage_sources)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:

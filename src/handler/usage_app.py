@@ -51,7 +51,8 @@ class Services:
     def _list_units(self, source: str) -> ListUnits:
         match source:
             case "ecs":
-                return partial(ecs.units, self._client("ecs"), self.settings.task_definition_revisions)
+                whole = "ecs" in self.settings.protect_in_use  # and not what runs alone
+                return partial(ecs.units, self._client("ecs"), whole * self.settings.task_definition_revisions)
             case "lambda":
                 return partial(lambda_.units, self.lambda_)
         return partial(inspector.units, self._client("inspector2"))

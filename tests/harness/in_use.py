@@ -47,7 +47,7 @@ class Inventory:
     def read(self, source: str, *, age: float = 0, lasts: float = DAY) -> None:
         """A reading of a source began so many seconds ago, and is believed for so many more."""
         now = time.time()
-        self._inventory.believe_reading(source, began=now - age, expires=now + lasts)
+        self._inventory.believe(source, began=now - age, expires=now + lasts)
 
     def use(
         self, *addresses: str, user: str = "ECS service web in cluster prod", source: str = "ecs", days: float = 7

@@ -419,9 +419,12 @@ def several_stacks_stand_side_by_side(template: Template) -> Iterator[str]:
 def rules_are_narrow_and_only_there_when_asked_for(template: Template) -> Iterator[str]:
     asked = {"Fn::Not": [{"Fn::Equals": [{"Ref": "EventBusName"}, ""]}]}
     prefix = [{"prefix": {"Ref": "EventRepositoryPrefix"}}]
-    declared = {"Fn::If": ["HasDeclaredUse", {"imagesInUse": [{"exists": True}]}, {"Ref": NOTHING}]}
-    # Or fan-outs would vanish, and so would what is declared to be in use.
-    narrowed = {"$or": [{"repositoryName": prefix}, {"repositoryNames": prefix}, declared]}
+    narrowed = {"$or": [{"repositoryName": prefix}, {"repositoryNames": prefix}]}  # or fan-outs would vanish
+    requests = {"Fn::If": ["HasEventRepositoryPrefix", narrowed, {"Ref": NOTHING}]}
+    declared = {
+        "detail-type": ["ECR Images In Use"],
+        "detail": {"source": {"Fn::Split": [",", {"Ref": "UsageSources"}]}},
+    }
     for name, resource_ in template["Resources"].items():
         if resource_["Type"] != "AWS::Events::Rule":
             continue
@@ -432,8 +435,11 @@ def rules_are_narrow_and_only_there_when_asked_for(template: Template) -> Iterat
             yield f"{name} takes events of other accounts"
         if pattern.get("source") != {"Fn::If": ["HasEventSources", {"Ref": "EventSources"}, {"Ref": NOTHING}]}:
             yield f"{name} is not narrowed by EventSources"
-        if pattern.get("detail") != {"Fn::If": ["HasEventRepositoryPrefix", narrowed, {"Ref": NOTHING}]}:
+        if pattern.get("detail") != {"Fn::If": ["HasRequestsOfPrefixAlone", narrowed, {"Ref": NOTHING}]}:
             yield f"{name} is not narrowed by EventRepositoryPrefix"
+        both = [{"detail-type": ["ECR Image Deletion Request"], "detail": requests}, declared]
+        if pattern.get("$or") != {"Fn::If": ["HasDeclaredUse", both, {"Ref": NOTHING}]}:
+            yield f"{name} takes what other stacks' sources declare"
 
 
 def what_sends_to_its_own_queue_may_do_so(template: Template) -> Iterator[str]:
@@ -738,7 +744,7 @@ def the_schedule_counts_ages_as_often_as_the_function_thinks(template: Template)
         yield "what is due is read too early, or too late"
     if json.loads(event_["Input"]) != {"whenDue": True}:
         yield "everything is read at each run, due or not"
-    if template["Parameters"]["UsageRefreshMinutes"]["MinValue"] < SCHEDULE_MINUTES:
+    if min(template["Parameters"]["UsageRefreshMinutes"]["AllowedValues"]) < SCHEDULE_MINUTES:
         yield "a source could be due more often than the function runs"
     if function["Timeout"] > 60 * SCHEDULE_MINUTES or function["EventInvokeConfig"]["MaximumRetryAttempts"] != 2:
         yield "a run outlasts the next one, or a failure is not tried again"
@@ -1104,7 +1110,7 @@ BROKEN += [
     ),
     (
         the_schedule_counts_ages_as_often_as_the_function_thinks,
-        lambda t: parameter("UsageRefreshMinutes")(t).update(MinValue=5),
+        lambda t: parameter("UsageRefreshMinutes")(t).update(AllowedValues=[5, 60]),
     ),
     (everything_at_rest_is_encrypted_by_the_given_key, lambda t: resource("UsageTable")(t).pop("SSESpecification")),
     (

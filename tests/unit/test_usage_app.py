@@ -132,7 +132,7 @@ def test_between_two_readings_only_the_ages_are_counted(capsys: pytest.CaptureFi
     """Of sources that are not due by the schedule."""
     function = Function(PROTECT_IN_USE="lambda")
     began = time.time() - HOUR / 2
-    function.inventory.believe_reading("lambda", began=began, expires=began + 3 * HOUR)
+    function.inventory.believe("lambda", began=began, expires=began + 3 * HOUR)
     function.invoke({"whenDue": True})
     assert function.running.calls.total() == 0
     counted = metrics(capsys.readouterr().out)
@@ -147,8 +147,8 @@ def test_declared_sources_are_one_for_the_alarm_and_each_has_its_age(
     function = Function(PROTECT_IN_USE="declared", USAGE_SOURCES="eks/prod,nomad")
     assert not function.services.sources
     now = time.time()
-    function.inventory.believe_declaration("eks/prod", declared=now - HOUR, expires=now + HOUR)
-    function.inventory.believe_declaration("nomad", declared=now - 2 * HOUR, expires=now - 1)
+    function.inventory.believe("eks/prod", began=now - HOUR, expires=now + HOUR)
+    function.inventory.believe("nomad", began=now - 2 * HOUR, expires=now - 1)
     function.invoke({"whenDue": True})
     counted = {key: round(value) for key, value in metrics(capsys.readouterr().out).items()}
     assert counted == {
@@ -158,7 +158,7 @@ def test_declared_sources_are_one_for_the_alarm_and_each_has_its_age(
     }
     unknown = [vars(record)["source"] for record in caplog.records if record.message == "source not known"]
     assert unknown == ["nomad"]
-    function.inventory.believe_declaration("nomad", declared=now, expires=now + HOUR)
+    function.inventory.believe("nomad", began=now, expires=now + HOUR)
     function.invoke({"whenDue": True})
     assert metrics(capsys.readouterr().out)["UsageKnown", "declared"] == 1
 
@@ -171,7 +171,7 @@ def test_a_source_that_the_guard_would_not_believe_is_not_known(
     function = Function(PROTECT_IN_USE="ecs")
     function.running.edits["ListClusters"] = lambda _: response(200, "{")
     now = time.time()
-    function.inventory.believe_reading("ecs", began=now + began, expires=now + began + lasts)
+    function.inventory.believe("ecs", began=now + began, expires=now + began + lasts)
     with pytest.raises(ReadingFailedError):
         function.invoke({"whenDue": True})
     assert metrics(capsys.readouterr().out)["UsageKnown", "ecs"] == 0

@@ -41,6 +41,10 @@ RETRY_IS_NO_HELP = frozenset({
 """The same request would meet it again, or it spared an image on purpose: no retryRequest has it."""
 
 
+RETRY_WHOLE = frozenset({"UsageUnknown"})
+"""Of a selection as a whole: nothing was selected, and the same selection may be once something else has changed."""
+
+
 def leaves_relatives_unknown(code: str) -> bool:
     """Returns whether what belongs to an image cannot be known, so that whatever it belongs to must stay.
 

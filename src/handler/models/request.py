@@ -71,6 +71,8 @@ class Payload(NamedTuple):
     """Of a message that the function itself has sent, for people to read."""
     turn: int = 0
     generation: str | None = None
+    sent: float | None = None
+    """When, in seconds since the epoch, as the queue or the bus says; None of an invocation."""
 
     @property
     def declares_use(self) -> bool:

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from handler.models.failure_codes import RETRY_IS_NO_HELP
+from handler.models.failure_codes import RETRY_IS_NO_HELP, RETRY_WHOLE
 from handler.models.images import Json
 from handler.models.limits import MESSAGE_BYTES, truncate_to_fit
 from handler.models.report import DeletionReport
@@ -106,14 +106,17 @@ def _retry_request(request: DeletionRequest, failures: list[Json]) -> Json | Non
     Without the requestId: it is another request. None from a dry run: it would be a real one.
     """
     image_ids = [f["imageId"] for f in failures if f["imageId"] and f["failureCode"] not in RETRY_IS_NO_HELP]
-    if request.dry_run or not image_ids:
+    meant: Json = {"imageIds": image_ids}
+    if request.selection and any(f["failureCode"] in RETRY_WHOLE for f in failures if not f["imageId"]):
+        meant = {name: request.payload[name] for name in ("selection", "allowPercent") if name in request.payload}
+    if request.dry_run or not any(meant.values()):
         return None
     retry: Json = {"repositoryName": request.repository_name}
     if request.registry_id:
         retry["registryId"] = request.registry_id
     if request.reason:
         retry["reason"] = request.reason
-    return {**retry, **request.switches, "imageIds": image_ids}
+    return {**retry, **request.switches, **meant}
 
 
 def _notice(subject: str, data: Json, text: str, attributes: "dict[str, MessageAttributeValueTypeDef]") -> Notice:

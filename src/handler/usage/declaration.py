@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 from handler.models.errors import RejectedRequestError
 
-from .images import Use, parse_address
-from .settings import READ_SOURCES
+from .images import Use, is_of_ecr, parse_address
 
 _KEY = "imagesInUse"
 _LONGEST_DAYS = 31
@@ -30,7 +29,7 @@ class Declaration(NamedTuple):
 def parse_declaration(content: dict[str, Any], admitted: tuple[str, ...]) -> Declaration:
     """Returns a declaration of one of the admitted sources; raises RejectedRequestError, saying what to change."""
     source, addresses = content.get("source"), content[_KEY]
-    if source not in admitted or source in READ_SOURCES:
+    if source not in admitted:
         names = ", ".join(admitted) or "none"
         raise RejectedRequestError(
             f"source {str(source)[:100]!r} may not declare images in use; the stack's UsageSources lists those that "
@@ -46,7 +45,7 @@ def parse_declaration(content: dict[str, Any], admitted: tuple[str, ...]) -> Dec
         )
     images = {address: parse_address(address) for address in addresses}
     uses = tuple(Use(image, source) for image in images.values() if image)
-    unreadable = tuple(a for a, image in images.items() if image is None and ".dkr" in a.partition("/")[0])
+    unreadable = tuple(a for a, image in images.items() if image is None and is_of_ecr(a))
     elsewhere = len(images) - len(uses) - len(unreadable)
     return Declaration(source, uses, _expiry(content.get("expiresAt")), elsewhere, unreadable)
 

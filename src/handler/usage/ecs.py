@@ -4,17 +4,20 @@ ECS keeps the digest that a service's tag had when it was deployed, and starts t
 by then. So an image that has lost its tag may be in production, and both count: the digest, and the name.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache, partial
 from itertools import batched, islice
 from typing import Any
 
-from .images import Use, digest_of, parse_address
+from .images import Use, digest_of, is_of_ecr, parse_address
 from .reading import ReadingFailedError, Unit, listed, member
 
 type Json = dict[str, Any]
 type Containers = Callable[[str], list[Json]]
 """Returns the containers of a task definition, by its ARN."""
+
+_log = logging.getLogger(__name__)
 
 # The most that there is.
 _PAGE = 100
@@ -31,7 +34,9 @@ def units(ecs: Any, revisions: int) -> list[Unit]:
         return found
 
     clusters = listed(ecs, "list_clusters", "clusterArns", page=_PAGE)
-    families = listed(ecs, "list_task_definition_families", "families", page=_PAGE, status="ACTIVE")
+    families: Iterable[str] = ()
+    if revisions:
+        families = listed(ecs, "list_task_definition_families", "families", page=_PAGE, status="ACTIVE")
     return [
         *(Unit(f"cluster/{_last(arn)}", partial(_of_cluster, ecs, arn, containers)) for arn in clusters),
         *(Unit(f"family/{family}", partial(_of_family, ecs, family, revisions, containers)) for family in families),
@@ -39,8 +44,11 @@ def units(ecs: Any, revisions: int) -> list[Unit]:
 
 
 def _of_cluster(ecs: Any, cluster: str, containers: Containers) -> Iterator[Use]:
-    yield from _of_tasks(ecs, cluster)
-    yield from _of_services(ecs, cluster, containers)
+    try:
+        yield from _of_tasks(ecs, cluster)
+        yield from _of_services(ecs, cluster, containers)
+    except ecs.exceptions.ClusterNotFoundException:  # deleted since it was listed, as only one without tasks can be
+        return
 
 
 def _of_tasks(ecs: Any, cluster: str) -> Iterator[Use]:
@@ -81,15 +89,22 @@ def _of_family(ecs: Any, family: str, revisions: int, containers: Containers) ->
     arguments = {"familyPrefix": family, "status": "ACTIVE", "sort": "DESC"}
     arns = listed(ecs, "list_task_definitions", "taskDefinitionArns", page=min(revisions, _PAGE), **arguments)
     for arn in islice(arns, revisions):
-        yield from _uses(containers(arn), f"ECS task definition {_last(arn)}")
+        try:
+            found = containers(arn)
+        except ecs.exceptions.ClientException:  # deleted since it was listed
+            continue
+        yield from _uses(found, f"ECS task definition {_last(arn)}")
 
 
 def _uses(containers: Iterable[Mapping[str, Any]], user: str) -> Iterator[Use]:
     """Yields the images that containers name, and those that they have found under that name."""
     for container in containers:
         # Containers that AWS adds, such as that of Service Connect, need not name an image.
-        image = parse_address(container.get("image") or "")
+        address = container.get("image") or ""
+        image = parse_address(address)
         if image is None:
+            if is_of_ecr(address):  # nobody can run it; if somebody can, it is not protected, and this says so
+                _log.warning("images not understood", extra={"source": "ecs", "addresses": [address[:500]]})
             continue
         yield Use(image, user)
         if digest := container.get("imageDigest"):

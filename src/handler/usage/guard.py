@@ -66,6 +66,8 @@ class Usage:
                 self._unknown, self._asked = _unknown(self._inventory.sources(), self._sources), True
             if repository_name not in self._repositories:
                 uses = [] if self._unknown else self._inventory.uses(repository_name)
+                # A source that the stack does not have any more has no say.
+                uses = [use for use in uses if use.source in self._sources]
                 self._repositories[repository_name] = RepositoryUse(self._unknown, uses)
             return self._repositories[repository_name]
 

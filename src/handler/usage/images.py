@@ -7,8 +7,7 @@ from handler.models.images import ImageId
 
 # The registry of an account in a region has several names: that for IPv4, those for IPv4 and IPv6, and FIPS endpoints.
 _ADDRESS = re.compile(
-    r"(?:https?://)?(?P<registry_id>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)"
-    r"\.(?:amazonaws\.com(?:\.cn)?|on\.(?:aws|amazonwebservices\.com\.cn)|[a-z0-9.-]+)"
+    r"(?P<registry_id>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+(?::\d+)?"
     r"/(?P<name>[a-z0-9][a-z0-9._/-]{0,255}?)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,299}))?"
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
@@ -39,12 +38,23 @@ def parse_address(address: str) -> UsedImage | None:
 
     As whoever pulls it reads it: by digest if it has one, whatever tag stands before it.
     """
-    match = _ADDRESS.fullmatch(address)
+    host, slash, path = _without_scheme(address).partition("/")
+    match = _ADDRESS.fullmatch(host.lower() + slash + path)
     if not match:
         return None
     digest = match["digest"]
     tag = None if digest else match["tag"] or _LATEST
     return UsedImage(match["registry_id"], match["region"], match["name"], ImageId(digest, tag))
+
+
+def is_of_ecr(address: str) -> bool:
+    """Returns whether an address names an ECR registry, whatever else it says."""
+    return ".dkr" in _without_scheme(address).partition("/")[0].lower()
+
+
+def _without_scheme(address: str) -> str:
+    """Returns an address without what container runtimes write before it, such as docker-pullable://."""
+    return address.rpartition("://")[2]
 
 
 def digest_of(image: UsedImage, digest: str) -> UsedImage:

@@ -11,7 +11,7 @@ from typing import Any
 from handler.models.images import ImageId
 
 from .images import Use, UsedImage
-from .reading import ReadingFailedError, Unit, listed
+from .reading import ReadingFailedError, Unit, listed, member
 
 _PAGE = 200
 """The most that Inspector lists at a time."""
@@ -28,11 +28,15 @@ def units(inspector: Any) -> list[Unit]:
 
 
 def _of_coverage(inspector: Any) -> Iterator[Use]:
-    """Yields the images that something uses. Raises ReadingFailedError where one has a name that is none of ECR's."""
-    criteria = {
-        "resourceType": [{"comparison": "EQUALS", "value": "AWS_ECR_CONTAINER_IMAGE"}],
-        "ecrImageInUseCount": [{"lowerInclusive": 1}],
-    }
+    """Yields the images that something uses.
+
+    Raises ReadingFailedError where Inspector covers no image at all, in use or not, for then it says nothing; and where
+    one has a name that is none of ECR's.
+    """
+    images = {"resourceType": [{"comparison": "EQUALS", "value": "AWS_ECR_CONTAINER_IMAGE"}]}
+    if not member(inspector.list_coverage(maxResults=1, filterCriteria=images), "coveredResources"):
+        raise ReadingFailedError("Inspector covers no ECR image; see that enhanced scanning is on, in this account")
+    criteria = images | {"ecrImageInUseCount": [{"lowerInclusive": 1}]}
     resources = listed(inspector, "list_coverage", "coveredResources", page=_PAGE, filterCriteria=criteria)
     for resource in resources:
         arn = resource["resourceId"]

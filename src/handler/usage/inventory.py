@@ -6,9 +6,11 @@ should have spoken again. All times are in seconds since the epoch.
 
 import hashlib
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +28,7 @@ type RunAll = Callable[[Iterable[Callable[[], None]]], object]
 
 _SOURCES = {"S": json.dumps(["sources"])}
 _USER_CHARACTERS = 250
+_LEAST_EXTENSION = 3_600
 _EXTENSION = 1 / 8
 """A row is written for so much longer than it must last, so that not every reading has to write it again."""
 
@@ -75,37 +78,55 @@ class Inventory(NamedTuple):
             if "began" in item
         }
 
-    def add(self, source: str, uses: Iterable[Use], *, seen: float, expires: float, run_all: RunAll) -> None:
-        """Remembers what a source says to be in use, until it expires at least.
+    def add(
+        self,
+        source: str,
+        uses: Iterable[Use],
+        *,
+        seen: float,
+        expires: float,
+        run_all: RunAll,
+        calling: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Remembers what a source says to be in use, until it expires at least; `calling` surrounds each call.
 
-        Never for a shorter time than is remembered already. Raises ServiceUnavailableError, and what DynamoDB raises.
+        Never for a shorter time than is remembered already. Raises ServiceUnavailableError, and what DynamoDB and
+        `calling` raise.
         """
         rows: defaultdict[str, dict[str, Item]] = defaultdict(dict)
         for use in uses:
             item = _item(source, use)
             rows[use.image.repository_name][item["item"]["S"]] = item
-        run_all(partial(self._add, repository_name, items, seen, expires) for repository_name, items in rows.items())
+        writes: list[Callable[[], None]] = []
 
-    def _add(self, repository_name: str, items: dict[str, Item], seen: float, expires: float) -> None:
+        def compare(repository_name: str) -> None:
+            with calling():
+                found = self._outdated(repository_name, rows[repository_name], seen, expires)
+            writes.extend(partial(write, _repository(repository_name), name, item) for name, item in found.items())
+
+        def write(partition: Item, name: str, item: Item) -> None:
+            with calling():
+                self._set(partition, name, item, "expiration", until)
+
+        # In whole seconds, as DynamoDB reads them; an hour, for those who ask look at the source first.
+        until = math.ceil(expires + max(_LEAST_EXTENSION, _EXTENSION * (expires - seen)))
+        run_all(partial(compare, repository_name) for repository_name in rows)
+        run_all(writes)
+
+    def _outdated(self, repository_name: str, items: dict[str, Item], seen: float, expires: float) -> dict[str, Item]:
+        """Returns which items of a repository are to be written: those that are not there, or not for long enough."""
         now = time.time()
-        known = {
-            item["item"]["S"]: float(item["expiration"]["N"]) for item in self._query(_repository(repository_name))
+        known = {i["item"]["S"]: float(i["expiration"]["N"]) for i in self._query(_repository(repository_name))}
+        new = {"since": _number(seen)}  # or it was not in use for a while
+        return {
+            name: item | (new if known.get(name, 0.0) <= now else {})
+            for name, item in items.items()
+            if known.get(name, 0.0) < expires
         }
-        until = expires + _EXTENSION * max(0.0, expires - seen)
-        for name, item in items.items():
-            if known.get(name, 0.0) >= expires:
-                continue
-            if known.get(name, 0.0) <= now:  # it is new, or was not in use for a while
-                item |= {"since": _number(seen)}
-            self._set(_repository(repository_name), name, item, "expiration", until)
 
-    def believe_reading(self, source: str, *, began: float, expires: float) -> None:
-        """Believes a source that was read whole, unless a later reading of it was."""
+    def believe(self, source: str, *, began: float, expires: float) -> None:
+        """Believes a source that was read whole, or has declared, unless it was read or has declared since."""
         self._set(_SOURCES, source, {"expires": _number(expires)}, "began", began)
-
-    def believe_declaration(self, source: str, *, declared: float, expires: float) -> None:
-        """Believes a source that has declared what it uses, unless it is believed for longer already."""
-        self._set(_SOURCES, source, {"began": _number(declared)}, "expires", expires)
 
     def _set(self, partition: Item, name: str, values: Item, growing: str, value: float) -> None:
         """Writes an item, unless one is there whose growing attribute is larger already."""

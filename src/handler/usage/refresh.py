@@ -128,9 +128,7 @@ class Refresh(NamedTuple):
                 return None
             images, last = self._read_units(turn, invocation)
             if last is None:
-                self.inventory.believe_reading(
-                    turn.source, began=turn.began, expires=turn.began + self.settings.max_age
-                )
+                self.inventory.believe(turn.source, began=turn.began, expires=turn.began + self.settings.max_age)
                 self.log.info("source read", source=turn.source, images=images)
                 return images
             self._hand_on(turn._replace(after=last, handed_on=invocation.request_id, images=images))

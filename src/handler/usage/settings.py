@@ -28,14 +28,15 @@ class ReaderSettings(NamedTuple):
     refresh_minutes: int
     """How often each source is read."""
     task_definition_revisions: int
-    """How many of the newest revisions of a task definition count as in use."""
+    """How many of the newest revisions of a task definition count as in use, where all of them are read."""
     endpoint_url: str | None = None
     """Where AWS is, if not where botocore knows it: an emulator's address."""
 
     @property
     def read_sources(self) -> tuple[str, ...]:
         """The sources that are read here."""
-        return tuple(kind for kind in READ_SOURCES if kind in self.protect_in_use)
+        chosen = {kind.removesuffix("-running") for kind in self.protect_in_use}
+        return tuple(kind for kind in READ_SOURCES if kind in chosen)
 
     @property
     def max_age(self) -> float:

@@ -29,8 +29,10 @@ def record(
     declared = parse_declaration(payload.content, settings.usage_sources)
     inventory = Inventory(services.dynamodb, settings.usage_table)
     expires = max(declared.expires, now + settings.in_use_days * _DAY)
-    inventory.add(declared.source, declared.uses, seen=now, expires=expires, run_all=invocation.pool.run)
-    inventory.believe_declaration(declared.source, declared=now, expires=declared.expires)
+    run_all, calling = invocation.pool.run, invocation.deadline.calling
+    inventory.add(declared.source, declared.uses, seen=now, expires=expires, run_all=run_all, calling=calling)
+    # In the order in which they were sent: one that comes late says what was so before.
+    inventory.believe(declared.source, began=min(now, payload.sent or now), expires=declared.expires)
     report = DeclarationReport(declared.source, len(declared.uses), declared.elsewhere, len(declared.unreadable))
     log.info("use declared", extra={"source": report.source, "images": report.images, "elsewhere": report.elsewhere})
     if declared.unreadable:

@@ -143,18 +143,11 @@ def test_users_sources_and_registries_are_apart(inventory: Inventory) -> None:
 def test_a_source_is_believed_by_its_latest_reading(inventory: Inventory, clock: Clock) -> None:
     """A reading that ends after one that began later changes nothing."""
     assert inventory.sources() == {}
-    inventory.believe_reading("ecs", began=clock.now, expires=clock.now + 60)
-    inventory.believe_reading("ecs", began=clock.now - 60, expires=clock.now + 90)
+    inventory.believe("ecs", began=clock.now, expires=clock.now + 60)
+    inventory.believe("ecs", began=clock.now - 60, expires=clock.now + 90)
     assert inventory.sources() == {"ecs": Source(START, START + 60)}
-    inventory.believe_reading("ecs", began=clock.now + 1, expires=clock.now + 30)
+    inventory.believe("ecs", began=clock.now + 1, expires=clock.now + 30)
     assert inventory.sources() == {"ecs": Source(START + 1, START + 30)}
-
-
-def test_a_declaration_is_believed_for_as_long_as_the_longest(inventory: Inventory, clock: Clock) -> None:
-    """One that expires sooner changes nothing."""
-    inventory.believe_declaration("eks", declared=clock.now, expires=clock.now + 60)
-    inventory.believe_declaration("eks", declared=clock.now + 1, expires=clock.now + 30)
-    assert inventory.sources() == {"eks": Source(START, START + 60)}
 
 
 @pytest.mark.parametrize("ask", [lambda inventory: inventory.uses("team/app"), lambda inventory: inventory.sources()])

@@ -355,7 +355,7 @@ def test_the_schedule_reads_what_is_due(world: World, age_minutes: float | None,
     world.unit("ecs", "a")
     if age_minutes is not None:
         began = START - age_minutes * MINUTE
-        world.inventory.believe_reading("ecs", began=began, expires=began + MAX_AGE)
+        world.inventory.believe("ecs", began=began, expires=began + MAX_AGE)
     world.run({"whenDue": True})
     assert world.read == (["ecs/a"] if due else [])
 
@@ -382,6 +382,6 @@ def test_a_turn_of_another_source_or_time_is_refused(world: World, change: Json)
 def test_a_later_reading_is_not_undone_by_one_that_ends_after_it(world: World) -> None:
     """Each has its own time, and the later one counts."""
     began = START + MINUTE
-    world.meanwhile("ecs", lambda: world.inventory.believe_reading("ecs", began=began, expires=began + 1))
+    world.meanwhile("ecs", lambda: world.inventory.believe("ecs", began=began, expires=began + 1))
     world.run({})
     assert world.inventory.sources() == {"ecs": Source(began, began + 1)}
