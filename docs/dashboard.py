@@ -35,8 +35,17 @@ INK, FAINT, LINE, PAPER, CARD = "#16191f", "#687078", "#eaeded", "#f2f3f3", "#ff
 
 
 def dashboard_body(template: str) -> Json:
-    """The DashboardBody of the template's text; what CloudFormation would fill in is left as the name it has there."""
-    [(_, block)] = re.findall(r"^( *)DashboardBody: !Sub \|\n((?:\1 +.*\n)+)", template, re.MULTILINE)
+    """The DashboardBody of the template's text, with the widgets that are there under a condition.
+
+    What CloudFormation would fill in is left as the name it has there.
+    """
+    [(_, block, rest)] = re.findall(
+        r"^( *)DashboardBody:\n\1  Fn::Sub:\n\1    - \|\n((?:\1 {6}.*\n)+)((?:\1 {4}.*\n)+)", template, re.MULTILINE
+    )
+    for name, _, text in re.findall(
+        r"^ *- (\w+):.*\n *Fn::If:\n *- \w+\n( *)- !Sub \|-\n((?:\2 .*\n)+)", rest, re.MULTILINE
+    ):
+        block = block.replace(f"${{{name}}}", text)
     body: Json = json.loads(re.sub(r"\$\{(.+?)\}", r"\1", textwrap.dedent(block)))
     return body
 
@@ -81,10 +90,17 @@ class Metric:
 
 
 def metrics(properties: Json) -> list[Metric]:
-    """The metrics of a widget, with CloudWatch's shorthand written out: "." repeats one field, "..." all of them."""
+    """The metrics of a widget, with CloudWatch's shorthand written out: "." repeats one field, "..." all of them.
+
+    What a search would find are the lines of the sample's sources; they stand where a statistic does elsewhere.
+    """
     found: list[Metric] = []
     before: list[str] = []
     for entry in properties["metrics"]:
+        if "expression" in entry[0]:
+            name = re.findall(r'MetricName="(\w+)"', entry[0]["expression"])[0]
+            found += [Metric(name, source, source, color) for source, color in SOURCES.items()]
+            continue
         fields = [field for field in entry if isinstance(field, str)]
         options: Json = entry[-1] if isinstance(entry[-1], dict) else {}
         if fields[0] == "...":
@@ -217,6 +233,8 @@ def _busy(i: int) -> float:
     return max(0.0, math.sin((i / POINTS - 0.27) * 2 * math.pi)) + 0.08
 
 
+SOURCES = {"ecs": "#ff7f0e", "lambda": "#1f77b4"}
+"""What the sample's stack reads, and CloudWatch's colors for what a search finds."""
 RINGING = {"DeadLetterAlarm"}
 """The alarms that are still on when the day is over: somebody must see to the dead letters."""
 
@@ -227,6 +245,7 @@ _failed: Series = [round(deleted * (0.3 if i in INCIDENT else 0.012)) for i, del
 _waited = _day(
     "age", lambda i, chance: 20 * chance + (1500 * math.sin((i - 84) / 18 * math.pi) if i in INCIDENT else 0)
 )
+_refused = _day("refused", lambda i, chance: float(round(3 * _busy(i))) if chance > 0.7 else 0.0)  # noqa: PLR2004
 _median = _day("p50", lambda i, chance: 240 + 120 * chance + (900 if i in INCIDENT else 0))
 
 SAMPLES: dict[tuple[str, str], Series] = {
@@ -242,6 +261,12 @@ SAMPLES: dict[tuple[str, str], Series] = {
     ("ApproximateAgeOfOldestMessage", "Maximum"): _waited,
     ("Duration", "p50"): _median,
     ("Duration", "p99"): _day("p99", lambda i, chance: _median[i] * (2.2 + 1.6 * chance)),
+    # Each hour what is in use is read anew; Lambda's reading failed once, at 14:00.
+    ("UsageAgeMinutes", "ecs"): [10.0 * (i % 6) + 1 for i in range(POINTS)],
+    ("UsageAgeMinutes", "lambda"): [10.0 * (i % 6) + (60 if i in range(84, 90) else 0) + 3 for i in range(POINTS)],
+    ("ImagesInUse", "ecs"): [140.0 + 2 * (i // 36) for i in range(POINTS)],
+    ("ImagesInUse", "lambda"): [32.0] * POINTS,
+    ("ImagesRefusedInUse", "Sum"): _refused,
     ("Errors", "Sum"): [float(i == 93) for i in range(POINTS)],  # noqa: PLR2004
     ("Throttles", "Sum"): [3.0 if i in {96, 97} else 0.0 for i in range(POINTS)],
 }

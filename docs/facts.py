@@ -59,15 +59,29 @@ def outputs() -> str:
 
 
 def permissions() -> str:
-    """Returns a table of what the function's role may do, and on what."""
-    [policy] = template()["Resources"]["FunctionRole"]["Properties"]["Policies"]
+    """Returns a table of what the role of the function that deletes may do, and on what."""
+    return _permissions("FunctionRole")
+
+
+def usage_permissions() -> str:
+    """Returns a table of what the role of the function that reads what is in use may do, with every source."""
+    return _permissions("UsageRole")
+
+
+def statements(role: str) -> list[Any]:
+    """Returns the statements of a role's policy, those too that are there under a condition."""
+    [policy] = template()["Resources"][role]["Properties"]["Policies"]
+    return [part.get("Fn::If", ["", part])[1] for part in policy["PolicyDocument"]["Statement"]]
+
+
+def _permissions(role: str) -> str:
     rows = [
         [
             f"`{statement['Sid']}`",
             ", ".join(f"`{action}`" for action in _listed(statement["Action"])),
             ", ".join(dict.fromkeys(f"`{resolve(resource)}`" for resource in _listed(statement["Resource"]))),
         ]
-        for statement in policy["PolicyDocument"]["Statement"]
+        for statement in statements(role)
     ]
     return table(["statement", "allows", "on"], rows)
 
@@ -117,7 +131,12 @@ def short_notice() -> str:
 
 BLOCKS: Mapping[str, Mapping[str, Block]] = {
     "README.md": {"notice": short_notice, "costs": costs},
-    "docs/deploy.md": {"parameters": parameters, "outputs": outputs, "permissions": permissions},
+    "docs/deploy.md": {
+        "parameters": parameters,
+        "outputs": outputs,
+        "permissions": permissions,
+        "usage permissions": usage_permissions,
+    },
     "docs/operations.md": {"queries": queries},
     "docs/performance.md": {"speed": speed},
     "docs/reference.md": {"notice": failure_notice},

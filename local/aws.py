@@ -119,26 +119,34 @@ class EmbeddedAWS:
         self.outputs: dict[str, str] = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
         deployed = cloudformation.describe_stack_resources(StackName=self.stack_name)["StackResources"]
         self.resources: dict[str, str] = {  # moto lists what a condition left out as an empty entry
-            r["LogicalResourceId"]: r["PhysicalResourceId"] for r in deployed if "LogicalResourceId" in r
+            r["LogicalResourceId"]: r["PhysicalResourceId"] for r in deployed if "PhysicalResourceId" in r
         }
-        function = self.client("lambda").get_function_configuration(FunctionName=self.outputs["FunctionName"])
-        self.function = Function(
-            name=function["FunctionName"],
-            arn=function["FunctionArn"],
-            timeout=function["Timeout"],
-            memory=function["MemorySize"],
+        self.function, self.environment = self._deployed_function(self.outputs["FunctionName"])
+        self.usage_environment: dict[str, str] = {}
+        """Of the function that reads what is in use; empty where the stack has none."""
+        if name := self.outputs.get("UsageFunctionName"):
+            _, self.usage_environment = self._deployed_function(name)
+
+    def _deployed_function(self, name: str) -> tuple[Function, dict[str, str]]:
+        """Returns a function of the stack, and the environment that it runs in."""
+        deployed = self.client("lambda").get_function_configuration(FunctionName=name)
+        function = Function(
+            name=name,
+            arn=deployed["FunctionArn"],
+            timeout=deployed["Timeout"],
+            memory=deployed["MemorySize"],
             batch_size=template.batch_size(),
         )
-        variables = function["Environment"]["Variables"]
-        self.environment: dict[str, str] = {name: str(value) for name, value in variables.items()} | {
+        variables = deployed["Environment"]["Variables"]
+        return function, {name: str(value) for name, value in variables.items()} | {
             "ENDPOINT_URL": self.endpoint_url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_LAMBDA_FUNCTION_NAME": self.function.name,
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.function.memory),
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
         }
 
     def notices(self) -> list[Notice]:
@@ -195,7 +203,8 @@ class EmbeddedAWS:
 
     def put_event(self, event: Mapping[str, Any]) -> str:
         """Does what the default bus does with an event, whatever account and service it comes from; returns its id."""
-        for rule in events_backends[ACCOUNT_ID][REGION].event_buses["default"].rules.values():
+        rules = events_backends[ACCOUNT_ID][REGION].event_buses["default"].rules.values()
+        for rule in [rule for rule in rules if not rule.scheduled_expression]:
             rule.send_to_targets({**copy.deepcopy(event), "time": time.time(), "ingestion-time": time.time()})
         return str(event["id"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .aws import EmbeddedAWS
-from .images import push_image, push_previews, push_samples
+from .images import push_image, push_previews, push_running, push_samples
 from .poller import FakeLambdaContext, Handler, Poller, load_function
 from .runtime import isolate
 from .terminal import Terminal, short
@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 EVENTS = ROOT / "events"
 LOG = ROOT / ".local" / "demo.log"
 _UNTAGGED_LEFT = 3  # in team/app the two images of 1.1, and one that nothing names; in team/web three such
-REPOSITORIES = ("ubuntu", "my-repository", "team/app", "team/web")
-PARAMETERS = {"ProtectedTags": "release-*"}
+REPOSITORIES = ("ubuntu", "my-repository", "team/app", "team/web", "team/api")
+PARAMETERS = {"ProtectedTags": "release-*", "ProtectInUse": "ecs"}
 
 
 class Demo:
@@ -32,16 +32,22 @@ class Demo:
         self._function = function
         self._terminal = terminal
         self._poller = Poller(aws, function)
+        self._protects = "ecs" in aws.parameters.get("ProtectInUse", "").split(",")
 
     def run(self) -> bool:
         """Runs it; returns whether everything came out as it claims."""
         say = self._terminal
         push_samples(self._aws.client("ecr"))
         push_previews(self._aws)
+        running = push_running(self._aws)
         before = self._images()
         say.heading("The images")
         for repository in REPOSITORIES:
             say.images(repository, before[repository])
+        say.heading("In use: ECS runs what v1 was when it was deployed, and is read on a schedule")
+        say.line(f"  ECS service api in cluster prod runs {short(running)}, untagged by now")
+        if self._aws.usage_environment:
+            load_function(self._aws.usage_environment, "usage_app")({}, FakeLambdaContext(timeout=900))
         say.heading("By hand: the function is invoked with a request")
         self._by_hand("by-hand")
         say.line()
@@ -58,6 +64,10 @@ class Demo:
         say.heading("On a schedule: EventBridge Scheduler sends its request to the queue")
         self._aws.run_schedule()
         self._poll("events/schedule.json, as template.yaml makes it")
+        say.heading("Guards: nothing that runs is deleted")
+        self._select("schedule-untagged", dry_run=False)
+        say.line()
+        self._by_hand("by-hand-in-use")
         say.heading("Guards: the stack protects release-*")
         self._by_hand("by-hand-dry-run")
         say.line()
@@ -69,7 +79,7 @@ class Demo:
         say.heading("Delivered twice: after the tag was pushed again")
         newest = self._twice()
         self._show_results(before)
-        return self._check(before, newest, bodies[1])
+        return self._check(before, running, newest, bodies[1])
 
     def _by_hand(self, name: str) -> None:
         request = _event(name)
@@ -84,6 +94,7 @@ class Demo:
             )
         for failure in answer["failures"]:
             name = ",".join(f"{key}={value}" for key, value in failure["imageId"].items())
+            name = re.sub(r"sha256:\w{64}", lambda digest: short(digest[0]), name)
             self._terminal.line(f"    failed   {name}: {failure['failureCode']}", "red")
 
     def _select(self, name: str, *, dry_run: bool) -> None:
@@ -96,6 +107,9 @@ class Demo:
         report = self._aws.notices()[-1].data
         kept = ", ".join(f"{count} {reason}" for reason, count in sorted(report["keptByReason"].items()))
         self._terminal.paragraph(f"{report['selected']} images selected; kept: {kept}", label="    report   ")
+        for spared in report.get("kept", []):
+            text = f"{short(spared['imageId']['imageDigest'])}: {spared['reason']}"
+            self._terminal.paragraph(text, label="    kept     ", style="green")
 
     def _poll(self, title: str) -> None:
         """Delivers what is on the queue to the function, and shows what became of it."""
@@ -151,7 +165,7 @@ class Demo:
         for notice in self._aws.notices():
             self._terminal.mail(notice)
 
-    def _check(self, before: dict[str, Images], newest: str, rejected: str) -> bool:
+    def _check(self, before: dict[str, Images], running: str, newest: str, rejected: str) -> bool:
         after, notices = self._images(), self._aws.notices()
         tags = {repository: {tag for _, tags in after[repository] for tag in tags} for repository in REPOSITORIES}
         untagged = [digest for digest, tags in after["team/app"] if not tags]
@@ -169,12 +183,23 @@ class Demo:
             }
             == {"pr-13", "pr-13-keep", "pr-18", "pr-19"}
             and sum(not tags for _, tags in after["team/web"]) == _UNTAGGED_LEFT,
+            "the untagged image that runs is still in team/api; the one that never ran is not": {
+                digest for digest, tags in after["team/api"] if not tags
+            }
+            == ({running} if self._protects else set()),
             "latest is the image that was pushed between a message and its duplicate": (newest, ("latest",))
             in after["team/app"],
-            "one notice each: a rejection, an image not found, a protected one, a dry run, a selection": sorted(
+            "a notice each: a rejection, an image not found, in use, protected; a dry run, two selections": sorted(
                 (notice.attributes["type"], *notice.attributes.get("failureCodes", [])) for notice in notices
             )
-            == [("dryRun",), ("failure", "ImageNotFound"), ("failure", "ProtectedTag"), ("rejection",), ("report",)],
+            == [
+                ("dryRun",),
+                *(("failure", code) for code in ("ImageInUse" if self._protects else "ImageNotFound", "ImageNotFound")),
+                ("failure", "ProtectedTag"),
+                ("rejection",),
+                ("report",),
+                ("report",),
+            ],
             "the rejected request is a dead letter, as it was sent": self._aws.messages("DeadLetterQueue")
             == [rejected],
             "the queue is empty": self._aws.messages("RequestQueue") == [],

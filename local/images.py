@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from .workloads import deploy_service, image_uri
+
 if TYPE_CHECKING:
     from .aws import EmbeddedAWS
 
@@ -111,6 +113,19 @@ _PREVIEWS: list[tuple[list[str], float]] = [
     *(([], days) for days in (60.0, 20.0, 2.0)),
 ]
 """The tags of each image, and its age in days."""
+
+
+def push_running(aws: "EmbeddedAWS") -> str:
+    """A repository of which an image runs that has lost its tag to a newer one; returns its digest."""
+    ecr, repository = aws.client("ecr"), "team/api"
+    ecr.create_repository(repositoryName=repository)
+    aws.age(repository, push_image(ecr, repository, content=f"{repository} never deployed"), days=40)
+    running = push_image(ecr, repository, tags=["v1"], content=f"{repository} v1, deployed")
+    aws.age(repository, running, days=30)
+    deploy_service(aws, "prod", "api", image_uri(repository, "v1"))
+    for tag, content in (("v1", "v1, again"), ("v2", "v2"), ("v3", "v3")):
+        push_image(ecr, repository, tags=[tag], content=f"{repository} {content}")
+    return running
 
 
 def _put(ecr: Any, repository: str, manifest: Json, tags: Sequence[str]) -> str:

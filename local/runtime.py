@@ -45,17 +45,19 @@ def isolate(environment: Mapping[str, str] | None = None) -> None:
     os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, **(environment or {})}
 
 
-def load_function(environment: Mapping[str, str]) -> Handler:
+def load_function(environment: Mapping[str, str], entry: str = "app") -> Handler:
     """Imports the handler as a new instance of the function would, with this environment and no other AWS variables.
 
-    Its logs go to what is sys.stdout now.
+    `entry` is the module of its handler; for any but "app", nothing else is imported anew. Its logs go to what is
+    sys.stdout now.
     """
     isolate(environment)
     if str(SOURCE) not in sys.path:
         sys.path.insert(0, str(SOURCE))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "handler"]:
+    anew = "handler" if entry == "app" else f"handler.{entry}"
+    for name in [name for name in sys.modules if f"{name}.".startswith(f"{anew}.")]:
         del sys.modules[name]
     # Powertools keeps its logger, and with it the stream of the instance before.
     logging.Logger.manager.loggerDict.pop(environment.get("POWERTOOLS_SERVICE_NAME", ""), None)
-    handler: Handler = importlib.import_module("handler.app").lambda_handler
+    handler: Handler = importlib.import_module(f"handler.{entry}").lambda_handler
     return handler

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".local"
 LOG = STATE / "serve.log"
 ENVIRONMENT = STATE / "env.json"
+FUNCTION = "DeletionFunction"
 CONTAINER_HOST = "host.docker.internal"
 """This machine, as a container calls it."""
 
@@ -104,12 +105,11 @@ class Serve:
 
 def write_environment(aws: EmbeddedAWS, path: Path = ENVIRONMENT) -> None:
     """Writes the file for `sam local invoke --env-vars`: the stack's values, and the way from a container to here."""
-    resources = cloudformation()["Resources"]
-    [(logical_id, function)] = ((k, r) for k, r in resources.items() if r["Type"] == "AWS::Lambda::Function")
+    function = cloudformation()["Resources"][FUNCTION]
     variables = {name: aws.environment[name] for name in function["Properties"]["Environment"]["Variables"]}
     variables["ENDPOINT_URL"] = f"http://{CONTAINER_HOST}:{aws.port}"
     variables["FOREIGN_REGISTRY_IDS"] = ACCOUNT_ID  # SAM CLI reports another account to the function
-    path.write_text(json.dumps({logical_id: variables}, indent=2) + "\n")
+    path.write_text(json.dumps({FUNCTION: variables}, indent=2) + "\n")
 
 
 def commands(aws: EmbeddedAWS) -> dict[str, str]:
@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     with (
         LOG.open("w", buffering=1) as log,
         redirect_stdout(log),
-        EmbeddedAWS(PARAMETERS, host=options.host, port=options.port) as aws,
+        EmbeddedAWS(PARAMETERS | {"ProtectInUse": ""}, host=options.host, port=options.port) as aws,
     ):
         push_samples(aws.client("ecr"))
         push_previews(aws)

@@ -19,6 +19,7 @@ TEMPLATE = Path(__file__).resolve().parent.parent / "template.yaml"
 
 LEFT_OUT = {
     "AWS::Lambda::EventSourceMapping": "moto would run the function in Docker and ignore batchItemFailures: see Poller",
+    "AWS::Lambda::Permission": "moto gives it no id; nobody's permission to invoke is asked for here",
     "AWS::Logs::QueryDefinition": "not in moto; there are no logs to ask here",
     "AWS::ECR::PullTimeUpdateExclusion": "not in moto; here, reading a manifest is no pull for anybody",
 }
@@ -48,9 +49,22 @@ def cloudformation() -> Json:
 
 
 def deployable() -> Json:
-    """The translated template without the resources that are left out."""
+    """The translated template without the resources that are left out.
+
+    Nor has it rules that are schedules: moto would have each event run them, and time none.
+    """
     resources = cloudformation()["Resources"]
-    return cloudformation() | {"Resources": {k: r for k, r in resources.items() if r["Type"] not in LEFT_OUT}}
+    kept = {
+        name: resource
+        for name, resource in resources.items()
+        if resource["Type"] not in LEFT_OUT and "ScheduleExpression" not in _rule(resource)
+    }
+    return cloudformation() | {"Resources": kept}
+
+
+def _rule(resource: Json) -> Json:
+    """The properties of a resource that is a rule on a bus."""
+    return resource["Properties"] if resource["Type"] == "AWS::Events::Rule" else {}
 
 
 def check_parameters(parameters: Mapping[str, str]) -> None:

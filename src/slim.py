@@ -1,8 +1,8 @@
 """`sam build` runs this on the installed package before it is compiled: small, and quick to start.
 
-`python -B slim.py FOLDER`. Whatever the function uses stays as it was. The schema of a request becomes Python, and of
-the models and endpoints that botocore reads at each start only those of the services that are called remain, unpacked
-and without their documentation.
+`python -B slim.py FOLDER FUNCTION`. Whatever the function uses stays as it was. The schema of a request becomes Python,
+and of the models and endpoints that botocore reads at each start only those of the services that are called remain,
+unpacked and without their documentation.
 """
 
 import gzip
@@ -10,10 +10,15 @@ import inspect
 import json
 import shutil
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-SERVICES = ("dynamodb", "ecr", "sns", "sqs")
+SERVICES = {
+    "DeletionFunction": ("dynamodb", "ecr", "sns", "sqs"),
+    "UsageFunction": ("dynamodb", "ecs", "inspector2", "lambda"),
+}
+"""What each function of the template calls."""
 
 
 def compile_contract(handler: Path) -> None:
@@ -28,10 +33,10 @@ def compile_contract(handler: Path) -> None:
     (handler / "contract.py").write_text(code.replace(imports, inspect.getsource(exceptions)))
 
 
-def slim_botocore(data: Path) -> None:
+def slim_botocore(data: Path, services: Collection[str]) -> None:
     """Removes from botocore's data what concerns other services, and what is for people to read."""
     for folder in list(data.iterdir()):
-        if folder.is_dir() and folder.name not in SERVICES:
+        if folder.is_dir() and folder.name not in services:
             shutil.rmtree(folder)
     prefixes = set()
     for packed in list(data.rglob("*.json.gz")):
@@ -65,14 +70,14 @@ def _write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, separators=(",", ":")))
 
 
-def main(package: Path) -> None:
-    """Does it all to the package in a folder."""
+def main(package: Path, function: str) -> None:
+    """Does it all to the package of a function, in a folder."""
     sys.path.insert(0, str(package))
     compile_contract(package / "handler")
-    slim_botocore(package / "botocore" / "data")
+    slim_botocore(package / "botocore" / "data", SERVICES[function])
     for unused in (package / "bin", package / "boto3" / "data", *package.glob("fastjsonschema*")):
         shutil.rmtree(unused)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

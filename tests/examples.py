@@ -97,7 +97,7 @@ def resolve(value: Any, names: Mapping[str, str], false: Collection[str] = ()) -
 
 
 def _filled(name: str, names: Mapping[str, str]) -> str:
-    return names.get(name) or PSEUDO_PARAMETERS.get(name, name)
+    return {**PSEUDO_PARAMETERS, **names}.get(name, name)
 
 
 def check_request(text: str) -> Json:

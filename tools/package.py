@@ -3,7 +3,8 @@
 template.yaml        the SAM template, for `sam deploy`, `sam package` and Terraform
 serverlessrepo.json  the same without what the AWS Serverless Application Repository does not take, for `sam publish`
 stackset.json        CloudFormation without a transform, for service-managed StackSets; its code by parameters
-function.zip         the code of all three
+function.zip         the code of the function that deletes, for all three
+usage-function.zip   the code of the one that reads what is in use
 sbom.cdx.json        what ships in it, as CycloneDX
 """
 
@@ -30,9 +31,19 @@ ROOT = Path(__file__).parent.parent
 BUILD = ROOT / ".aws-sam" / "build"
 PACKAGES = ROOT / ".aws-sam" / "packages"
 CYCLONEDX = ROOT / ".venv-supply" / "bin" / "cyclonedx-py"
-CODE = "function.zip"
+CODE = {"DeletionFunction": "function.zip", "UsageFunction": "usage-function.zip"}
+"""The archive with the code of each function of the template."""
 DOCUMENTS = ("README.md", "LICENSE")
 """Files that the template names for the Serverless Application Repository."""
+
+_CODE_PARAMETERS = {
+    "CodeBucket": "An S3 bucket, in the region of the stack, with the functions' code.",
+    "CodeKey": "The key of function.zip in it. Another version needs another key.",
+    "UsageCodeKey": "The key of usage-function.zip in it, which is needed with ProtectInUse alone.",
+}
+"""What a stack set asks for besides."""
+_NO_KEY = "none"
+_SOURCES = ("ecs", "lambda", "inspector", "declared")
 
 NOT_IN_SERVERLESSREPO = {
     "AWS::Scheduler::Schedule": "not on its list; examples/schedules adds schedules to a stack that is there",
@@ -48,7 +59,7 @@ SCHEDULED = frozenset({"HasSchedule", "HasCanary"})
 def packaged(built: str) -> str:
     """Returns the template that `sam build` made, with the paths of what lies beside it in the packages."""
     for key, path, name in (
-        ("CodeUri", "DeletionFunction", CODE),
+        *(("CodeUri", name, archive) for name, archive in CODE.items()),
         ("ReadmeUrl", "../../README.md", "README.md"),
         ("LicenseUrl", "../../LICENSE", "LICENSE"),
     ):
@@ -67,18 +78,27 @@ def stackset(template: Json) -> Json:
     """Returns plain CloudFormation, whose code is in a bucket and under a key that are parameters."""
     template = copy.deepcopy(template)
     del template["Metadata"]["AWS::ServerlessRepo::Application"]
-    described = {
-        "CodeBucket": "An S3 bucket, in the region of the stack, with the function's code.",
-        "CodeKey": "The key of function.zip in it. Another version needs another key.",
-    }
-    for name, description in described.items():
+    for name, description in _CODE_PARAMETERS.items():
         template["Parameters"][name] = {"Type": "String", "Description": description, "AllowedPattern": ".+"}
         template["Parameters"][name]["ConstraintDescription"] = "must not be empty."
+    # The function that reads what is in use is there with ProtectInUse alone.
+    template["Parameters"]["UsageCodeKey"] |= {"Default": _NO_KEY}
+    template["Rules"]["ReadersHaveCode"] = {
+        "RuleCondition": {"Fn::Or": [{"Fn::Contains": [{"Ref": "ProtectInUse"}, source]} for source in _SOURCES]},
+        "Assertions": [
+            {
+                "Assert": {"Fn::Not": [{"Fn::Equals": [{"Ref": "UsageCodeKey"}, _NO_KEY]}]},
+                "AssertDescription": "A ProtectInUse needs UsageCodeKey, the key of usage-function.zip.",
+            }
+        ],
+    }
     interface = template["Metadata"]["AWS::CloudFormation::Interface"]
-    interface["ParameterGroups"].append({"Label": {"default": "Code"}, "Parameters": list(described)})
-    interface["ParameterLabels"] |= {"CodeBucket": {"default": "Bucket"}, "CodeKey": {"default": "Key"}}
-    function = template["Resources"]["DeletionFunction"]["Properties"]
-    function["CodeUri"] = {"Bucket": {"Ref": "CodeBucket"}, "Key": {"Ref": "CodeKey"}}
+    interface["ParameterGroups"].append({"Label": {"default": "Code"}, "Parameters": list(_CODE_PARAMETERS)})
+    labels = zip(_CODE_PARAMETERS, ("Bucket", "Key", "Key for images in use"), strict=True)
+    interface["ParameterLabels"] |= {name: {"default": label} for name, label in labels}
+    for name, key in zip(CODE, ("CodeKey", "UsageCodeKey"), strict=True):
+        function = template["Resources"][name]["Properties"]
+        function["CodeUri"] = {"Bucket": {"Ref": "CodeBucket"}, "Key": {"Ref": key}}
     session = boto3.Session("none", "none", region_name="us-east-1")  # SAM asks it for the partition, and nothing else
     translated: Json = Translator(managed_policy_map={}, sam_parser=Parser(), boto_session=session).translate(
         template, {}
@@ -184,7 +204,8 @@ def main() -> int:
     """Makes all of it anew."""
     shutil.rmtree(PACKAGES, ignore_errors=True)
     PACKAGES.mkdir(parents=True)
-    zipped(BUILD / "DeletionFunction", PACKAGES / CODE)
+    for function, archive in CODE.items():
+        zipped(BUILD / function, PACKAGES / archive)
     built = packaged((BUILD / "template.yaml").read_text())
     (PACKAGES / "template.yaml").write_text(built)
     template = yaml_parse(built)

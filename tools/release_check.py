@@ -114,7 +114,8 @@ def check_tree(release: Release) -> Iterator[str]:
 def check_package(release: Release) -> Iterator[str]:
     """The package is built, of this version."""
     built = release.root / ".aws-sam" / "build"
-    if not list((built / "DeletionFunction" / "handler").glob("app.*")):
+    entries = (("DeletionFunction", "app.*"), ("UsageFunction", "usage_app.*"))
+    if not all(list((built / function / "handler").glob(entry)) for function, entry in entries):
         yield "the package is not built; `make release-check` does it"
     elif semantic_version((built / "template.yaml").read_text()) != release.version:
         yield f"the package is not one of {release.version}; build it again"

@@ -15,6 +15,9 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
+FUNCTIONS = {"DeletionFunction": "Code", "UsageFunction": "UsageCode"}
+"""The functions of the template, and what their assets are called. The second is there with ProtectInUse alone."""
+
 
 class ImageDeletion(Stack):
     """The stack of template.yaml. Its resources keep their logical ids, so it can take over one that SAM deployed."""
@@ -25,9 +28,10 @@ class ImageDeletion(Stack):
             self, "Template", template_file=str(without_transform(build / "template.yaml")), parameters=parameters
         )
 
-        code = Asset(self, "Code", path=str(build / "DeletionFunction"))
-        function = cast("CfnFunction", included.get_resource("DeletionFunction"))
-        function.code = CfnFunction.CodeProperty(s3_bucket=code.s3_bucket_name, s3_key=code.s3_object_key)
+        for name, asset in FUNCTIONS.items():
+            code = Asset(self, asset, path=str(build / name))
+            function = cast("CfnFunction", included.get_resource(name))
+            function.code = CfnFunction.CodeProperty(s3_bucket=code.s3_bucket_name, s3_key=code.s3_object_key)
 
 
 def without_transform(template: Path) -> Path:
@@ -36,7 +40,8 @@ def without_transform(template: Path) -> Path:
     CfnInclude can read SAM templates, but refuses this one: it demands an OnSuccess destination beside OnFailure.
     """
     source = yaml_parse(template.read_text())
-    source["Resources"]["DeletionFunction"]["Properties"]["CodeUri"] = "s3://replaced/by-the-asset"
+    for name in FUNCTIONS:
+        source["Resources"][name]["Properties"]["CodeUri"] = "s3://replaced/by-the-asset"
     session = boto3.Session("none", "none", region_name="us-east-1")  # SAM asks it for the partition, and nothing else
     translated = Translator(managed_policy_map={}, sam_parser=Parser(), boto_session=session).translate(source, {})
     target = template.with_name("cloudformation.json")

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 from .models.errors import RejectedRequestError
 from .models.images import Json
 from .models.limits import KEY_CHARACTERS
-from .models.request import Arrival, Origin, Payload, quoted
+from .models.request import Arrival, Origin, Payload, declares_use, quoted
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 _FOLLOW_UP_BYTES = 20_000
 """More than any request that this function sends to itself needs beside its content."""
+_DECLARES = "ECR Images In Use"
+"""The detail-type of events that declare which images are in use."""
 _MAX_TURN = 1_000
 """More messages than ever continue a selection: the number only has to be plausible."""
 
@@ -76,7 +78,13 @@ def _unwrap(content: Any, received: Origin) -> Payload:
         } if _may_be_key(request_id):
             content, received = inner, Origin("invocation", request_id, quoted(source))
     match content:
-        case {"detail-type": _, "detail": detail, "id": str(event_id)} if _may_be_key(event_id):
+        case {"detail-type": kind, "detail": detail, "id": str(event_id)} if _may_be_key(event_id):
+            # Whoever may only declare what is in use, as IAM can tell by the detail-type, must not delete.
+            if kind == _DECLARES and not declares_use(detail):
+                raise RejectedRequestError(
+                    f"an event {_DECLARES!r} must have imagesInUse in its detail; a deletion request has the "
+                    "detail-type 'ECR Image Deletion Request'"
+                )
             account = content.get("account")
             origin = Origin(
                 "event",

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .usage.guard import RepositoryUse
 
 
+_UNTIL = "it may be deleted some days after its last use, as the stack's InUseDays says"
+
+
 class Rules(NamedTuple):
     """The stack's guards, as its parameters set them; names are glob patterns."""
 
@@ -75,7 +78,7 @@ def on_use(
 
 def in_use(image_id: ImageId, user: str) -> ImageFailure:
     """Returns the failure of an image that is in use."""
-    return ImageFailure(image_id, "ImageInUse", f"it is in use: {user}; ProtectInUse lists who is asked")
+    return ImageFailure(image_id, "ImageInUse", f"it is in use: {user}; {_UNTIL}")
 
 
 def on_named(

@@ -10,7 +10,6 @@ import gc
 gc.disable()
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -57,11 +56,6 @@ class Services:
                 return partial(lambda_.units, self.lambda_)
         return partial(inspector.units, self._client("inspector2"))
 
-    @classmethod
-    def from_env(cls, env: Mapping[str, str] = os.environ) -> "Services":
-        """Reads the settings from the environment; raises SettingsError."""
-        return cls(ReaderSettings.from_env(env))
-
 
 def create_handler(services: Services) -> Handler:
     """Returns the handler that Lambda calls, with these services."""
@@ -92,6 +86,6 @@ def create_handler(services: Services) -> Handler:
     return handle
 
 
-lambda_handler = create_handler(Services.from_env())
+lambda_handler = create_handler(Services(ReaderSettings.from_env()))
 gc.freeze()
 gc.enable()

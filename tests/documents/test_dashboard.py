@@ -1,11 +1,14 @@
 """The picture of the dashboard is drawn from the template, and shows what an operator must see."""
 
 import itertools
+import json
 import re
 
+import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from docs import dashboard
+from tests.examples import resolve
 
 TEMPLATE = dashboard.TEMPLATE.read_text()
 
@@ -46,10 +49,27 @@ def test_the_dashboard_shows_what_an_operator_must_see() -> None:
         "Duration",
         "Errors",
         "Throttles",
+        "UsageAgeMinutes",
+        "ImagesInUse",
+        "ImagesRefusedInUse",
     }
     assert alarms == always
     assert len(places) == len(set(places))
     assert max(x for x, _ in places) == 23
+
+
+@pytest.mark.parametrize(("protected", "shown"), [("ecs", 11), ("", 8)])
+def test_a_stack_without_images_in_use_has_no_row_for_them(protected: str, shown: int) -> None:
+    """CloudWatch takes the body in both cases, and what a search asks for is the stack's own."""
+    body = yaml_parse(TEMPLATE)["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
+    text = resolve(body, {}, false=[] if protected else ["ProtectsInUse"])
+    widgets = json.loads(text)["widgets"]
+    assert len(widgets) == shown
+    searches = re.findall(r"SEARCH\('(.+?)', '", text.replace('\\"', '"'))
+    assert [search.partition(" ")[0] for search in searches] == ["{EcrImageDeletion,service,source}"] * (
+        shown // 11 * 2
+    )
+    assert all('service="stack"' in search for search in searches)
 
 
 def test_every_line_has_its_place_in_the_legend() -> None:

@@ -26,8 +26,8 @@ def test_every_alarm_has_its_meaning_and_what_to_do() -> None:
     conditional = {name for name, alarm in ALARMS.items() if "Condition" in alarm}
     assert set(names) == ALARMS.keys()
     assert set(names[-len(conditional) :]) == conditional
-    assert "The last three exist only" in GUIDE
-    assert len(conditional) == 3
+    assert "The last seven exist only" in GUIDE
+    assert len(conditional) == 7
 
 
 def test_the_rejections_that_are_explained_are_those_that_exist() -> None:
@@ -35,7 +35,7 @@ def test_the_rejections_that_are_explained_are_those_that_exist() -> None:
     source = "".join(path.read_text() for path in (ROOT / "src" / "handler").rglob("*.py"))
     source = re.sub(r"[\"']\n +f?[\"']", "", source)
     rows = GUIDE[GUIDE.index("| `Why` says |") :].partition("\n\n")[0].splitlines()[2:]
-    quotes = [quote for row in rows for quote in re.findall(r"`(request.+?)`", row.split(" | ")[0])]
+    quotes = [quote for row in rows for quote in re.findall(r"`((?:request|source).+?)`", row.split(" | ")[0])]
     assert len(quotes) > len(rows) > 5
     parts = [part.strip() for quote in quotes for part in quote.split("…") if part.strip()]
     assert [part for part in parts if part not in source] == []
@@ -66,7 +66,7 @@ def test_the_arithmetic_of_the_costs_is_right() -> None:
 
 
 def test_the_alarms_in_the_costs_are_those_that_every_stack_has() -> None:
-    """Their number times their price is what they cost each month; three more come with what they watch."""
+    """Their number times their price is what they cost each month; the others come with what they watch."""
     always = [name for name, alarm in ALARMS.items() if "Condition" not in alarm]
     assert re.search(rf"^\| alarms;.* \| {len(always)} {TIMES} \$0\.10", GUIDE, re.MULTILINE)
 

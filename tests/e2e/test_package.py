@@ -1,4 +1,6 @@
-"""The package is slimmer than what pip installs, and does the same."""
+"""The packages are slimmer than what pip installs, and do the same."""
+
+from pathlib import Path
 
 import botocore
 import botocore.session
@@ -9,12 +11,19 @@ from botocore.model import ServiceModel, Shape
 from local.rie import PACKAGE
 from slim import SERVICES
 
+CALLS = [(function, service) for function, services in SERVICES.items() for service in services]
 
-def session(*, package: bool) -> botocore.session.Session:
-    """One that reads the data in the package, or that of botocore as it comes."""
+
+def package(function: str) -> Path:
+    """The package of a function."""
+    return PACKAGE.with_name(function)
+
+
+def session(function: str | None = None) -> botocore.session.Session:
+    """One that reads the data in a function's package, or that of botocore as it comes."""
     made = botocore.session.Session()
-    paths = [str(PACKAGE / "botocore" / "data")] if package else None
-    made.register_component("data_loader", Loader(paths, include_default_search_paths=not package))
+    paths = [str(package(function) / "botocore" / "data")] if function else None
+    made.register_component("data_loader", Loader(paths, include_default_search_paths=not function))
     return made
 
 
@@ -24,10 +33,10 @@ def members(shape: Shape | None) -> dict[str, tuple[str, object]]:
     return {name: (member.name, member.serialization) for name, member in found.items()}
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_every_region_has_the_same_endpoint(service: str) -> None:
+@pytest.mark.parametrize(("function", "service"), CALLS)
+def test_every_region_has_the_same_endpoint(function: str, service: str) -> None:
     """In each partition, what botocore knows of it or not."""
-    slim, whole = session(package=True), session(package=False)
+    slim, whole = session(function), session()
     regions = [region for p in whole.get_available_partitions() for region in whole.get_available_regions("ec2", p)]
     assert len(regions) > 30
     for region in [*regions, "xx-nowhere-1"]:
@@ -36,12 +45,12 @@ def test_every_region_has_the_same_endpoint(service: str) -> None:
         assert ours.region_name == theirs.region_name
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_a_model_has_all_but_its_texts(service: str) -> None:
+@pytest.mark.parametrize(("function", "service"), CALLS)
+def test_a_model_has_all_but_its_texts(function: str, service: str) -> None:
     """Every operation with its members, errors, pages and retries."""
     slim, whole = (
         ServiceModel(made.get_component("data_loader").load_service_model(service, "service-2"))
-        for made in (session(package=True), session(package=False))
+        for made in (session(function), session())
     )
     assert slim.metadata == whole.metadata
     assert slim.shape_names == whole.shape_names
@@ -53,11 +62,12 @@ def test_a_model_has_all_but_its_texts(service: str) -> None:
         assert members(ours.output_shape) == members(theirs.output_shape)
 
 
-def test_nothing_of_it_waits_to_be_compiled() -> None:
+@pytest.mark.parametrize("function", SERVICES)
+def test_nothing_of_it_waits_to_be_compiled(function: str) -> None:
     """Lambda can keep nothing that Python compiles: each source has its compiled form beside it."""
     missing = [
         source
-        for source in PACKAGE.rglob("*.py")
+        for source in package(function).rglob("*.py")
         if not (source.parent / "__pycache__" / f"{source.stem}.cpython-313.pyc").exists()
     ]
     assert missing == []

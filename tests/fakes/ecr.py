@@ -120,6 +120,7 @@ class FakeECR:
             "BatchDeleteImage": self._batch_delete_image,
             "BatchGetImage": self._batch_get_image,
             "DescribeImages": self._describe_images,
+            "DescribeRegistry": lambda _: {"registryId": "123456789012", "replicationConfiguration": {"rules": []}},
             "DescribeRepositories": self._describe_repositories,
             "ListImageReferrers": self._list_image_referrers,
         }

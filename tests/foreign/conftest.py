@@ -9,7 +9,7 @@ import time
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ PROGRAM = ROOT / ".venv-foreign" / "bin" / "ministack"
 BUCKET = "packages"
 SECONDS = 60
 """More than anything here takes."""
+
+FUNCTIONS = ("DeletionFunction", "UsageFunction")
 
 LEFT_OUT = {
     "AWS::ECR::PullTimeUpdateExclusion": "not in ministack",
@@ -54,6 +56,7 @@ class Foreign:
 
     endpoint_url: str
     log: Path
+    stack_name: str = "ecr-image-deletion"
 
     def client(self, service: str) -> Any:
         """A client that reaches it alone."""
@@ -62,28 +65,28 @@ class Foreign:
         config = Config(proxies={}, retries={"total_max_attempts": 1}, read_timeout=SECONDS)
         return connect(service, endpoint_url=self.endpoint_url, config=config)
 
-    def deploy(self, stack_name: str, template: Json, parameters: dict[str, str]) -> None:
+    def deploy(self, template: Json, parameters: dict[str, str]) -> None:
         """Deploys a template, and raises AssertionError where that fails."""
         s3, stacks = self.client("s3"), self.client("cloudformation")
         s3.put_object(Bucket=BUCKET, Key="template.json", Body=json.dumps(template).encode())
         stacks.create_stack(
-            StackName=stack_name,
+            StackName=self.stack_name,
             TemplateURL=f"{self.endpoint_url}/{BUCKET}/template.json",
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
             Capabilities=["CAPABILITY_IAM"],
         )
 
         def status() -> str:
-            [stack] = stacks.describe_stacks(StackName=stack_name)["Stacks"]
+            [stack] = stacks.describe_stacks(StackName=self.stack_name)["Stacks"]
             return "" if stack["StackStatus"].endswith("IN_PROGRESS") else str(stack["StackStatus"])
 
-        events = stacks.describe_stack_events(StackName=stack_name)["StackEvents"]
+        events = stacks.describe_stack_events(StackName=self.stack_name)["StackEvents"]
         assert until(status, "stack") == "CREATE_COMPLETE", events
 
     @cached_property
     def outputs(self) -> dict[str, str]:
         """The stack's outputs."""
-        [stack] = self.client("cloudformation").describe_stacks(StackName="ecr-image-deletion")["Stacks"]
+        [stack] = self.client("cloudformation").describe_stacks(StackName=self.stack_name)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def send(self, body: str) -> None:
@@ -91,12 +94,13 @@ class Foreign:
         self.client("sqs").send_message(QueueUrl=self.outputs["RequestQueueUrl"], MessageBody=body)
 
 
-def package() -> bytes:
-    """The built package, as it is uploaded."""
+def package(function: str) -> bytes:
+    """The built package of a function, as it is uploaded."""
+    folder = PACKAGE.with_name(function)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(PACKAGE.rglob("*")):
-            archive.write(path, path.relative_to(PACKAGE))
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder))
     return buffer.getvalue()
 
 
@@ -108,7 +112,8 @@ def deployable() -> Json:
         for name, resource in template["Resources"].items()
         if resource["Type"] not in LEFT_OUT and name not in LEFT_OUT
     }
-    resources["DeletionFunction"]["Properties"]["Code"] = {"S3Bucket": BUCKET, "S3Key": "package.zip"}
+    for function in FUNCTIONS:
+        resources[function]["Properties"]["Code"] = {"S3Bucket": BUCKET, "S3Key": f"{function}.zip"}
     # A parameter that is a number stays text there, which its poller cannot compare with one.
     mapping = resources["DeletionFunctionRequests"]["Properties"]
     mapping["ScalingConfig"] = {"MaximumConcurrency": template["Parameters"]["MaxConcurrency"]["Default"]}
@@ -161,8 +166,18 @@ def stack(ministack: Foreign) -> Foreign:
     """The stack, with the package that `sam build` made, and ministack's own Lambda to run it."""
     s3 = ministack.client("s3")
     s3.create_bucket(Bucket=BUCKET)
-    s3.put_object(Bucket=BUCKET, Key="package.zip", Body=package())
+    for function in FUNCTIONS:
+        s3.put_object(Bucket=BUCKET, Key=f"{function}.zip", Body=package(function))
     parameters = DEFAULT_PARAMETERS | {"CanaryRepository": "team/app", "EventRepositoryPrefix": "team/"}
     # A list that is empty counts as one there, in a condition as well: the rule would ask for the source "".
-    ministack.deploy("ecr-image-deletion", deployable(), parameters | {"EventSources": "com.example.ci"})
+    ministack.deploy(deployable(), parameters | {"EventSources": "com.example.ci"})
     return ministack
+
+
+@pytest.fixture(scope="session")
+def guarded(stack: Foreign) -> Foreign:
+    """A second stack beside it, which protects what ECS, Lambda and Inspector use."""
+    other = replace(stack, stack_name="images-in-use")
+    parameters = {"RepositoryPattern": "*", "EventSources": "none", "ProtectInUse": "ecs,lambda,inspector"}
+    other.deploy(deployable(), parameters)
+    return other

@@ -48,10 +48,16 @@ def test_the_function_is_measured_as_it_is_deployed() -> None:
     template = yaml_parse((ROOT / "template.yaml").read_text())
     deployed = template["Resources"]["DeletionFunction"]["Properties"]
     measured = function_under_test.environment("", "")
-    variables = {
-        name: value if isinstance(value, str) else str(template["Parameters"].get(value["Ref"], {}).get("Default"))
-        for name, value in deployed["Environment"]["Variables"].items()
-    }
+
+    def default(value: Any) -> str:
+        match value:
+            case {"Ref": str(name)} | {"Fn::Join": [_, {"Ref": str(name)}]}:
+                return str(template["Parameters"].get(name, {}).get("Default"))
+            case {"Fn::If": [_, _, otherwise]}:  # no condition holds by default
+                return default(otherwise)
+        return str(value)
+
+    variables = {name: default(value) for name, value in deployed["Environment"]["Variables"].items()}
 
     assert deployed["MemorySize"] == function_under_test.MEMORY_MB
     assert deployed["Timeout"] == function_under_test.TIMEOUT_SECONDS

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 
 from local.aws import ACCOUNT_ID, DEFAULT_PARAMETERS, REGION, EmbeddedAWS
 from local.demo import PARAMETERS, Demo
-from local.poller import load_function
-from local.template import LEFT_OUT, cloudformation, evaluate
+from local.poller import FakeLambdaContext, load_function
+from local.template import LEFT_OUT, cloudformation, deployable, evaluate
 from local.terminal import Terminal
 
 type Deploy = Callable[[Mapping[str, str]], EmbeddedAWS]
@@ -22,6 +23,10 @@ SIGNING = f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:code-signing-config:csc-0123456
 BOUNDARY = f"arn:aws:iam::{ACCOUNT_ID}:policy/bounds/deployers"
 
 CHOICES: dict[str, dict[str, str]] = {
+    "ReadsEcs": {"ProtectInUse": "ecs"},
+    "ReadsLambda": {"ProtectInUse": "lambda"},
+    "ReadsInspector": {"ProtectInUse": "inspector"},
+    "HasDeclaredUse": {"ProtectInUse": "declared", "UsageSources": "eks/prod,nomad"},
     "HasForeignRegistries": {"ForeignRegistryIds": "210987654321,345678901234"},
     "HasEventBus": {"EventBusName": "default"},
     "HasEventSources": {"EventSources": "com.example.ci,com.example.cleanup"},
@@ -36,23 +41,28 @@ CHOICES: dict[str, dict[str, str]] = {
     "HasPermissionsBoundary": {"PermissionsBoundaryArn": BOUNDARY},
 }
 """The parameters by which each condition of the template comes true."""
-FOLLOWING = {"HasDefaultBus", "HasScheduler", "HasSchedulerAndKmsKey"}
+FOLLOWING = {
+    *("HasDefaultBus", "HasScheduler", "HasSchedulerAndKmsKey"),
+    *("ProtectsInUse", "ProtectsInUseAndHasKmsKey"),
+}
 """The conditions that follow from others."""
 
-# Each choice is made in four of six deployments, and no two in the same four: so any two are made together, apart and,
-# in a seventh deployment, not at all.
-_MADE_IN = dict(zip(CHOICES, itertools.combinations(range(6), 4), strict=False))
-DEPLOYMENTS = [frozenset(name for name in CHOICES if number in _MADE_IN[name]) for number in range(7)]
+# Each choice is made in four of seven deployments, and no two in the same four: so any two are made together, apart,
+# and in an eighth deployment not at all.
+_MADE_IN = dict(zip(CHOICES, itertools.combinations(range(7), 4), strict=False))
+DEPLOYMENTS = [frozenset(name for name in CHOICES if number in _MADE_IN[name]) for number in range(8)]
 
 
 def parameters_of(true: frozenset[str]) -> dict[str, str]:
     """Parameters by which just these conditions are true."""
     defaults = {name: str(entry.get("Default", "")) for name, entry in cloudformation()["Parameters"].items()}
-    chosen = {key: value for name in true for key, value in CHOICES[name].items()}
+    chosen: dict[str, str] = {"ProtectInUse": ""}
+    for name in sorted(true):  # several may add to one list
+        chosen |= {key: ",".join(filter(None, [chosen.get(key), value])) for key, value in CHOICES[name].items()}
     return defaults | {"RepositoryPattern": "*", "ExcludeFromPullTimes": "false"} | PARAMETERS | chosen
 
 
-@pytest.fixture(params=DEPLOYMENTS, ids=range(7))
+@pytest.fixture(params=DEPLOYMENTS, ids=range(8))
 def deployment(request: pytest.FixtureRequest, deploy: Deploy) -> EmbeddedAWS:
     """The embedded AWS, with the stack deployed so that just these conditions are true."""
     return deploy(parameters_of(request.param))
@@ -79,9 +89,7 @@ def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS, monkeypatch
     conditions = {name: evaluate(condition, parameters) for name, condition in cloudformation()["Conditions"].items()}
 
     assert set(deployment.resources) == {
-        name
-        for name, resource in declared.items()
-        if resource["Type"] not in LEFT_OUT and conditions.get(resource.get("Condition"), True)
+        name for name, resource in deployable()["Resources"].items() if conditions.get(resource.get("Condition"), True)
     }
     assert set(LEFT_OUT) <= {resource["Type"] for resource in declared.values()}
     assert_took_effect(deployment, scheduler=conditions["HasScheduler"])
@@ -89,7 +97,11 @@ def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS, monkeypatch
     for name, condition in (("put_event", "HasEventBus"), ("run_schedule", "HasSchedule")):
         if not conditions[condition]:
             monkeypatch.setattr(deployment, name, partial(send_instead, deployment, name))
-    assert Demo(deployment, load_function(deployment.environment), Terminal(io.StringIO())).run()
+    function = load_function(deployment.environment)
+    for source in filter(None, parameters["UsageSources"].split(",")):
+        expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        function({"source": source, "imagesInUse": [], "expiresAt": expires}, FakeLambdaContext())
+    assert Demo(deployment, function, Terminal(io.StringIO())).run()
 
 
 def assert_took_effect(aws: EmbeddedAWS, *, scheduler: bool) -> None:

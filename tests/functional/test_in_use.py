@@ -235,11 +235,11 @@ NAMES = 150
 @pytest.mark.parametrize(
     ("used", "asked", "switches", "expected"),
     [
-        # One BatchGetImage for the ids, with the tags in use; one for each 100 digests in use, once an invocation.
+        # One BatchGetImage for the ids, with the tags in use; the first time, with the digests in use as well.
         ([], 3, {}, {"Query": 2, "BatchDeleteImage": 1}),
         (["tag"], 3, {}, {"Query": 2, "BatchGetImage": 1, "BatchDeleteImage": 1}),
-        (["digest"], 3, {}, {"Query": 2, "BatchGetImage": 2, "BatchDeleteImage": 1}),
-        (["digest"] * NAMES, 3, {}, {"Query": 2, "BatchGetImage": 3, "BatchDeleteImage": 1}),
+        (["digest"], 3, {}, {"Query": 2, "BatchGetImage": 1, "BatchDeleteImage": 1}),
+        (["digest"] * NAMES, 3, {}, {"Query": 2, "BatchGetImage": 2, "BatchDeleteImage": 1}),
         (["digest"], 250, {}, {"Query": 2, "BatchGetImage": 4, "BatchDeleteImage": 3}),
         (["tag"] * NAMES, 3, {}, {"Query": 2, "BatchGetImage": 2, "BatchDeleteImage": 1}),
         (["tag"], 3, {"untag": True}, {"Query": 2, "DescribeImages": 1, "BatchDeleteImage": 1}),

@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -11,6 +12,7 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ClientError
 
+from local import workloads
 from local.aws import DEFAULT_PARAMETERS, EmbeddedAWS
 from local.images import push_image, push_index, push_samples
 from local.poller import Handler, Poller, load_function
@@ -239,3 +241,99 @@ def test_the_schedules_role_may_send_to_the_two_queues_and_nothing_else(stack: D
         assert len(stack.aws.messages(name)) == 1
         with pytest.raises(ClientError, match="not authorized to perform"):
             scheduler.receive_message(QueueUrl=url)
+
+
+ALL_SOURCES = pytest.mark.parametrize(
+    "stack",
+    [{"ProtectInUse": "ecs,lambda,inspector,declared", "UsageSources": "nomad"}],
+    indirect=True,
+    ids=["all sources"],
+)
+"""A stack that protects whatever any source says to be in use."""
+
+
+def read_what_is_in_use(stack: Deployed) -> None:
+    """Images run in a service, a task and a function, and Inspector knows one; that is read, and a source declares."""
+    aws, ecr = stack.aws, stack.aws.client("ecr")
+    ecr.create_repository(repositoryName="team/api")
+    digests = [push_image(ecr, "team/api", tags=[tag]) for tag in ("service", "task", "function", "pod")]
+    workloads.deploy_service(aws, "prod", "api", workloads.image_uri("team/api", "service"))
+    workloads.run_task(aws, "prod", workloads.image_uri("team/api", "task"))
+    workloads.deploy_function(aws, "api", workloads.image_uri("team/api", "function"))
+    workloads.report_use(aws, "team/api", digests[3])
+    with mock.patch("boto3.DEFAULT_SESSION", None):
+        read = load_function(assume(aws, "UsageRole").usage_environment, "usage_app")
+    read({}, FakeLambdaContext(timeout=900))
+    declared = datetime.now(UTC) + timedelta(hours=1)
+    stack.ask({"source": "nomad", "imagesInUse": [], "expiresAt": declared.isoformat()})
+    answer = stack.ask({"repositoryName": "team/api", "imageIds": [{"imageDigest": digest} for digest in digests]})
+    assert [failure["failureCode"] for failure in answer["failures"]] == ["ImageInUse"] * 4
+
+
+@ALL_SOURCES
+def test_the_role_that_reads_what_is_in_use_suffices_and_has_nothing_to_spare(
+    stack: Deployed, allowed: set[str]
+) -> None:
+    """All sources are read, and the guard knows them, under the template's own roles."""
+    read_what_is_in_use(stack)
+    role = assume(stack.aws, "UsageRole")
+    group = stack.aws.resources["UsageLogGroup"]
+    event = {"timestamp": int(time.time() * 1000), "message": "source read"}
+    role.client("logs").create_log_stream(logGroupName=group, logStreamName="stream")
+    role.client("logs").put_log_events(logGroupName=group, logStreamName="stream", logEvents=[event])
+    granted = {a for statement in statements(stack.aws, "UsageRole") for a in as_list(statement["Action"])}
+    asked_by_the_guard = {"dynamodb:Query", "dynamodb:UpdateItem", "ecr:DescribeRegistry"}
+    assert granted - allowed == {"lambda:InvokeFunction"}  # of a further turn: to invoke needs Docker here
+    assert asked_by_the_guard & granted == {"dynamodb:Query", "dynamodb:UpdateItem"}
+
+
+@ALL_SOURCES
+@pytest.mark.parametrize(
+    ("sid", "error"),
+    [
+        ("ListWhatEcsRuns", "not read: ecs;"),
+        ("DescribeWhatEcsRuns", "not read: ecs;"),
+        ("ListFunctions", "not read: lambda;"),
+        ("GetImagesOfFunctions", "not read: lambda;"),
+        ("ListWhatInspectorCovers", "not read: inspector;"),
+        ("RememberUse", "AccessDenied|not read: ecs, inspector, lambda;"),
+    ],
+)
+def test_without_any_statement_a_source_is_not_read(stack: Deployed, sid: str, error: str) -> None:
+    """And so nothing is deleted: the function says which source failed, and the guard that it is not known."""
+    kept = [statement for statement in statements(stack.aws, "UsageRole") if statement["Sid"] != sid]
+    stack.aws.client("iam").put_role_policy(
+        RoleName=stack.aws.resources["UsageRole"],
+        PolicyName="read-what-is-in-use",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": kept}),
+    )
+    with pytest.raises(Exception, match=error):
+        read_what_is_in_use(stack)
+    answer = stack.ask({"repositoryName": "team/api", "imageIds": ["imageTag=task"]})
+    assert [failure["failureCode"] for failure in answer["failures"]] == ["UsageUnknown"]
+
+
+@ALL_SOURCES
+def test_the_role_that_reads_may_change_nothing(stack: Deployed) -> None:
+    """Neither images, nor what runs, nor what is remembered of requests."""
+    aws = stack.aws
+    role = assume(aws, "UsageRole")
+    refused: list[tuple[str, str, Json]] = [
+        ("ecr", "batch_delete_image", {"repositoryName": "team/api", "imageIds": [{"imageTag": "v1"}]}),
+        ("ecr", "batch_get_image", {"repositoryName": "team/api", "imageIds": [{"imageTag": "v1"}]}),
+        ("ecs", "delete_service", {"cluster": "prod", "service": "api", "force": True}),
+        ("ecs", "stop_task", {"cluster": "prod", "task": "1"}),
+        ("lambda", "delete_function", {"FunctionName": "api"}),
+        ("dynamodb", "query", {"TableName": aws.outputs["IdempotencyTableName"]}),
+        (
+            "dynamodb",
+            "delete_item",
+            {"TableName": aws.resources["UsageTable"], "Key": {"id": {"S": "a"}, "item": {"S": "b"}}},
+        ),
+        ("dynamodb", "scan", {"TableName": aws.resources["UsageTable"]}),
+        ("sqs", "send_message", {"QueueUrl": aws.outputs["RequestQueueUrl"], "MessageBody": "{}"}),
+        ("sns", "publish", {"TopicArn": aws.outputs["NotificationTopicArn"], "Message": "text"}),
+    ]
+    for service, action, call in refused:
+        with pytest.raises(ClientError, match="not authorized to perform"):
+            getattr(role.client(service), action)(**call)

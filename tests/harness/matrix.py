@@ -89,7 +89,8 @@ def function_for(case: Case, scenario: Scenario) -> AbstractContextManager[Invok
     """Returns the function as its stack would configure it."""
     if not case.kind:
         return function(scenario.aws, LARGE)
-    return function(scenario.aws, LARGE | GUARDS, patience(case.kind) if KINDS[case.kind].hurried else 0)
+    kind = KINDS[case.kind]
+    return function(scenario.aws, {**LARGE, **GUARDS, **kind.variables}, patience(case.kind) if kind.hurried else 0)
 
 
 @cache

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from tests.fakes.aws import seconds_ago
 from tests.harness.request_queue import RequestQueue
 from tests.harness.watched import WatchedAWS
 
@@ -15,6 +16,7 @@ OLD, YOUNG = 30, 1
 """Days since the push; two weeks are the limit of the selections here."""
 GUARDS = {"PROTECTED_TAGS": "prod*", "PROTECTED_REPOSITORIES": "kept-*", "MAX_CONCURRENT_CALLS": "2"}
 LARGE = {"MAX_IMAGES_PER_REQUEST": "100000"}
+PROTECTS_IN_USE = {"PROTECT_IN_USE": "ecs", "USAGE_TABLE": "usage"}
 
 _PUSHED_AGAIN = 3
 """Tags of each request that get a new image once theirs is gone."""
@@ -79,6 +81,67 @@ def protected(aws: WatchedAWS, repository: str) -> Expected:
     asked.append({"imageDigest": missing})
     fails[missing] = "ImageNotFound"
     return Expected({"repositoryName": repository, "imageIds": asked}, frozenset(goes), fails)
+
+
+def in_use(aws: WatchedAWS, repository: str) -> Expected:
+    """Named images in two calls, some of them in use: by themselves, by what they name or sign, by what names them."""
+    asked: list[Json] = []
+    goes: set[str] = set()
+    fails: dict[str, str] = {}
+    push = aws.ecr.push
+    for n in range(20):
+        tag = f"{repository}-{n}"
+        by_digest, by_tag = push(repository, tag, f"{tag}-x"), push(repository, f"{tag}-t", f"{tag}-used")
+        inner = push(repository)
+        push(repository, f"{tag}-i", children=(inner,))
+        named = push(repository)
+        signature = push(repository, subject=by_digest)
+        push(repository, f"{tag}-whole", children=(named,))
+        lone = push(repository, f"{tag}-lone")
+        _use(aws, repository, digests=(by_digest, inner), tags=(f"{tag}-used", f"{tag}-whole"))
+        refused = (f"{tag}-x", by_tag, f"{tag}-i", named, signature)
+        names = (*refused, f"{tag}-lone")
+        asked += [{"imageDigest" if name.startswith("sha256:") else "imageTag": name} for name in names]
+        fails |= dict.fromkeys(refused, "ImageInUse")
+        goes |= {f"{tag}-lone", lone}
+    return Expected({"repositoryName": repository, "imageIds": asked}, frozenset(goes), fails)
+
+
+def selected_but_in_use(aws: WatchedAWS, repository: str) -> Expected:
+    """Old previews, some of which run: as they are, as an index, and as one of its platforms."""
+    expected = selected(aws, repository)
+    push = aws.ecr.push
+    running = push(repository, f"pr-{repository}-running", days=OLD)
+    push(repository, days=OLD, subject=running)
+    platform = push(repository, days=OLD)
+    push(repository, f"pr-{repository}-index", days=OLD, children=(platform, push(repository, days=OLD)))
+    push(repository, f"pr-{repository}-named", days=OLD)
+    _use(aws, repository, digests=(running, platform), tags=(f"pr-{repository}-named",))
+    return expected
+
+
+def _use(aws: WatchedAWS, repository: str, *, digests: tuple[str, ...], tags: tuple[str, ...]) -> None:
+    """Has these be in use in the table, whose source is believed."""
+    table = aws.dynamodb.tables["usage"]
+    month = {"N": str(seconds_ago(-30 * 86_400))}
+    table['["sources"]', "ecs"] = {
+        "id": {"S": '["sources"]'},
+        "item": {"S": "ecs"},
+        "began": {"N": str(seconds_ago(60))},
+        "expires": month,
+    }
+    partition = json.dumps(["repository", repository])
+    for kind, names in (("digest", digests), ("tag", tags)):
+        for name in names:
+            table[partition, name] = {
+                "id": {"S": partition},
+                "item": {"S": name},
+                kind: {"S": name},
+                "user": {"S": "ECS service web in cluster prod"},
+                "source": {"S": "ecs"},
+                "since": {"N": str(seconds_ago(86_400))},
+                "expiration": month,
+            }
 
 
 def cascade(aws: WatchedAWS, repository: str) -> Expected:
@@ -185,11 +248,17 @@ class Kind:
     """The first invocations are short of time."""
     counts: bool = False
     """New images would change what is meant."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of the function, beside those that all kinds have."""
 
 
 _ALL = ("ecr", "dynamodb", "sns")
 KINDS = {
     "protected tags": Kind(protected, (*_ALL, "DescribeImages", "BatchGetImage"), batch=2),
+    "in use": Kind(in_use, (*_ALL, "BatchGetImage", "Query"), variables=PROTECTS_IN_USE),
+    "selection with some in use": Kind(
+        selected_but_in_use, ("ecr", "dynamodb", "Query"), counts=True, variables=PROTECTS_IN_USE
+    ),
     "cascade": Kind(cascade, (*_ALL, "BatchGetImage", "ListImageReferrers")),
     "untag": Kind(untag, ("ecr", "dynamodb", "DescribeImages")),
     "dry run": Kind(dry(protected), _ALL),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from local.template import evaluate
 from tests.examples import ROOT, stack
 from tools import audit, package
 
@@ -58,8 +59,9 @@ def test_serverlessrepo_gets_only_types_that_it_takes() -> None:
     grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
     assert set(grouped) == interface["ParameterLabels"].keys() == reduced["Parameters"].keys()
     assert reduced["Outputs"] == whole["Outputs"]
-    assert "Schedule" not in json.dumps(reduced["Resources"])
-    for kept in ("DeletionFunction", "RequestQueue", "FunctionRole", "DeadLetterAlarm"):
+    assert not re.search(r"Schedule(Role|Group|Expression|Request)", json.dumps(reduced["Resources"]))
+    # The schedule of what is in use is a rule on the default bus, which it takes.
+    for kept in ("DeletionFunction", "UsageFunction", "RequestQueue", "FunctionRole", "DeadLetterAlarm"):
         assert reduced["Resources"][kept] == whole["Resources"][kept]
 
 
@@ -68,17 +70,32 @@ def test_stacksets_get_no_transform_and_find_the_code_by_parameters() -> None:
     template = variant("stackset")
     assert "Transform" not in template
     assert not [r for r in template["Resources"].values() if r["Type"].startswith("AWS::Serverless::")]
-    code = template["Resources"]["DeletionFunction"]["Properties"]["Code"]
-    assert code == {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": "CodeKey"}}
-    assert {"CodeBucket", "CodeKey"} == template["Parameters"].keys() - stack()["Parameters"].keys()
+    for function, key in (("DeletionFunction", "CodeKey"), ("UsageFunction", "UsageCodeKey")):
+        code = template["Resources"][function]["Properties"]["Code"]
+        assert code == {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": key}}
+    assert {"CodeBucket", "CodeKey", "UsageCodeKey"} == template["Parameters"].keys() - stack()["Parameters"].keys()
     assert stack()["Resources"].keys() <= template["Resources"].keys()
     assert len(json.dumps(template)) < 1_000_000  # a template in S3
 
 
+def test_stacksets_need_the_second_archive_only_with_images_in_use() -> None:
+    """One that protects them without it is refused, instead of deployed without a reading."""
+    template = variant("stackset")
+    rule = template["Rules"]["ReadersHaveCode"]
+    default = template["Parameters"]["UsageCodeKey"]["Default"]
+    for chosen in ("", "ecs", "lambda,ecs", "declared", "inspector"):
+        assert evaluate(rule["RuleCondition"], {"ProtectInUse": chosen}) is bool(chosen)
+    [assertion] = rule["Assertions"]
+    assert not evaluate(assertion["Assert"], {"UsageCodeKey": default})
+    assert evaluate(assertion["Assert"], {"UsageCodeKey": "1.2.3/usage-function.zip"})
+
+
 def test_the_packages_refer_to_what_lies_beside_them() -> None:
     """Wherever they are downloaded to; of a template that says otherwise, no package is made."""
-    built = "LicenseUrl: ../../LICENSE\nReadmeUrl: ../../README.md\nCodeUri: DeletionFunction\n"
-    assert package.packaged(built) == "LicenseUrl: LICENSE\nReadmeUrl: README.md\nCodeUri: function.zip\n"
+    documents = "LicenseUrl: ../../LICENSE\nReadmeUrl: ../../README.md\n"
+    built = documents + "CodeUri: DeletionFunction\nCodeUri: UsageFunction\n"
+    beside = "LicenseUrl: LICENSE\nReadmeUrl: README.md\nCodeUri: function.zip\nCodeUri: usage-function.zip\n"
+    assert package.packaged(built) == beside
     with pytest.raises(ValueError, match="one ReadmeUrl"):
         package.packaged(built.replace("README", "read me"))
 

@@ -15,6 +15,8 @@ from samtranslator.yaml_helper import yaml_parse
 
 from handler.settings import Settings
 from handler.step_table import CLAIM_SECONDS
+from handler.usage.refresh import SCHEDULE_MINUTES
+from handler.usage.settings import ReaderSettings
 from tests.examples import NOTHING, resolve
 from tests.policies import as_list
 
@@ -37,7 +39,15 @@ VARIABLE_BYTES = 4_096
 """The bytes that Lambda takes of variables, names and values, in all."""
 INLINE_POLICY_CHARACTERS = 10_240
 """The characters that IAM takes of policies within a role, in all, without white space."""
+WITHOUT_RESOURCES = frozenset({
+    "ecr:DescribeRegistry", "ecs:DescribeTaskDefinition", "ecs:ListClusters", "ecs:ListServices",
+    "ecs:ListTaskDefinitionFamilies", "ecs:ListTaskDefinitions", "ecs:ListTasks", "inspector2:ListCoverage",
+    "lambda:ListFunctions",
+})  # fmt: skip
+"""Actions that IAM allows for all of an account and region or not at all; ListTasks, else by container instances."""
 STATEFUL = ("AWS::DynamoDB::Table", "AWS::Logs::LogGroup", "AWS::SNS::Topic", "AWS::SQS::Queue")
+USAGE_ALARMS = 4
+"""Those on sources that are not known: for each that is read, and for those that declare."""
 NAMES = (
     "AlarmName DashboardName FunctionName GroupName LogGroupName Name QueueName RoleName RuleName TableName TopicName"
 )
@@ -62,7 +72,8 @@ def queue_events(template: Template) -> Iterator[tuple[str, Any, Any]]:
     """Each function's name and properties, and those of each of its queues."""
     for name, function in functions(template).items():
         for event in function["Events"].values():
-            yield name, function, event["Properties"]
+            if event["Type"] == "SQS":
+                yield name, function, event["Properties"]
 
 
 def target(template: Template, reference: Any) -> tuple[str, Any]:
@@ -199,7 +210,8 @@ def nothing_may_be_deleted_by_default(template: Template) -> Iterator[str]:
         expected = {f"repository/{pattern}" for pattern in patterns.split(",")}
         for where, statements in policies(template):
             for statement in statements:
-                actions = set(as_list(statement["Action"])) - {"ecr:DescribeRepositories"}  # names alone
+                # Names, and settings of the registry.
+                actions = set(as_list(statement["Action"])) - {"ecr:DescribeRepositories", "ecr:DescribeRegistry"}
                 if not any(action.startswith(("ecr:", "*")) for action in actions):
                     continue
                 accounts = statement.get("Condition", {}).get("StringEquals", {}).get("aws:ResourceAccount")
@@ -258,7 +270,7 @@ def no_permission_is_unbounded(template: Template) -> Iterator[str]:
                 continue
             if any(action == "*" or action.endswith(":*") for action in as_list(statement["Action"])):
                 yield f"{where}: {statement.get('Sid')} allows every action"
-            if "*" in as_list(statement.get("Resource")):
+            if "*" in as_list(statement.get("Resource")) and set(as_list(statement["Action"])) - WITHOUT_RESOURCES:
                 yield f"{where}: {statement.get('Sid')} allows every resource"
             everybody = statement.get("Principal") in ("*", {"AWS": "*"})
             if everybody and "aws:PrincipalArn" not in statement.get("Condition", {}).get("ArnLike", {}):
@@ -368,13 +380,14 @@ def keys_are_used_through_services_alone_also_in_china(template: Template) -> It
 
 
 def the_function_can_decrypt_its_variables(template: Template) -> Iterator[str]:
-    services = [
-        resolve(statement["Condition"]["StringEquals"]["kms:ViaService"], {})
-        for statement in template["Resources"]["FunctionKeyPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-        if "kms:Decrypt" in as_list(statement["Action"])
-    ]
-    if not any("lambda.eu-west-1.amazonaws.com" in each for each in services):
-        yield "with a KmsKeyArn, the function's variables cannot be decrypted"
+    for policy in ("FunctionKeyPolicy", "UsageKeyPolicy"):
+        services = [
+            resolve(statement["Condition"]["StringEquals"]["kms:ViaService"], {})
+            for statement in template["Resources"][policy]["Properties"]["PolicyDocument"]["Statement"]
+            if "kms:Decrypt" in as_list(statement["Action"])
+        ]
+        if not any("lambda.eu-west-1.amazonaws.com" in each for each in services):
+            yield f"with a KmsKeyArn, the variables cannot be decrypted by {policy}"
 
 
 def what_may_be_kept_is_said(template: Template) -> Iterator[str]:
@@ -406,7 +419,9 @@ def several_stacks_stand_side_by_side(template: Template) -> Iterator[str]:
 def rules_are_narrow_and_only_there_when_asked_for(template: Template) -> Iterator[str]:
     asked = {"Fn::Not": [{"Fn::Equals": [{"Ref": "EventBusName"}, ""]}]}
     prefix = [{"prefix": {"Ref": "EventRepositoryPrefix"}}]
-    narrowed = {"$or": [{"repositoryName": prefix}, {"repositoryNames": prefix}]}  # or fan-outs would vanish
+    declared = {"Fn::If": ["HasDeclaredUse", {"imagesInUse": [{"exists": True}]}, {"Ref": NOTHING}]}
+    # Or fan-outs would vanish, and so would what is declared to be in use.
+    narrowed = {"$or": [{"repositoryName": prefix}, {"repositoryNames": prefix}, declared]}
     for name, resource_ in template["Resources"].items():
         if resource_["Type"] != "AWS::Events::Rule":
             continue
@@ -432,6 +447,15 @@ def what_sends_to_its_own_queue_may_do_so(template: Template) -> Iterator[str]:
         ]
         if sends and function.get("RecursiveLoop") != "Allow":
             yield f"Lambda stops {name} after 16 turns"
+    invoked = {
+        target(template, statement["Resource"])[0]
+        for policy in of_type(template, "AWS::IAM::Policy").values()
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement.get("Action") == "lambda:InvokeFunction"
+    }
+    for name, function in functions(template).items():
+        if name in invoked and function.get("RecursiveLoop") != "Allow":
+            yield f"Lambda stops {name} after 16 turns"
 
 
 def selections_by_last_pull_are_not_defeated(template: Template) -> Iterator[str]:
@@ -440,7 +464,8 @@ def selections_by_last_pull_are_not_defeated(template: Template) -> Iterator[str
         for properties in of_type(template, "AWS::ECR::PullTimeUpdateExclusion").values()
     }
     for name, function in functions(template).items():
-        if target(template, function["Role"])[0] not in roles:
+        role, properties = target(template, function["Role"])
+        if "ecr:BatchGetImage" in json.dumps(properties) and role not in roles:
             yield f"what {name} reads counts as pulled, so that nothing expires twice"
 
 
@@ -472,6 +497,8 @@ def nothing_undeliverable_is_lost(template: Template) -> Iterator[str]:
     # One whose absence raises an alarm, under the same condition, need not be kept.
     absent = [r.get("Condition") for r in template["Resources"].values() if is_raised_by_absence(r)]
     schedules = {n: r for n, r in template["Resources"].items() if r["Type"] == "AWS::Scheduler::Schedule"}
+    silent = [r["Properties"]["MetricName"] for r in template["Resources"].values() if is_raised_by_absence(r)]
+    read = {"UsageFunction"} if silent.count("UsageKnown") == USAGE_ALARMS else set[str]()
     missed = {n for n, r in schedules.items() if r.get("Condition") in absent and "dryRun" in json.dumps(r)}
 
     def deliveries() -> Iterator[tuple[str, Any, Any]]:
@@ -486,12 +513,18 @@ def nothing_undeliverable_is_lost(template: Template) -> Iterator[str]:
         for name, properties in functions(template).items():
             config = properties.get("EventInvokeConfig", {})
             retries = "MaximumRetryAttempts" in config and "MaximumEventAgeInSeconds" in config
-            yield name, retries, config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+            # One that only reads says the same anew at its next run, and an alarm tells where none succeeds.
+            destination = "unneeded" if name in read else None
+            yield (
+                name,
+                retries,
+                config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination", destination),
+            )
 
     for name, retries, destination in deliveries():
         if not retries:
             yield f"{name} does not say how often it tries again"
-        if destination is None or target(template, destination)[0] not in kept:
+        if destination != "unneeded" and (destination is None or target(template, destination)[0] not in kept):
             yield f"{name} drops what it cannot deliver"
 
 
@@ -572,6 +605,7 @@ def every_emergency_has_an_alarm(template: Template) -> Iterator[str]:
         ("EcrImageDeletion", "RequestsRejected"): None,
         ("EcrImageDeletion", "TurnLimitReached"): None,  # Lambda says nothing of recursion under RecursiveLoop: Allow
         ("EcrImageDeletion", "Requests"): "CanarySchedule",
+        ("EcrImageDeletion", "UsageKnown"): None,
         ("AWS/Events", "InvocationsFailedToBeSentToDlq"): "RequestRule",
         ("AWS/Scheduler", "InvocationsFailedToBeSentToDeadLetterCount"): "ScheduleGroup",
     }
@@ -608,26 +642,117 @@ def the_canary_comes_more_often_than_it_is_missed(template: Template) -> Iterato
 
 
 def the_metrics_that_are_watched_are_counted(template: Template) -> Iterator[str]:
-    service = {"Ref": "AWS::StackName"}
+    service = {"Name": "service", "Value": {"Ref": "AWS::StackName"}}
+    body = json.dumps(template["Resources"]["Dashboard"]["Properties"]["DashboardBody"])
     for name, function in functions(template).items():
         namespace = function["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"]
-        body = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-        if f'"{namespace}"' not in body or '"service", "${AWS::StackName}"' not in body:
+        if namespace not in body or r"\"service\", \"${AWS::StackName}\"" not in body:
             yield f"the dashboard does not show what {name} counts"
         for alarm, properties in alarms(template).items():
             for watched, metric, dimensions in watched_metrics(properties):
                 if not watched.startswith("AWS/") and (
-                    (watched, dimensions) != (namespace, [{"Name": "service", "Value": service}])
+                    (watched, dimensions[0]) != (namespace, service)
+                    or (len(dimensions) > 1) != (metric == "UsageKnown")
                     or not re.search(rf"\b{metric}[=\"]", SOURCE)
                 ):
                     yield f"{alarm} watches a metric that {name} does not count"
 
 
+def each_source_has_an_alarm_of_its_own(template: Template) -> Iterator[str]:
+    conditions = {
+        "ecs": "ReadsEcs",
+        "lambda": "ReadsLambda",
+        "inspector": "ReadsInspector",
+        "declared": "HasDeclaredUse",
+    }
+    found = {
+        dimensions[1]["Value"]: template["Resources"][name].get("Condition")
+        for name, properties in alarms(template).items()
+        for _, metric, dimensions in watched_metrics(properties)
+        if metric == "UsageKnown" and dimensions[1]["Name"] == "source"
+    }
+    for source, condition in conditions.items():
+        if found.get(source) != condition:
+            yield f"no alarm tells that {source} is not known, or it rings where {source} need not be"
+    for name, properties in alarms(template).items():
+        if "UsageKnown" in json.dumps(properties):
+            periods = properties["Period"] * properties["EvaluationPeriods"]
+            if properties["Period"] < 60 * SCHEDULE_MINUTES or properties["EvaluationPeriods"] < 2:
+                yield f"{name} is raised between two runs, which come at no exact time"
+            if (properties["Statistic"], properties["Threshold"]) != ("Minimum", 1) or periods > 3600:
+                yield f"{name} misses that its source is not known, or says so after an hour"
+
+
+def what_is_in_use_is_read_with_the_guard_alone(template: Template) -> Iterator[str]:
+    for name, resource_ in template["Resources"].items():
+        if name.startswith("Usage") and not resource_.get("Condition", "").startswith("ProtectsInUse"):
+            yield f"{name} is there without ProtectInUse"
+    for name in ("UsageFunction", "UsageRole"):
+        if name not in template["Resources"]:
+            yield f"there is no {name}"
+    if template["Parameters"]["ProtectInUse"]["Default"] != "":
+        yield "images in use are protected, and read, in a stack whose owner did not ask for it"
+
+
+def each_source_is_read_with_its_own_permissions(template: Template) -> Iterator[str]:
+    needed = {
+        "ReadsEcs": {
+            "ecs:DescribeServiceRevisions", "ecs:DescribeServices", "ecs:DescribeTaskDefinition", "ecs:DescribeTasks",
+            "ecs:ListClusters", "ecs:ListServices", "ecs:ListTaskDefinitionFamilies", "ecs:ListTaskDefinitions",
+            "ecs:ListTasks",
+        },
+        "ReadsLambda": {"lambda:GetFunction", "lambda:ListFunctions"},
+        "ReadsInspector": {"inspector2:ListCoverage"},
+        "": {"dynamodb:Query", "dynamodb:UpdateItem", "logs:CreateLogStream", "logs:PutLogEvents"},
+    }  # fmt: skip
+    found: dict[str, set[str]] = {condition: set() for condition in needed}
+    [policy] = template["Resources"]["UsageRole"]["Properties"]["Policies"]
+    for part in policy["PolicyDocument"]["Statement"]:
+        condition, statement = part["Fn::If"][:2] if "Fn::If" in part else ("", part)
+        found.setdefault(condition, set()).update(as_list(statement["Action"]))
+    if found != needed:
+        yield f"the function that reads may do {found}"
+    for name, properties in of_type(template, "AWS::IAM::Policy").items():
+        if {"Ref": "UsageRole"} in properties["Roles"] and {"Ref": "FunctionRole"} in properties["Roles"]:
+            yield f"{name} makes one role of two"
+    written = json.dumps(resolve(template["Resources"]["FunctionRole"], {}))
+    if re.search(r'"(ecs|inspector2|lambda):[A-Z]', written):
+        yield "the function that deletes may read what runs in the account"
+
+
+def a_continued_reading_invokes_its_own_function_alone(template: Template) -> Iterator[str]:
+    granted = [
+        statement
+        for policy in of_type(template, "AWS::IAM::Policy").values()
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "lambda:InvokeFunction" in as_list(statement.get("Action", []))
+    ]
+    if [statement["Resource"] for statement in granted] != [{"Fn::GetAtt": ["UsageFunction", "Arn"]}]:
+        yield "the function that reads cannot go on in a further turn, or can invoke others"
+
+
+def the_schedule_counts_ages_as_often_as_the_function_thinks(template: Template) -> Iterator[str]:
+    function = template["Resources"]["UsageFunction"]["Properties"]
+    [event_] = [event["Properties"] for event in function["Events"].values()]
+    if event_["Schedule"] != f"rate({SCHEDULE_MINUTES} minutes)":
+        yield "what is due is read too early, or too late"
+    if json.loads(event_["Input"]) != {"whenDue": True}:
+        yield "everything is read at each run, due or not"
+    if template["Parameters"]["UsageRefreshMinutes"]["MinValue"] < SCHEDULE_MINUTES:
+        yield "a source could be due more often than the function runs"
+    if function["Timeout"] > 60 * SCHEDULE_MINUTES or function["EventInvokeConfig"]["MaximumRetryAttempts"] != 2:
+        yield "a run outlasts the next one, or a failure is not tried again"
+
+
 def the_variables_that_are_set_are_those_that_are_read(template: Template) -> Iterator[str]:
     libraries = {value for name, value in vars(constants).items() if name.endswith("_ENV")}
-    read = Recorder()
-    Settings.from_env(read)
+    readers: dict[str, Callable[[Mapping[str, str]], object]] = {
+        "DeletionFunction": Settings.from_env,
+        "UsageFunction": ReaderSettings.from_env,
+    }
     for name, function in functions(template).items():
+        read = Recorder()
+        readers[name](read)
         set_ = function["Environment"]["Variables"].keys()
         for variable in read.names - set_:
             yield f"{name} lacks {variable}"
@@ -643,7 +768,9 @@ def the_saved_queries_ask_for_what_is_logged(template: Template) -> Iterator[str
     for name, properties in of_type(template, "AWS::Logs::QueryDefinition").items():
         if [group.get("Ref") in groups for group in properties["LogGroupNames"]] != [True]:
             yield f"{name} asks another log"
-        for message in re.findall(r'message = "(.+?)"', properties["QueryString"]):
+        listed = re.findall(r"message in \[(.+?)\]", properties["QueryString"])
+        messages = re.findall(r'message = "(.+?)"', properties["QueryString"])
+        for message in [*messages, *(each for text in listed for each in re.findall(r'"(.+?)"', text))]:
             if f'"{message}"' not in SOURCE:
                 yield f"{name} asks for {message!r}, which nobody logs"
 
@@ -900,6 +1027,97 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
 ]
 
 
+USAGE, USAGE_ALARM = map(resource, ("UsageFunction", "EcsUsageAlarm"))
+
+
+BROKEN += [
+    (what_sends_to_its_own_queue_may_do_so, lambda t: USAGE(t).pop("RecursiveLoop")),
+    (
+        selections_by_last_pull_are_not_defeated,
+        lambda t: resource("PullTimeExclusion")(t).update(PrincipalArn={"Fn::GetAtt": ["UsageRole", "Arn"]}),
+    ),
+    (no_permission_is_unbounded, lambda t: statement("UsageRole", "DescribeWhatEcsRuns")(t).update(Resource="*")),
+    (no_permission_is_unbounded, lambda t: statement("UsageRole", "GetImagesOfFunctions")(t).update(Resource="*")),
+    (nothing_undeliverable_is_lost, lambda t: USAGE(t).pop("EventInvokeConfig")),
+    (nothing_undeliverable_is_lost, lambda t: t["Resources"].pop("LambdaUsageAlarm")),
+    (every_alarm_reaches_the_topic, lambda t: USAGE_ALARM(t).update(TreatMissingData="notBreaching")),
+    (
+        every_alarm_reaches_the_topic,
+        lambda t: statement("NotificationTopicPolicy", "AlarmsMayPublish")(t)["Condition"]["ArnEquals"][
+            "aws:SourceArn"
+        ].remove({"Fn::If": ["ReadsEcs", {"Fn::GetAtt": ["EcsUsageAlarm", "Arn"]}, {"Ref": NOTHING}]}),
+    ),
+    (the_metrics_that_are_watched_are_counted, lambda t: USAGE_ALARM(t)["Dimensions"].pop()),
+    (
+        the_metrics_that_are_watched_are_counted,
+        lambda t: USAGE(t)["Environment"]["Variables"].update(POWERTOOLS_METRICS_NAMESPACE="another"),
+    ),
+    (
+        the_variables_that_are_set_are_those_that_are_read,
+        lambda t: USAGE(t)["Environment"]["Variables"].pop("IN_USE_DAYS"),
+    ),
+    (
+        the_saved_queries_ask_for_what_is_logged,
+        lambda t: resource("UsageReadingsQuery")(t).update(QueryString='filter message in ["source read", "no"]'),
+    ),
+    (each_source_has_an_alarm_of_its_own, lambda t: t["Resources"].pop("DeclaredUsageAlarm")),
+    (each_source_has_an_alarm_of_its_own, lambda t: whole("EcsUsageAlarm")(t).update(Condition="ProtectsInUse")),
+    (each_source_has_an_alarm_of_its_own, lambda t: USAGE_ALARM(t).update(Period=300)),
+    (each_source_has_an_alarm_of_its_own, lambda t: USAGE_ALARM(t).update(EvaluationPeriods=1)),
+    (each_source_has_an_alarm_of_its_own, lambda t: USAGE_ALARM(t).update(Threshold=0)),
+    (each_source_has_an_alarm_of_its_own, lambda t: USAGE_ALARM(t).update(EvaluationPeriods=5)),
+    (what_is_in_use_is_read_with_the_guard_alone, lambda t: whole("UsageRole")(t).pop("Condition")),
+    (what_is_in_use_is_read_with_the_guard_alone, lambda t: t["Resources"].pop("UsageFunction")),
+    (what_is_in_use_is_read_with_the_guard_alone, lambda t: parameter("ProtectInUse")(t).update(Default="ecs")),
+    (
+        each_source_is_read_with_its_own_permissions,
+        lambda t: statement("UsageRole", "DescribeWhatEcsRuns")(t)["Action"].pop(),
+    ),
+    (
+        each_source_is_read_with_its_own_permissions,
+        lambda t: statement("UsageRole", "ListFunctions")(t).update(Action=["lambda:ListFunctions", "lambda:ListTags"]),
+    ),
+    (
+        each_source_is_read_with_its_own_permissions,
+        lambda t: resource("UsageTurnPolicy")(t)["Roles"].append({"Ref": "FunctionRole"}),
+    ),
+    (
+        each_source_is_read_with_its_own_permissions,
+        lambda t: statement("FunctionRole", "TellFailures")(t).update(Action="ecs:ListTasks"),
+    ),
+    (
+        a_continued_reading_invokes_its_own_function_alone,
+        lambda t: statement("UsageTurnPolicy", "GoOn")(t).update(Resource={"Fn::GetAtt": ["DeletionFunction", "Arn"]}),
+    ),
+    (a_continued_reading_invokes_its_own_function_alone, lambda t: t["Resources"].pop("UsageTurnPolicy")),
+    (
+        the_schedule_counts_ages_as_often_as_the_function_thinks,
+        lambda t: USAGE(t)["Events"]["Schedule"]["Properties"].update(Schedule="rate(1 hour)"),
+    ),
+    (
+        the_schedule_counts_ages_as_often_as_the_function_thinks,
+        lambda t: USAGE(t)["Events"]["Schedule"]["Properties"].update(Input="{}"),
+    ),
+    (
+        the_schedule_counts_ages_as_often_as_the_function_thinks,
+        lambda t: USAGE(t)["EventInvokeConfig"].update(MaximumRetryAttempts=0),
+    ),
+    (
+        the_schedule_counts_ages_as_often_as_the_function_thinks,
+        lambda t: parameter("UsageRefreshMinutes")(t).update(MinValue=5),
+    ),
+    (everything_at_rest_is_encrypted_by_the_given_key, lambda t: resource("UsageTable")(t).pop("SSESpecification")),
+    (
+        keys_are_used_through_services_alone_also_in_china,
+        lambda t: statement("UsageKeyPolicy", "ReadAndWriteUse")(t).pop("Condition"),
+    ),
+    (
+        the_function_can_decrypt_its_variables,
+        lambda t: statement("UsageKeyPolicy", "DecryptVariables")(t).update(Action="kms:Encrypt"),
+    ),
+]
+
+
 DEPLOYMENTS = [(environment, command) for environment in ("default", "prod") for command in ("global", "deploy")]
 """The tables of samconfig.toml that `sam deploy` reads."""
 
@@ -939,7 +1157,8 @@ def test_every_deletion_policy_gives_its_reason() -> None:
     policies_ = [i for i, line in enumerate(lines) if line.lstrip().startswith("DeletionPolicy:")]
 
     assert policies_
-    assert [lines[i - 2] for i in policies_ if "#" not in lines[i] + lines[i - 3]] == []
+    # Above it are its name, its type and perhaps its condition.
+    assert [lines[i - 2] for i in policies_ if "#" not in lines[i] + lines[i - 3] + lines[i - 4]] == []
 
 
 def test_every_exemption_from_a_scanner_gives_its_reason() -> None:

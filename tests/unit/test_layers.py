@@ -1,9 +1,14 @@
 """The import rule: each layer imports only what is below it, and no layer two of the same height from each other."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.environment import ENVIRONMENT
 
 HANDLER = Path(__file__).parents[2] / "src" / "handler"
 LAYERS = (
@@ -54,6 +59,15 @@ def test_a_layer_imports_only_what_is_below_it(layer: str) -> None:
         own = {path.stem for path in sources(layer)} | {layer}
         found = imports(source.read_text()) - own - (GENERATED if layer == "request_parser" else set())
         assert found <= allowed, f"{source.name} imports {found - allowed}"
+
+
+def test_the_function_that_deletes_loads_none_of_the_readers() -> None:
+    """They call services whose models its package lacks, and that its role may not call."""
+    code = "import sys, handler.app; print(*sorted(name for name in sys.modules if name.startswith('handler.usage')))"
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(HANDLER.parent)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    readers = {"claims", "ecs", "inspector", "lambda_", "measures", "pace", "refresh"}
+    assert not set(run.stdout.split()) & {f"handler.usage.{name}" for name in readers}
 
 
 def test_every_module_has_its_layer() -> None:

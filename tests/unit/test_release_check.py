@@ -46,8 +46,9 @@ def git(root: Path, *arguments: str) -> None:
 def root(tmp_path: Path) -> Path:
     """A project that can be released: committed, and built."""
     build = tmp_path / ".aws-sam" / "build"
-    (build / "DeletionFunction" / "handler").mkdir(parents=True)
-    (build / "DeletionFunction" / "handler" / "app.py").touch()
+    for function, entry in (("DeletionFunction", "app.py"), ("UsageFunction", "usage_app.py")):
+        (build / function / "handler").mkdir(parents=True)
+        (build / function / "handler" / entry).touch()
     (build / "template.yaml").write_text(TEMPLATE.replace("1.2.3", "'1.2.3'"))  # SAM quotes it
     (tmp_path / ".gitignore").write_text("/.aws-sam/\n/.local/\n")
     (tmp_path / "pyproject.toml").write_text(PROJECT)
@@ -116,6 +117,7 @@ def test_a_rehearsal_before_the_changelog_has_the_version(root: Path) -> None:
         (lambda _: None, ["--tag", "v1.2.4"], "the version makes it v1.2.3"),
         (lambda root: (root / "new.py").touch(), ["--tag", "v1.2.3"], "not committed: new.py"),
         (lambda root: (root / ".aws-sam/build/DeletionFunction/handler/app.py").unlink(), [], "is not built"),
+        (lambda root: (root / ".aws-sam/build/UsageFunction/handler/usage_app.py").unlink(), [], "is not built"),
         (lambda root: (root / ".aws-sam/build/template.yaml").write_text(OLDER), [], "not one of 1.2.3"),
         (replace("pyproject.toml", "/somebody/", "/OWNER/"), ["--tag", "v1.2.3"], "replace it everywhere"),
         (replace("pyproject.toml", "/somebody/", "/OWNER/"), [], None),

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +34,33 @@ def test_a_model_loses_its_texts_alone() -> None:
     assert slim.undocumented(MODEL) == UNDOCUMENTED
 
 
-def test_botocore_keeps_the_services_that_are_called(tmp_path: Path) -> None:
+@pytest.mark.parametrize("function", slim.SERVICES)
+def test_botocore_keeps_the_services_that_are_called(tmp_path: Path, function: str) -> None:
     """Their models unpacked and without texts, and their endpoints; no examples."""
-    for service in (*slim.SERVICES, "ec2"):
+    services = slim.SERVICES[function]
+    for service in {"ec2", *(service for each in slim.SERVICES.values() for service in each)}:
         folder = tmp_path / service / "2015-09-21"
         folder.mkdir(parents=True)
         (folder / "service-2.json.gz").write_bytes(gzip.compress(json.dumps(MODEL).encode()))
         (folder / "examples-1.json").write_text("{}")
     partition = {"partition": "aws", "services": {"api.ecr": {"endpoints": {}}, "ec2": {}}}
     (tmp_path / "endpoints.json").write_text(json.dumps({"partitions": [partition]}))
-    slim.slim_botocore(tmp_path)
+    slim.slim_botocore(tmp_path, services)
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {"endpoints.json", *(f"{service}/2015-09-21/service-2.json" for service in slim.SERVICES)}
-    assert json.loads((tmp_path / "ecr/2015-09-21/service-2.json").read_text()) == UNDOCUMENTED
+    assert files == {"endpoints.json", *(f"{service}/2015-09-21/service-2.json" for service in services)}
+    assert json.loads((tmp_path / services[0] / "2015-09-21/service-2.json").read_text()) == UNDOCUMENTED
     [kept] = json.loads((tmp_path / "endpoints.json").read_text())["partitions"]
     assert kept == {"partition": "aws", "services": {"api.ecr": {"endpoints": {}}}}
+
+
+def test_each_function_has_the_models_of_what_it_calls() -> None:
+    """Of the clients that its modules make, and no others: the one that deletes starts with as little as before."""
+    handler = Path(slim.__file__).parent / "handler"
+    made = {
+        function: set(re.findall(r'client\("(\w+)"', (handler / module).read_text()))
+        for function, module in {"DeletionFunction": "bootstrap.py", "UsageFunction": "usage_app.py"}.items()
+    }
+    assert made == {function: set(services) for function, services in slim.SERVICES.items()}
 
 
 def test_the_contract_becomes_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 from handler.models.errors import ServiceUnavailableError
 from handler.usage.inventory import Inventory
 from handler.usage.reading import ReadingFailedError
+from handler.usage.settings import ReaderSettings
 from local.runtime import FakeLambdaContext
 from tests.environment import READER_VARIABLES
 from tests.fakes.aws import response
@@ -35,7 +36,7 @@ class Function:
         with mock.patch.dict("os.environ", READER_VARIABLES | variables):
             sys.modules.pop("handler.usage_app", None)
             self._module = importlib.import_module("handler.usage_app")
-            services = self._module.Services.from_env()
+            services = self._module.Services(ReaderSettings.from_env())
         clients = {services.dynamodb, services.lambda_}
         for source in services.sources.values():
             clients.add(source.args[0])
@@ -48,7 +49,7 @@ class Function:
     def _before_send(self, request: Any, event_name: str, **_: Any) -> Any:
         service, operation = event_name.split(".")[1:]
         if operation == "Invoke":
-            assert request.headers["X-Amz-Invocation-Type"] == "Event"
+            assert request.headers["X-Amz-Invocation-Type"] == b"Event"
             assert request.url.endswith("/functions/UsageFunction/invocations")
             self.invoked.append(json.loads(request.body))
             return response(202, "")
@@ -61,10 +62,10 @@ class Function:
 
 
 @pytest.fixture(autouse=True)
-def no_pace() -> Iterator[None]:
+def sleep() -> Iterator[mock.Mock]:
     """Nobody waits."""
-    with mock.patch("time.sleep"):
-        yield
+    with mock.patch("time.sleep") as sleep:
+        yield sleep
 
 
 def metrics(text: str) -> dict[tuple[str, str], float]:
@@ -184,7 +185,9 @@ def test_a_reading_goes_on_in_an_invocation_of_the_same_function(capsys: pytest.
         version = {"FunctionName": name, "Version": "1", "PackageType": "Image", "Code": code}
         function.running.functions.append(version)
     # It is asked for the time before a source is claimed, before a unit, and before its calls.
-    function.invoke(context=ImpatientContext(function_name="UsageFunction", timeout=900, patience=3))
+    context = ImpatientContext(function_name="UsageFunction", timeout=900)
+    context.patience = 3
+    function.invoke(context=context)
     [event] = function.invoked
     assert (event["source"], event["after"]) == ("lambda", "a")
     assert metrics(capsys.readouterr().out) == {("UsageKnown", "lambda"): 0}
@@ -192,6 +195,15 @@ def test_a_reading_goes_on_in_an_invocation_of_the_same_function(capsys: pytest.
     counted = metrics(capsys.readouterr().out)
     assert (counted["UsageKnown", "lambda"], counted["ImagesInUse", "lambda"]) == (1, 2)
     assert function.running.calls["GetFunction"] == 2
+
+
+def test_services_are_asked_at_their_pace(sleep: mock.Mock) -> None:
+    """Each page waits for its turn."""
+    function = Function(PROTECT_IN_USE="inspector")
+    arn = f"arn:aws:ecr:us-east-1:123456789012:repository/app/{digest(1)}"
+    function.running.coverage = [{"resourceId": arn}] * 6
+    function.invoke()
+    assert [call.args[0] > 0.4 for call in sleep.call_args_list] == [True, True]
 
 
 def test_clients_are_made_for_the_sources_that_are_read() -> None:

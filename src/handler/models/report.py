@@ -158,11 +158,14 @@ class DeclarationReport(NamedTuple):
     images: int
     elsewhere: int
     """Images that are in no ECR registry, where nothing can delete them here."""
+    unreadable: int
+    """Addresses in ECR registries that name no image."""
 
     def to_answer(self, registry_id: str) -> Json:
         """Returns how much that was, for people to compare with what they sent."""
         del registry_id  # the images may be of any
-        return {"source": self.source, "imagesInUse": self.images, "imagesElsewhere": self.elsewhere}
+        counts = {"imagesInUse": self.images, "imagesElsewhere": self.elsewhere, "imagesNotUnderstood": self.unreadable}
+        return {"source": self.source, **counts}
 
 
 type Report = DeletionReport | FanOutReport | DeclarationReport

@@ -23,6 +23,11 @@ def quoted(text: str) -> str:
     return text[:_QUOTED_CHARACTERS].encode(errors="backslashreplace").decode()
 
 
+def declares_use(content: Any) -> bool:
+    """Returns whether what was sent says which images are in use, instead of asking for a deletion."""
+    return isinstance(content, dict) and "imagesInUse" in content
+
+
 class Origin(NamedTuple):
     """How a request arrived, and from whom."""
 
@@ -70,7 +75,7 @@ class Payload(NamedTuple):
     @property
     def declares_use(self) -> bool:
         """Whether it says which images are in use, instead of asking for a deletion."""
-        return isinstance(self.content, dict) and "imagesInUse" in self.content
+        return declares_use(self.content)
 
     @property
     def named_content(self) -> Any:

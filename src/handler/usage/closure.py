@@ -72,6 +72,19 @@ def in_use_of(
     return verdicts
 
 
+def read_ahead(image_ids: Iterable[ImageId], read: ReadReferences) -> ReadReferences:
+    """Reads what these images refer to, and returns a reader that need not ask for them again."""
+    asked = set(image_ids)
+    found = read(list(asked))
+
+    def read_others(image_ids: Sequence[ImageId]) -> Mapping[ImageId, References | ImageFailure]:
+        others = [image_id for image_id in image_ids if image_id not in asked]
+        known = {image_id: found[image_id] for image_id in image_ids if image_id in found}
+        return {**known, **read(others)} if others else known
+
+    return read_others
+
+
 def named_by(digests: Mapping[str, str], read: ReadReferences) -> Users:
     """Returns who uses these digests, and those that they name: whoever pulls an index, pulls one of its images."""
     users, pending = dict(digests), list(digests)
@@ -131,7 +144,7 @@ def _reversed(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _follow[T](values: dict[str, T], edges: Mapping[str, Iterable[str]]) -> None:
     """Gives the value of each node to all that can be reached from it, unless they have one of their own."""
-    pending = list(values)
+    pending = [node for node in edges if node in values]  # few in a chunk, while thousands may be in use
     while pending:
         node = pending.pop()
         for reached in edges.get(node, ()):

@@ -10,7 +10,6 @@ from .images import Use, parse_address
 from .settings import READ_SOURCES
 
 _KEY = "imagesInUse"
-_FEW = 5
 _LONGEST_DAYS = 31
 _DAY = 24 * 60 * 60
 
@@ -24,6 +23,8 @@ class Declaration(NamedTuple):
     """Until when it says so, in seconds since the epoch."""
     elsewhere: int
     """Images that are in no ECR registry: nothing here can delete them."""
+    unreadable: tuple[str, ...]
+    """Addresses in ECR registries that name no image there, so that nobody can run it."""
 
 
 def parse_declaration(content: dict[str, Any], admitted: tuple[str, ...]) -> Declaration:
@@ -44,15 +45,10 @@ def parse_declaration(content: dict[str, Any], admitted: tuple[str, ...]) -> Dec
             f"{_KEY} must be a list of image addresses, such as <registry>/<repository>@<digest>"
         )
     images = {address: parse_address(address) for address in addresses}
-    # An address that looks like one of ECR's and is none would protect nothing, and nobody would know.
-    if bad := [a for a, image in images.items() if image is None and ".dkr" in a.partition("/")[0]]:
-        shown = ", ".join(repr(a[:200]) for a in bad[:_FEW])
-        raise RejectedRequestError(
-            f"{_KEY} has {len(bad)} addresses that name no image of an ECR registry: {shown}; each is "
-            "<registry>/<repository>, with a tag or a digest behind it"
-        )
     uses = tuple(Use(image, source) for image in images.values() if image)
-    return Declaration(source, uses, _expiry(content.get("expiresAt")), len(images) - len(uses))
+    unreadable = tuple(a for a, image in images.items() if image is None and ".dkr" in a.partition("/")[0])
+    elsewhere = len(images) - len(uses) - len(unreadable)
+    return Declaration(source, uses, _expiry(content.get("expiresAt")), elsewhere, unreadable)
 
 
 def _expiry(text: Any) -> float:
@@ -62,10 +58,8 @@ def _expiry(text: Any) -> float:
         raise RejectedRequestError("expiresAt must be a time in ISO 8601, such as 2026-11-26T05:00:00Z") from error
     if time_.tzinfo is None:
         raise RejectedRequestError("expiresAt must say its time zone, such as 2026-11-26T05:00:00Z")
-    seconds, now = time_.timestamp(), time.time()
-    if seconds <= now:
-        raise RejectedRequestError(f"expiresAt {text} is in the past: declare again what is in use now")
-    if seconds > now + _LONGEST_DAYS * _DAY:
+    seconds = time_.timestamp()
+    if seconds > time.time() + _LONGEST_DAYS * _DAY:
         raise RejectedRequestError(
             f"expiresAt {text} is more than {_LONGEST_DAYS} days ahead; declare often, and for as long as it may take "
             "to notice that the declarations have stopped"

@@ -8,7 +8,7 @@ from threading import Lock
 
 from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp, ReadReferences
 
-from .closure import Users, in_use_among, in_use_of, named_by
+from .closure import Users, in_use_among, in_use_of, named_by, read_ahead
 from .inventory import Inventory, Source, StoredUse
 from .reading import CLOCK_SECONDS
 
@@ -38,6 +38,9 @@ class RepositoryUse:
         """
         with self._lock:
             if self._with_named is None:
+                # In one go with these images, which would have to wait for that otherwise.
+                tags = (ImageId(tag=tag) for tag in self.tags)
+                read = read_ahead([*map(ImageId, self.digests), *tags, *image_ids], read)
                 self._with_named = named_by(self.digests, read)
         return in_use_of(image_ids, self._with_named, self.tags, read, look_up)
 

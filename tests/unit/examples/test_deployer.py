@@ -39,6 +39,8 @@ ARNS = {
     "AWS::Lambda::EventInvokeConfig": FUNCTION,
     "AWS::Lambda::EventSourceMapping": f"arn:aws:lambda:{HERE}:event-source-mapping:1a2b3c",
     "AWS::Lambda::Function": FUNCTION,
+    "AWS::Lambda::Permission": FUNCTION,
+    "AWS::Serverless::Function": FUNCTION,
     "AWS::Logs::LogGroup": LOGS,
     "AWS::Logs::QueryDefinition": "*",
     "AWS::SNS::Subscription": TOPIC,

@@ -61,14 +61,15 @@ def test_services_would_start_what_their_revisions_keep_and_what_their_task_defi
 ) -> None:
     """Though nothing runs: the digest of the deployment, which the tag may not name any more."""
     running.clusters = ["prod"]
-    running.families = {"web": [[f"{WEB}:v1"], [f"{WEB}:v2"]]}
+    running.families = {"web": [[f"{WEB}:v{n}"] for n in range(1, 4)]}
     old = running.deploy("prod/web", "web:1", {"image": f"{WEB}:v1", "imageDigest": digest(1)})
-    new = running.deploy("prod/web", "web:2")  # it has started no task yet
+    new = running.deploy("prod/web", "web:3")  # it has started no task yet
     running.run_service("prod", "web", "web:2", currentServiceRevisions=[old, new])
     user = "ECS service web in cluster prod"
     assert {image for who, image in uses(running) if who == user} == {
         "team/web@v1",
         "team/web@v2",
+        "team/web@v3",
         f"team/web@{digest(1)}",
     }
 

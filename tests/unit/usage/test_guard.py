@@ -123,3 +123,20 @@ def test_what_a_used_index_names_is_read_once() -> None:
     for _ in range(3):
         known.of([ImageId(tag="old")], read_references, lambda _: {})
     assert read.count(ImageId(DIGEST)) == 1
+
+
+def test_the_first_chunk_asks_in_one_go() -> None:
+    """For its own images, and for all that is in use; the others ask for theirs, and for what tags name by then."""
+    asked: list[set[ImageId]] = []
+
+    def read_references(image_ids: Any) -> dict[Any, Any]:
+        asked.append(set(image_ids))
+        return {}
+
+    known = usage(Table(fresh("ecs"), [use("web"), use("web", tag="v1")]), "ecs").of("a")
+    for tag in ("old", "older"):
+        known.of([ImageId(tag=tag)], read_references, lambda _: {})
+    assert asked == [
+        {ImageId(DIGEST), ImageId(tag="v1"), ImageId(tag="old")},
+        {ImageId(tag="v1"), ImageId(tag="older")},
+    ]

@@ -115,6 +115,16 @@ def test_a_source_that_was_read_whole_is_believed(world: World) -> None:
     assert min(world.known().values()) >= START + MAX_AGE + 2 * DAY
 
 
+def test_images_are_in_use_for_as_long_as_their_source_is_believed(world: World) -> None:
+    """Without InUseDays too: from when the reading began, however long it takes."""
+    world.unit("ecs", "a", 1, seconds=30)
+    refresh = world.refresh()._replace(settings=SETTINGS._replace(in_use_days=0))
+    assert refresh.run({}, "id", lambda: 900.0) == ({"ecs": 1}, [])
+    [stored] = world.inventory.uses("app")
+    assert stored.since == START
+    assert stored.expires >= world.inventory.sources()["ecs"].expires
+
+
 def test_units_are_read_in_the_order_of_their_names(world: World) -> None:
     """Whatever order they are listed in."""
     for name in "bca":
@@ -239,6 +249,7 @@ def test_a_source_is_read_by_one_at_a_time(world: World) -> None:
     world.sources.clear()
     long_reading(world)
     world.run({})
+    world.clock.now += MINUTE
     assert world.run({}) == ({}, [])
     assert world.read == ["ecs/u0"]
 
@@ -293,6 +304,9 @@ def test_a_turn_that_comes_too_late_leaves_the_source_to_the_reading_that_began_
     late = world.invoked.pop()
     world.clock.now += 11 * MINUTE
     world.run({})
+    assert world.run(late) == ({}, [])
+    assert world.read == ["ecs/u0", "ecs/u0"]
+    world.clock.now += 11 * MINUTE  # that one's further turn never came either
     assert world.run(late) == ({}, [])
     assert world.read == ["ecs/u0", "ecs/u0"]
 
