@@ -17,10 +17,9 @@ from tests.harness.function import one_after_the_other, still
 from tests.harness.usage_history import (
     Ask,
     AskAgain,
-    Change,
+    ChangeService,
     Declare,
     Deploy,
-    Functions,
     Happening,
     History,
     Inspect,
@@ -30,11 +29,12 @@ from tests.harness.usage_history import (
     Refresh,
     Retag,
     RunTask,
-    Turn,
+    TakeTurn,
     UpdateFunction,
     Wait,
     complaints,
 )
+from tests.harness.usage_world import PARAMETERS, Functions
 
 EXAMPLES = 40 if settings().derandomize else settings().max_examples
 """In `make test`; with the profile of `make faults` as many as that has."""
@@ -68,7 +68,7 @@ workloads: st.SearchStrategy[Happening] = st.one_of(
     st.builds(Inspect, numbers, st.sampled_from([1, 1, 0])),
 )
 changes: st.SearchStrategy[Happening] = st.one_of(
-    st.builds(Change, numbers, st.sampled_from(["finish", "delete", "forget", "0", "2"])),
+    st.builds(ChangeService, numbers, st.sampled_from(["finish", "delete", "forget", "0", "2"])),
     st.builds(MoveTask, numbers, st.booleans()),
     st.builds(UpdateFunction, st.sampled_from("fg"), st.none()),
     st.builds(Retag, tags, numbers),
@@ -105,8 +105,8 @@ refreshes = st.one_of(
     st.builds(Refresh, faults(_READS), patiences, skews),
 )
 turns = st.one_of(
-    st.builds(Turn, numbers),
-    st.builds(Turn, numbers, patiences, skews, st.none() | faults(_READS), st.booleans()),
+    st.builds(TakeTurn, numbers),
+    st.builds(TakeTurn, numbers, patiences, skews, st.none() | faults(_READS), st.booleans()),
 )
 declarations = st.builds(
     Declare,
@@ -181,14 +181,13 @@ def histories(draw: st.DrawFn) -> History:
 @pytest.fixture(scope="module")
 def functions() -> Iterator[Functions]:
     """Returns the two functions, and the embedded AWS that serves all examples."""
-    counter = itertools.count()
     with (
-        EmbeddedAWS() as aws,
+        EmbeddedAWS(PARAMETERS) as aws,
         still(),
         one_after_the_other(),
         quick_queries(),
         # An example is the same each time, the digests of its images included.
-        mock.patch("local.images.uuid4", lambda: next(counter)),
+        mock.patch("local.images.uuid4", side_effect=itertools.count()),
     ):
         yield Functions(aws)
 

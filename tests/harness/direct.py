@@ -11,7 +11,9 @@ from time import monotonic
 from typing import Any
 from unittest import mock
 
+import boto3
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectionClosedError
 from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
 from moto.dynamodb.responses import DynamoHandler
@@ -76,18 +78,23 @@ class Direct:
     """What stands in the place of the network between clients and the embedded AWS."""
 
     def __init__(self) -> None:
-        self.invoked: list[Json] = []
-        """The events of functions that were invoked without waiting for them."""
         self.strikes = 0
         """How many calls have met the fault."""
+        self._invoked: list[Json] = []
         self._moto = BotocoreStubber()
         self._fault: Fault | None = None
         self._matched, self._killed = 0, False
 
-    def connect(self, *clients: Any) -> None:
-        """Puts it there; the clients must have no endpoint of their own."""
-        for client in clients:
-            client.meta.events.register_first("before-send", self._send)
+    def client(self, service: str, **options: Any) -> Any:
+        """Makes a client, in place of boto3.client; its calls arrive here, whatever endpoint it is given."""
+        client: Any = boto3.Session().client(service, **options | {"endpoint_url": None})  # type: ignore[call-overload]
+        client.meta.events.register_first("before-send", self._send)
+        return client
+
+    def take_invoked(self) -> list[Json]:
+        """Returns the events of functions that were invoked since, without waiting for them."""
+        invoked, self._invoked = self._invoked, []
+        return invoked
 
     @contextmanager
     def failing(self, fault: Fault | None) -> Iterator[None]:
@@ -101,9 +108,9 @@ class Direct:
     def _send(self, request: Any, event_name: str, **_: Any) -> AWSResponse:
         if self._killed:
             raise Killed
-        _, service, operation = event_name.split(".")
-        body = request.body.decode() if isinstance(request.body, bytes) else request.body or ""
-        call = Call(service, operation, json.loads(body) if body.startswith("{") else {}, monotonic())
+        service, operation = event_name.split(".")[1:]
+        text = request.body.decode() if isinstance(request.body, bytes) else request.body or ""
+        call = Call(service, operation, json.loads(text) if text.startswith("{") else {}, monotonic())
         action = self._action(call)
         try:
             answer = action(call, lambda _: self._perform(request, call))
@@ -112,9 +119,8 @@ class Direct:
         except Killed:
             self._killed = True
             raise
-        return AWSResponse(
-            request.url, int(answer.status.split()[0]), dict(answer.headers), MockRawResponse(answer.body)
-        )
+        headers = HTTPHeaders.from_dict(dict(answer.headers))
+        return AWSResponse(request.url, int(answer.status.split()[0]), headers, MockRawResponse(answer.body))
 
     def _action(self, call: Call) -> Action:
         if self._fault and call.operation == self._fault.operation:
@@ -126,7 +132,7 @@ class Direct:
 
     def _perform(self, request: Any, call: Call) -> Answer:
         if call.operation == "Invoke":
-            self.invoked.append(call.body)
+            self._invoked.append(call.body)
             return Answer("202", [], b"")
         response = self._moto.process_request(request)
         assert response is not None, f"moto does not know {request.url}"
@@ -140,7 +146,7 @@ class Direct:
 
 @contextmanager
 def quick_queries() -> Iterator[None]:
-    """Has moto write the answer to a Query as it is: most of the time of a call is what it takes to look at each value."""
+    """Has moto write the answer to a Query as it is; to look at each value takes it most of the time of the call."""
 
     def serialized(handler: DynamoHandler, result: Any) -> Any:
         if isinstance(result.result, dict) and "Items" in result.result:
