@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from local.runtime import isolate
 from tests.environment import ENVIRONMENT
@@ -27,6 +27,7 @@ isolate(ENVIRONMENT)
 
 patient = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("test", patient, max_examples=300, derandomize=True)
+settings.register_profile("mutants", settings.get_profile("test"), phases=[Phase.explicit, Phase.generate])
 settings.register_profile("faults", patient, max_examples=1_000)  # for each of the seeds that it is run with
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 

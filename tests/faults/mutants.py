@@ -432,6 +432,264 @@ MUTANTS = (
         "",
         "functional/promise/test_once.py functional/promise/test_lost_answers.py",
     ),
+    Mutant(
+        "A tag in use protects the image that has it",
+        "usage/closure.py",
+        "    for tag, user in tags.items():\n",
+        "    for tag, user in dict[str, str]().items():\n",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "A tag in use is enough for the guard to be asked",
+        "usage/guard.py",
+        "return not (self.unknown or self.digests or self.tags)",
+        "return not (self.unknown or self.digests)",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "What a used index names is in use",
+        "usage/guard.py",
+        "self._with_named = named_by(self.digests, read)",
+        "self._with_named = dict(self.digests)",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "An index that names an image in use is in use",
+        "usage/closure.py",
+        "pairs = [*_pairs(children), *_pairs(subjects), *(",
+        "pairs = [*_pairs(subjects), *(",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "A signature is in use by its subject",
+        "usage/closure.py",
+        ", *((d, r.subject) for d, r in known.items() if r.subject)]",
+        "]",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "A signature is in use by its tag",
+        "usage/closure.py",
+        "pairs = [*_pairs(children), *_pairs(subjects), *(",
+        "pairs = [*_pairs(children), *(",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "A selection knows what is in use by its relatives",
+        "usage/closure.py",
+        "    _follow(users, _reversed([*_pairs(children), *_pairs(subjects)]))\n",
+        "",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "A selection keeps what is in use",
+        "selection/plan.py",
+        "elif image.digest in protection.in_use:",
+        "elif False:",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "A relative that is in use by itself stays",
+        "workflows/image_ids.py",
+        "others = [image_id for image_id in image_ids if image_id not in refused]",
+        "others = [image_id for image_id in named if image_id not in refused]",
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "A tag that is in use by its name is not removed",
+        "guards.py",
+        "return {i: in_use(i, use.tags[i.tag]) for i in image_ids if i.tag in use.tags}",
+        "return {}",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "A dry run foresees what is in use",
+        "guards.py",
+        "if use is None or use.nothing or not image_ids:",
+        "if use is None or use.nothing or not image_ids or request.dry_run:",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "Nothing is deleted while a source is not known",
+        "usage/guard.py",
+        'return "; ".join(silent) or None',
+        "return None",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "No selection deletes anything while a source is not known",
+        "workflows/selection.py",
+        "if unknown := guards.on_unknown_use(use, [ImageId()]):",
+        "if (unknown := guards.on_unknown_use(use, [ImageId()])) and self._request.dry_run:",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "A source that was read too long ago is not known",
+        "usage/guard.py",
+        "elif source.expires <= now:",
+        "elif source.expires >= now:",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "A source that was read in the future is not believed",
+        "usage/guard.py",
+        "elif source.began > now + CLOCK_SECONDS:",
+        "elif False:",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "A source is believed once its last part was read",
+        "usage/refresh.py",
+        "            if last is None:\n",
+        "            if True:\n",
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "The age of a source counts from the beginning of its reading",
+        "usage/refresh.py",
+        "turn.source, began=turn.began, expires=turn.began + self.settings.max_age",
+        "turn.source, began=time.time(), expires=time.time() + self.settings.max_age",
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "A further turn goes on behind the last part that was read",
+        "usage/refresh.py",
+        "return turn.images + len(found), last\n",
+        "return turn.images + len(found), unit.name\n",
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "What is in use counts for InUseDays after it was last seen so",
+        "usage/refresh.py",
+        "expires = turn.began + self.settings.max_age + self.settings.in_use_seconds",
+        "expires = turn.began + self.settings.max_age",
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "What is in use counts as long as its source is believed",
+        "usage/refresh.py",
+        "expires = turn.began + self.settings.max_age + self.settings.in_use_seconds",
+        "expires = turn.began + self.settings.in_use_seconds",
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "Nothing that is remembered is shortened",
+        "usage/inventory.py",
+        'f"attribute_not_exists(#{growing}) OR #{growing} < :{growing}"',
+        'f"attribute_not_exists(#{growing}) OR :{growing} = :{growing}"',
+        "functional/test_declared_use.py unit/usage",
+    ),
+    Mutant(
+        "What was in use is forgotten in time",
+        "usage/inventory.py",
+        "(use := _stored(item)).expires > now]",
+        "(use := _stored(item)).expires > 0]",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "An answer of the table that was cut short does not say that nothing is in use",
+        "usage/inventory.py",
+        """            if not isinstance(page.get("Items"), list):
+                raise ServiceUnavailableError("DynamoDB's answer did not arrive whole")
+            yield from page["Items"]
+""",
+        """            yield from page.get("Items", [])
+""",
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "An answer of a source that was cut short is no reading",
+        "usage/reading.py",
+        """    if name not in answer:
+        raise ServiceUnavailableError(f"an answer without {name} did not arrive whole")
+    return answer[name]
+""",
+        """    return answer.get(name, [])
+""",
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "A description that ECS leaves out is no reading",
+        "usage/ecs.py",
+        "if left_out := set(asked) - answered:",
+        "if (left_out := set(asked) - answered) and not answered:",
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "Half a declaration is none",
+        "workflows/declaration.py",
+        """    inventory.add(declared.source, declared.uses, seen=now, expires=expires, run_all=invocation.pool.run)
+    inventory.believe_declaration(declared.source, declared=now, expires=declared.expires)
+""",
+        """    inventory.believe_declaration(declared.source, declared=now, expires=declared.expires)
+    inventory.add(declared.source, declared.uses, seen=now, expires=expires, run_all=invocation.pool.run)
+""",
+        "functional/test_declared_use.py",
+    ),
+    Mutant(
+        "What was declared counts for InUseDays at least",
+        "workflows/declaration.py",
+        "expires = max(declared.expires, now + settings.in_use_days * _DAY)",
+        "expires = declared.expires",
+        "functional/test_declared_use.py",
+    ),
+    Mutant(
+        "A service uses the digest that ECS has pinned, whatever its tag names by now",
+        "usage/ecs.py",
+        'images = [*revision.get("containerImages", ()), *containers(member(revision, "taskDefinition"))]',
+        'images = containers(member(revision, "taskDefinition"))',
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "Every current revision of a service is in use",
+        "usage/ecs.py",
+        'for revision in service.get("currentServiceRevisions", ())',
+        'for revision in service.get("currentServiceRevisions", ())[:1]',
+        "unit/usage/test_ecs.py",
+    ),
+    Mutant(
+        "A task that has not started yet uses its image",
+        "usage/ecs.py",
+        '        group, _, name = task.get("group", "").partition(":")\n',
+        '        if task["lastStatus"] == "PENDING":\n            continue\n'
+        '        group, _, name = task.get("group", "").partition(":")\n',
+        "unit/usage/test_ecs.py",
+    ),
+    Mutant(
+        "A running task uses the digest that it has pulled",
+        "usage/ecs.py",
+        'if digest := container.get("imageDigest"):',
+        'if (digest := container.get("imageDigest")) and "taskArn" not in container:',
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "The newest revisions of a task definition are in use",
+        "usage/ecs.py",
+        '"sort": "DESC"}',
+        '"sort": "ASC"}',
+        "unit/usage/test_ecs.py",
+    ),
+    Mutant(
+        "Every version of a function is in use",
+        "usage/lambda_.py",
+        ', page=_PAGE, FunctionVersion="ALL")',
+        ", page=_PAGE)",
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "A function uses the digest that its tag had when it was updated",
+        "usage/lambda_.py",
+        'code.get("ResolvedImageUri") or member(code, "ImageUri")',
+        'member(code, "ImageUri")',
+        "faults/test_in_use.py",
+    ),
+    Mutant(
+        "What one task or pod uses is in use",
+        "usage/inspector.py",
+        '[{"lowerInclusive": 1}]',
+        '[{"lowerInclusive": 2}]',
+        "faults/test_in_use.py",
+    ),
 )
 
 
@@ -455,7 +713,7 @@ def _run(mutant: Mutant, copy: Path) -> Result:
         result = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *tests],
             cwd=copy,
-            env=os.environ,
+            env=os.environ | {"HYPOTHESIS_PROFILE": "mutants"},
             capture_output=True,
             check=False,
             text=True,
