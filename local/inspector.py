@@ -1,7 +1,8 @@
 """moto's Amazon Inspector, with ListCoverage, which moto 5.2 does not serve: which images it has seen in use.
 
-Here it sees what `Inspector.report` says. Only AWS knows how long it takes to notice that a container started or ended,
-and for how long it shows an image that was deleted.
+Here it covers all images of the account's registry, as enhanced scanning does, and sees in use what `Inspector.report`
+says. Only AWS knows how long it takes to notice that a container started or ended, and for how long it shows an image
+that was deleted.
 """
 
 import json
@@ -10,6 +11,7 @@ from typing import Any
 
 import moto.inspector2.urls
 from moto.core.exceptions import JsonRESTError
+from moto.ecr.models import ecr_backends
 from moto.inspector2.models import Inspector2Backend, inspector2_backends
 from moto.inspector2.responses import Inspector2Response
 
@@ -31,15 +33,30 @@ class Inspector(Inspector2Backend):
 
     def report(self, repository_arn: str, digest: str, image: Json) -> None:
         """Covers an image from now on; `image` is its `resourceMetadata.ecrImage`."""
-        resource_id = f"{repository_arn}/{digest}"
-        self.covered[resource_id] = {
-            "resourceType": "AWS_ECR_CONTAINER_IMAGE",
-            "resourceId": resource_id,
-            "accountId": repository_arn.split(":")[4],
-            "scanType": "PACKAGE",
-            "scanStatus": {"statusCode": "ACTIVE", "reason": "SUCCESSFUL"},
-            "resourceMetadata": {"ecrImage": image},
+        self.covered[f"{repository_arn}/{digest}"] = _resource(repository_arn, digest, image)
+
+    def coverage(self) -> list[Json]:
+        """Returns all images: those that were reported, and the others of the registry."""
+        registry = ecr_backends[self.account_id][self.region_name].repositories.values()
+        others = {
+            f"{repository.arn}/{image.image_digest}": _resource(
+                repository.arn, image.image_digest, {"tags": list(image.image_tags), "inUseCount": 0, "lastInUseAt": 0}
+            )
+            for repository in registry
+            for image in repository.images
         }
+        return list((others | self.covered).values())
+
+
+def _resource(repository_arn: str, digest: str, image: Json) -> Json:
+    return {
+        "resourceType": "AWS_ECR_CONTAINER_IMAGE",
+        "resourceId": f"{repository_arn}/{digest}",
+        "accountId": repository_arn.split(":")[4],
+        "scanType": "PACKAGE",
+        "scanStatus": {"statusCode": "ACTIVE", "reason": "SUCCESSFUL"},
+        "resourceMetadata": {"ecrImage": image},
+    }
 
 
 def _meets(resource: Json, criteria: dict[str, list[Json]]) -> bool:
@@ -71,7 +88,7 @@ def _list_coverage(response: Inspector2Response) -> str:
     criteria = response._get_param("filterCriteria") or {}  # noqa: SLF001
     if not 1 <= size <= _PAGE or any(len(conditions) > _CONDITIONS for conditions in criteria.values()):
         raise JsonRESTError("ValidationException", f"at most {_PAGE} results and {_CONDITIONS} conditions of a kind")
-    found = [image for image in response.inspector2_backend.covered.values() if _meets(image, criteria)]
+    found = [image for image in response.inspector2_backend.coverage() if _meets(image, criteria)]
     start = int(response._get_param("nextToken") or 0)  # noqa: SLF001
     stop = start + size
     page = {"coveredResources": found[start:stop]}

@@ -55,6 +55,7 @@ class FakeUsage:
     functions: list[Json] = field(default_factory=list)
     """One for each version, with its Code beside its configuration."""
     coverage: list[Json] = field(default_factory=list)
+    covers_images: bool = True
     page: int = 2
     """The most that a list has on a page."""
     edits: dict[str, Edit] = field(default_factory=dict)
@@ -160,10 +161,10 @@ class FakeUsage:
         return response(404, json.dumps({"__type": "ResourceNotFoundException", "Message": "none"}))
 
     def _ListCoverage(self, call: Json) -> Json:  # noqa: N802
-        assert call["filterCriteria"] == {
-            "resourceType": [{"comparison": "EQUALS", "value": "AWS_ECR_CONTAINER_IMAGE"}],
-            "ecrImageInUseCount": [{"lowerInclusive": 1}],
-        }
+        images = {"resourceType": [{"comparison": "EQUALS", "value": "AWS_ECR_CONTAINER_IMAGE"}]}
+        if call["filterCriteria"] == images:  # whether it covers any, in use or not
+            return {"coveredResources": [{"resourceId": "some image"}] if self.covers_images else []}
+        assert call["filterCriteria"] == images | {"ecrImageInUseCount": [{"lowerInclusive": 1}]}
         return self._paged(self.coverage, "coveredResources", call)
 
 

@@ -1,15 +1,18 @@
 """Declared use: what clusters that the stack does not read itself say to be in use."""
 
+import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from local.poller import Handler
+from local.poller import FakeLambdaContext, Handler
+from tests.fakes.lambda_ import sqs_record
 from tests.harness.arrivals import WAYS, deliver, event_bus
 from tests.harness.in_use import DAY, Inventory, address
-from tests.harness.outside import REPOSITORY, Outside, ask, by_digest, by_tag, codes, request
+from tests.harness.outside import REPOSITORY, Outside, ask, by_digest, by_tag, codes, hurried, request
 from tests.harness.server_faults import drop_after, server_error
 
 type Json = dict[str, Any]
@@ -80,18 +83,50 @@ def test_what_was_declared_counts_for_some_days_more(
     assert codes(ask(function, "imageTag=v1")) == ([expected] if expected else [])
 
 
-def test_a_duplicate_changes_nothing_and_an_older_declaration_shortens_nothing(
+def test_a_duplicate_changes_nothing(stack: Outside, start: Callable[..., Handler]) -> None:
+    """A queue may deliver twice."""
+    stack.push("v1")
+    function = start()
+    for n in range(3):
+        deliver(function, "a message", declaration(address(REPOSITORY, "v1")), n)
+    assert codes(ask(function, "imageTag=v1")) == ["ImageInUse"]
+
+
+def test_the_newest_declaration_says_for_how_long_a_source_is_known(
     stack: Outside, start: Callable[..., Handler]
 ) -> None:
-    """A queue may deliver twice, and late: what was declared for two hours holds for two hours."""
+    """Not the longest: one for a month, sent to try it out, would hide for a month that the cluster is silent.
+
+    Nor the one that arrives last: an older one may be delivered again, or late.
+    """
     stack.push("v1")
-    function = start(IN_USE_DAYS="0")
-    long, short = (declaration(address(REPOSITORY, "v1"), seconds=s) for s in (7_200, 3_600))
-    for n, sent in enumerate((long, long, short)):
-        deliver(function, "a message", sent, n)
-    stack.let_time_pass(5_000)
-    Inventory(stack.aws, sources=("nomad",), table="usage")
+    function = start()
+    trial, usual = declaration(seconds=30 * DAY), declaration(address(REPOSITORY, "v1"), seconds=1_800)
+    for sent, content in ((10, trial), (20, usual), (10, trial)):
+        record: Any = sqs_record(f"message {sent}", json.dumps(content), 1)
+        record["attributes"]["SentTimestamp"] = str(int((time.time() - 60 + sent) * 1_000))
+        function({"Records": [record]}, FakeLambdaContext())
     assert codes(ask(function, "imageTag=v1")) == ["ImageInUse"]
+    stack.let_time_pass(8 * DAY)
+    Inventory(stack.aws, sources=("nomad",), table="usage")
+    answer = ask(function, "imageTag=v1")
+    assert codes(answer) == ["UsageUnknown"]
+    assert SOURCE in answer["failures"][0]["failureReason"]
+
+
+def test_a_declaration_of_thousands_watches_the_clock(stack: Outside, start: Callable[..., Handler]) -> None:
+    """What time does not suffice for is recorded by the next delivery, which does not write again what is written."""
+    tags = [f"v{n}" for n in range(60)]
+    content = declaration(*(address(REPOSITORY, tag) for tag in tags))
+    function, calls = start(), iter(range(1_000))
+    message_id = stack.send_body(content)
+    assert stack.receive(hurried(function, lambda: 60 if next(calls) < 20 else 0)).failed == (message_id,)
+    written = stack.faults.count("UpdateItem")
+    assert written < len(tags)
+    stack.drain(function)
+    assert stack.faults.count("UpdateItem") <= len(tags) + 10
+    stack.push("v59")
+    assert codes(ask(function, "imageTag=v59")) == ["ImageInUse"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from local.poller import FakeLambdaContext
 from tests.harness.arrivals import WAYS, deliver
 from tests.harness.in_use import Inventory, address
 from tests.harness.outside import (
@@ -19,7 +20,7 @@ from tests.harness.outside import (
     request,
     select,
 )
-from tests.harness.server_faults import deny, empty, server_error
+from tests.harness.server_faults import deny, edit_answer, empty, refuse_with, server_error
 
 type Json = dict[str, Any]
 
@@ -336,3 +337,108 @@ def test_replication_that_cannot_be_read_keeps_nothing_back(stack: Outside, inve
     asked = stack.faults.count("DescribeRegistry")
     assert codes(ask(function, "imageTag=v2")) == []
     assert (stack.tags(), stack.faults.count("DescribeRegistry")) == (set(), asked)
+
+
+# What a look-up does not show, or shows by halves.
+
+
+def not_found(*names: str) -> Any:
+    """Has BatchGetImage say of some images that they are not there, as it may of archived ones."""
+
+    def change(answer: Json) -> Json:
+        hidden = [image for image in answer["images"] if {*image["imageId"].values()} & {*names}]
+        ids = [image["imageId"] for image in hidden]
+        asked = [{"imageTag": i["imageTag"]} if "imageTag" in i else i for i in ids]
+        missing = [{"imageId": i, "failureCode": "ImageNotFound", "failureReason": "-"} for i in asked]
+        images = [image for image in answer["images"] if image not in hidden]
+        return {**answer, "images": images, "failures": [*answer["failures"], *missing]}
+
+    return edit_answer(change)
+
+
+@pytest.mark.parametrize("used_by", ["digest", "tag"])
+@pytest.mark.parametrize("asked", ["digest", "v1", "v2"])
+def test_an_archived_image_in_use_stays(stack: Outside, inventory: Inventory, used_by: str, asked: str) -> None:
+    """It cannot be pulled, so that its manifest may not be shown, and it could be deleted all the same."""
+    running, gone, unused = stack.push("v1", "v2"), stack.push("x"), stack.push("old")
+    for digest in (running, unused):
+        stack.aws.archive(REPOSITORY, digest)
+    stack.delete(gone)
+    stack.faults.add("BatchGetImage", not_found(running, unused, "v1", "v2", "old"))
+    inventory.use(address(REPOSITORY, running if used_by == "digest" else "v1"))
+    image_id = f"imageDigest={running}" if asked == "digest" else f"imageTag={asked}"
+    answer = ask(stack.start(**inventory.variables), image_id, *by_digest(gone), "imageTag=old")
+    assert codes(answer) == ["ImageInUse", "ImageNotFound"]
+    assert stack.left() == {running}
+
+
+def test_an_index_that_cannot_be_read_stays(stack: Outside, inventory: Inventory) -> None:
+    """It may name an image in use; where nothing is in use, it goes."""
+    hidden = stack.push_index([stack.push()], "1.0")
+    stack.faults.add("BatchGetImage", not_found(hidden, "1.0"))
+    function = stack.start(**inventory.variables)
+    inventory.use(address(REPOSITORY, "another-tag"))
+    assert codes(ask(function, "imageTag=1.0")) == ["UnreadableIndex"]
+    assert hidden in stack.left()
+
+
+@pytest.mark.parametrize("name", ["1.0", "pr-1"])
+def test_a_tag_in_use_that_cannot_be_read_protects_whatever_has_it(
+    stack: Outside, inventory: Inventory, name: str
+) -> None:
+    """What carries it is described; so is the index that names that, and neither goes."""
+    running = stack.push("prod", "pr-1")
+    index = stack.push_index([running], "1.0")
+    stack.faults.add("BatchGetImage", not_found("prod"))
+    inventory.use(address(REPOSITORY, "prod"))
+    assert codes(ask(stack.start(**inventory.variables), f"imageTag={name}")) == ["ImageInUse"]
+    assert stack.left() == {running, index}
+
+
+@pytest.mark.parametrize("switches", [{}, {"untag": True}])
+def test_a_signature_is_known_by_its_tag_whatever_it_is_made_of(
+    stack: Outside, inventory: Inventory, switches: Json
+) -> None:
+    """An SBOM may look like an image; without its tag, nobody would find it, so that stays under untag as well."""
+    running = stack.push("v1")
+    tag = f"{running.replace(':', '-')}.sbom"
+    sbom = stack.push(tag, "extra")
+    inventory.use(address(REPOSITORY, running))
+    assert codes(ask(stack.start(**inventory.variables), f"imageTag={tag}", **switches)) == ["ImageInUse"]
+    assert stack.left() == {running, sbom}
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_an_image_that_is_gone_upstream_costs_the_others_nothing(stack: Outside, inventory: Inventory) -> None:
+    """ECR refuses a whole call for one of its images, where that is of a pull-through cache."""
+    running, unused = stack.push("v1"), stack.push("v2")
+
+    def refuse(call: Any, perform: Any) -> Any:
+        if "gone-upstream" in call.names:
+            return refuse_with("UnableToGetUpstreamImageException")(call, perform)
+        return perform(call.body)
+
+    stack.faults.add("BatchGetImage", refuse)
+    inventory.use(address(REPOSITORY, "gone-upstream"), address(REPOSITORY, "v1"))
+    assert codes(ask(stack.start(**inventory.variables), *by_digest(running, unused))) == ["ImageInUse"]
+    assert stack.left() == {running}
+
+
+def test_a_source_that_the_stack_does_not_have_any_more_has_no_say(stack: Outside, inventory: Inventory) -> None:
+    """What it said is forgotten with the deployment that leaves it out."""
+    stack.push("v1")
+    inventory.use(address(REPOSITORY, "v1"), source="nomad")
+    assert codes(ask(stack.start(**inventory.variables), "imageTag=v1")) == []
+
+
+def test_a_selection_is_offered_again_once_it_is_known(stack: Outside) -> None:
+    """The notice has the same selection, ready to send."""
+    inventory = Inventory(stack.aws, sources=())
+    stack.push("pr-1", days=2)
+    variables = inventory.variables | {"PROTECT_IN_USE": "ecs"} | ANY_SHARE
+    select(stack.start(**variables), PREVIEWS, reason="nightly")
+    [notice] = stack.notices()
+    inventory.read("ecs")
+    retry = notice.data["retryRequest"]
+    assert retry == {"repositoryName": REPOSITORY, "reason": "nightly", "selection": PREVIEWS}
+    assert stack.start(**variables)(retry, FakeLambdaContext())["deleted"] == 1

@@ -255,6 +255,11 @@ def deny(call: Call, _: Perform) -> Answer:
     return _error(call, "400 Bad Request", "AccessDeniedException")
 
 
+def refuse_with(code: str) -> Action:
+    """Refuses the call for good, under a code of the service."""
+    return lambda call, _: _error(call, "400 Bad Request", code)
+
+
 def drop_before(_: Call, __: Perform) -> Answer:
     """Closes the connection before the work."""
     raise DroppedConnectionError

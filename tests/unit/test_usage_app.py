@@ -1,8 +1,6 @@
 """The entry of the function that reads what is in use: its clients, its metrics, and what becomes of failures."""
 
-import importlib
 import json
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,13 +11,15 @@ import pytest
 from handler.models.errors import ServiceUnavailableError
 from handler.usage.inventory import Inventory
 from handler.usage.reading import ReadingFailedError
-from handler.usage.settings import ReaderSettings
 from local.runtime import FakeLambdaContext
 from tests.environment import READER_VARIABLES
 from tests.fakes.aws import response
 from tests.fakes.lambda_ import ImpatientContext
 from tests.fakes.scripted import ScriptedAWS
 from tests.fakes.usage import REGISTRY, FakeUsage, digest
+
+with mock.patch.dict("os.environ", READER_VARIABLES):  # which it reads when it is imported
+    from handler import usage_app
 
 type Json = dict[str, Any]
 
@@ -33,10 +33,7 @@ class Function:
         self.running = FakeUsage()
         self.aws = ScriptedAWS()
         self.invoked: list[Json] = []
-        with mock.patch.dict("os.environ", READER_VARIABLES | variables):
-            sys.modules.pop("handler.usage_app", None)
-            self._module = importlib.import_module("handler.usage_app")
-            services = self._module.Services(ReaderSettings.from_env())
+        services = usage_app.Services(ReaderSettings.from_env(READER_VARIABLES | variables))
         clients = {services.dynamodb, services.lambda_}
         for source in services.sources.values():
             clients.add(source.args[0])
@@ -44,7 +41,7 @@ class Function:
             client.meta.events.register_first("before-send", self._before_send)
         self.services = services
         self.inventory = Inventory(services.dynamodb, "usage")
-        self._handler = self._module.create_handler(services)
+        self._handler = usage_app.create_handler(services)
 
     def _before_send(self, request: Any, event_name: str, **_: Any) -> Any:
         service, operation = event_name.split(".")[1:]
@@ -58,7 +55,8 @@ class Function:
 
     def invoke(self, event: Any = None, context: FakeLambdaContext | None = None) -> None:
         """Invokes the function."""
-        self._handler(event or {}, context or FakeLambdaContext(function_name="UsageFunction", timeout=900))
+        given: Any = context or FakeLambdaContext(function_name="UsageFunction", timeout=900)
+        self._handler(event or {}, given)
 
 
 @pytest.fixture(autouse=True)
@@ -203,7 +201,7 @@ def test_services_are_asked_at_their_pace(sleep: mock.Mock) -> None:
     arn = f"arn:aws:ecr:us-east-1:123456789012:repository/app/{digest(1)}"
     function.running.coverage = [{"resourceId": arn}] * 6
     function.invoke()
-    assert [call.args[0] > 0.4 for call in sleep.call_args_list] == [True, True]
+    assert [call.args[0] > 0.4 for call in sleep.call_args_list] == [True, True, True]
 
 
 def test_clients_are_made_for_the_sources_that_are_read() -> None:

@@ -10,7 +10,6 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 type Item = dict[str, Any]
 type RunAll = Callable[[Iterable[Callable[[], None]]], object]
 """Carries out tasks, perhaps side by side."""
+type Known = dict[str, dict[str, float]]
+"""By repository, until when each of its rows is believed."""
 
 _SOURCES = {"S": json.dumps(["sources"])}
 _USER_CHARACTERS = 250
@@ -86,13 +87,15 @@ class Inventory(NamedTuple):
         seen: float,
         expires: float,
         run_all: RunAll,
-        calling: Callable[[], AbstractContextManager[None]] = nullcontext,
+        known: Known | None = None,
     ) -> None:
-        """Remembers what a source says to be in use, until it expires at least; `calling` surrounds each call.
+        """Remembers what a source says to be in use, until it expires at least.
 
-        Never for a shorter time than is remembered already. Raises ServiceUnavailableError, and what DynamoDB and
-        `calling` raise.
+        Never for a shorter time than is remembered already. A reading passes on what is `known` from one unit to the
+        next, so that it asks for each repository once. Raises ServiceUnavailableError, and what DynamoDB and `run_all`
+        raise.
         """
+        known = {} if known is None else known
         rows: defaultdict[str, dict[str, Item]] = defaultdict(dict)
         for use in uses:
             item = _item(source, use)
@@ -100,29 +103,24 @@ class Inventory(NamedTuple):
         writes: list[Callable[[], None]] = []
 
         def compare(repository_name: str) -> None:
-            with calling():
-                found = self._outdated(repository_name, rows[repository_name], seen, expires)
-            writes.extend(partial(write, _repository(repository_name), name, item) for name, item in found.items())
+            if repository_name not in known:
+                found = self._query(_repository(repository_name))
+                known[repository_name] = {item["item"]["S"]: float(item["expiration"]["N"]) for item in found}
+            for name, item in rows[repository_name].items():
+                lasts = known[repository_name].get(name, 0.0)
+                if lasts < expires:
+                    new = {"since": _number(seen)} if lasts <= now else {}  # or it was not in use for a while
+                    writes.append(partial(write, repository_name, name, item | new))
 
-        def write(partition: Item, name: str, item: Item) -> None:
-            with calling():
-                self._set(partition, name, item, "expiration", until)
+        def write(repository_name: str, name: str, item: Item) -> None:
+            self._set(_repository(repository_name), name, item, "expiration", until)
+            known[repository_name][name] = until
 
         # In whole seconds, as DynamoDB reads them; an hour, for those who ask look at the source first.
         until = math.ceil(expires + max(_LEAST_EXTENSION, _EXTENSION * (expires - seen)))
+        now = time.time()
         run_all(partial(compare, repository_name) for repository_name in rows)
         run_all(writes)
-
-    def _outdated(self, repository_name: str, items: dict[str, Item], seen: float, expires: float) -> dict[str, Item]:
-        """Returns which items of a repository are to be written: those that are not there, or not for long enough."""
-        now = time.time()
-        known = {i["item"]["S"]: float(i["expiration"]["N"]) for i in self._query(_repository(repository_name))}
-        new = {"since": _number(seen)}  # or it was not in use for a while
-        return {
-            name: item | (new if known.get(name, 0.0) <= now else {})
-            for name, item in items.items()
-            if known.get(name, 0.0) < expires
-        }
 
     def believe(self, source: str, *, began: float, expires: float) -> None:
         """Believes a source that was read whole, or has declared, unless it was read or has declared since."""

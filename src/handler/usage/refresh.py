@@ -7,6 +7,7 @@ expire, and one too many keeps an image.
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler.concurrency import Deadline, TaskPool
@@ -142,6 +143,9 @@ class Refresh(NamedTuple):
         """Returns how many images were found so far, and the last unit if there are more; raises OutOfTimeError."""
         deadline, found, last = Deadline(invocation.remaining_seconds), set[UsedImage](), turn.after
         expires = turn.began + self.settings.max_age + self.settings.in_use_seconds
+        write = partial(
+            self.inventory.add, turn.source, seen=turn.began, expires=expires, run_all=invocation.pool.run, known={}
+        )
         for unit in sorted(self.sources[turn.source](), key=lambda unit: unit.name):
             if unit.name <= turn.after:
                 continue
@@ -153,7 +157,7 @@ class Refresh(NamedTuple):
                 return turn.images + len(found), last
             with deadline.calling():
                 uses = list(unit.read())
-                self.inventory.add(turn.source, uses, seen=turn.began, expires=expires, run_all=invocation.pool.run)
+                write(uses)
             found |= {use.image for use in uses}
             last = unit.name
         return turn.images + len(found), None

@@ -1,6 +1,8 @@
 """A message that declares which images are in use, instead of asking for a deletion."""
 
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from handler.bootstrap import Invocation, Services
@@ -16,6 +18,12 @@ _DAY = 24 * 60 * 60
 _ADDRESSES_SHOWN = 5
 
 
+def _in_time(task: Callable[[], None], invocation: Invocation) -> None:
+    """Carries out a task of a call or two. Raises OutOfTimeError: a redelivery need not write again what is written."""
+    with invocation.deadline.calling():
+        task()
+
+
 def record(
     payload: Payload, services: Services, invocation: Invocation, log: "LoggerAdapter[Any]"
 ) -> DeclarationReport:
@@ -29,8 +37,11 @@ def record(
     declared = parse_declaration(payload.content, settings.usage_sources)
     inventory = Inventory(services.dynamodb, settings.usage_table)
     expires = max(declared.expires, now + settings.in_use_days * _DAY)
-    run_all, calling = invocation.pool.run, invocation.deadline.calling
-    inventory.add(declared.source, declared.uses, seen=now, expires=expires, run_all=run_all, calling=calling)
+
+    def run_all(tasks: Iterable[Callable[[], None]]) -> None:
+        invocation.pool.run(partial(_in_time, task, invocation) for task in tasks)
+
+    inventory.add(declared.source, declared.uses, seen=now, expires=expires, run_all=run_all)
     # In the order in which they were sent: one that comes late says what was so before.
     inventory.believe(declared.source, began=min(now, payload.sent or now), expires=declared.expires)
     report = DeclarationReport(declared.source, len(declared.uses), declared.elsewhere, len(declared.unreadable))

@@ -269,7 +269,7 @@ def test_it_is_sent_as_an_event(sent: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert arguments[2:4] == ["events", "put-events"]
     [entry] = json.loads(entries)
     assert json.loads(entry["Detail"]) == {"source": "eks/prod"}
-    assert entry["DetailType"] in str(stack()["Resources"]["RequestRule"]["Properties"]["EventPattern"]["detail-type"])
+    assert entry["DetailType"] in str(stack()["Resources"]["RequestRule"]["Properties"]["EventPattern"]["$or"])
     readme = (FOLDER / "README.md").read_text()
     assert f'"events:detail-type": "{entry["DetailType"]}"' in readme
     assert f'"Source": "{entry["Source"]}"' in readme

@@ -1,5 +1,8 @@
 """Inspector is read whole: every image that it has seen in use, in whichever repository."""
 
+import json
+from typing import Any
+
 import pytest
 
 from handler.models.errors import ServiceUnavailableError
@@ -33,10 +36,24 @@ def test_every_image_in_use_is_listed(running: FakeUsage) -> None:
     ]
 
 
-def test_an_answer_that_was_cut_short_fails_the_reading(running: FakeUsage) -> None:
+def test_a_list_without_any_image_says_nothing(running: FakeUsage) -> None:
+    """Enhanced scanning is off, or another account administers it: then nothing is known to be in use, or not."""
+    running.covers_images = False
+    with pytest.raises(ReadingFailedError, match="enhanced scanning"):
+        uses(running)
+
+
+@pytest.mark.parametrize("which", ["whether it covers any image", "the last page"])
+def test_an_answer_that_was_cut_short_fails_the_reading(running: FakeUsage, which: str) -> None:
     """The SDK reads nothing from it: without a look, it would be a list that has nothing."""
     running.coverage = [covered("app", n) for n in range(3)]
-    running.edits["ListCoverage"] = lambda answer: None if "nextToken" in answer else response(200, '{"covered')
+
+    def cut(answer: Any) -> Any:
+        text = json.dumps(answer)
+        last = "nextToken" not in text and "some image" not in text
+        return response(200, '{"covered') if last == (which == "the last page") and "nextToken" not in text else None
+
+    running.edits["ListCoverage"] = cut
     with pytest.raises(ServiceUnavailableError, match="did not arrive whole"):
         uses(running)
 
