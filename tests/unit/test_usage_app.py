@@ -11,6 +11,7 @@ import pytest
 from handler.models.errors import ServiceUnavailableError
 from handler.usage.inventory import Inventory
 from handler.usage.reading import ReadingFailedError
+from handler.usage.settings import ReaderSettings
 from local.runtime import FakeLambdaContext
 from tests.environment import READER_VARIABLES
 from tests.fakes.aws import response
@@ -34,9 +35,8 @@ class Function:
         self.aws = ScriptedAWS()
         self.invoked: list[Json] = []
         services = usage_app.Services(ReaderSettings.from_env(READER_VARIABLES | variables))
-        clients = {services.dynamodb, services.lambda_}
-        for source in services.sources.values():
-            clients.add(source.args[0])
+        sources: Any = services.sources.values()
+        clients = {services.dynamodb, services.lambda_, *(source.args[0] for source in sources)}
         for client in clients:
             client.meta.events.register_first("before-send", self._before_send)
         self.services = services
