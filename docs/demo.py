@@ -36,6 +36,7 @@ STYLES = {
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _SUFFIX = re.compile(r"\b(?=\d*[A-Z])[A-Z0-9]{12}\b")
 _USER = re.compile(r"\bAIDA[A-Z0-9]{17}\b")
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d(?!T)\b")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -92,7 +93,7 @@ def steady(output: str) -> str:
     text = _UUID.sub(lambda uuid: found.setdefault(uuid[0], str(UUID(int=_scattered(len(found) + 1)))), output)
     text = _SUFFIX.sub("1A2B3C4D5E6F", text)
     text = _USER.sub("AIDAIENQZJOLO23YVJ4VO", text)
-    return _TIME.sub("2026-11-25T04:00:00Z", text)
+    return _DATE.sub("2026-11-25", _TIME.sub("2026-11-25T04:00:00Z", text))
 
 
 def _scattered(number: int) -> int:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .rie import FunctionError, RuntimeEmulator
 from .runtime import isolate
-from .serve import CONTAINER_HOST, ENVIRONMENT, STATE
+from .serve import CONTAINER_HOST, ENVIRONMENT, FUNCTION, STATE
 from .template import cloudformation
 
 LOG = STATE / "invoke.log"
@@ -38,8 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("event", type=Path, help="a file with a request, such as events/by-hand.json")
     path: Path = parser.parse_args(arguments).event
     isolate()
-    [function] = (r for r in cloudformation()["Resources"].values() if r["Type"] == "AWS::Lambda::Function")
-    properties: dict[str, Any] = function["Properties"]
+    properties: dict[str, Any] = cloudformation()["Resources"][FUNCTION]["Properties"]
     try:
         event = json.loads(path.read_text())
         emulator = RuntimeEmulator(environment(), timeout=properties["Timeout"], memory=properties["MemorySize"])

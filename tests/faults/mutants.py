@@ -167,8 +167,8 @@ MUTANTS = (
     Mutant(
         "A relative that stays anyway is no failure where nothing of its repository may go",
         "workflows/image_ids.py",
-        "return (stopped or guards.on_named(rules, request, named, look_up)) | kept",
-        "return kept | (stopped or guards.on_named(rules, request, named, look_up))",
+        "return stopped | kept",
+        "return kept | stopped",
         "functional/promise/test_claims.py",
     ),
     Mutant(
@@ -435,8 +435,8 @@ MUTANTS = (
     Mutant(
         "A tag in use protects the image that has it",
         "usage/closure.py",
-        "    for tag, user in tags.items():\n",
-        "    for tag, user in dict[str, str]().items():\n",
+        "    users |= {digest: tags[tag] for digest, own in tagged.items() for tag in own if tag in tags}\n",
+        "",
         "functional/test_in_use.py",
     ),
     Mutant(
@@ -449,29 +449,29 @@ MUTANTS = (
     Mutant(
         "What a used index names is in use",
         "usage/guard.py",
-        "self._with_named = named_by(self.digests, read)",
-        "self._with_named = dict(self.digests)",
+        "self._digests = named_by(names, read) | self.digests",
+        "self._digests = self.digests",
         "functional/test_in_use.py",
     ),
     Mutant(
         "An index that names an image in use is in use",
         "usage/closure.py",
-        "pairs = [*_pairs(children), *_pairs(subjects), *(",
-        "pairs = [*_pairs(subjects), *(",
+        "edges[digest] += manifest.named",
+        "edges[digest] += ()",
         "functional/test_in_use.py",
     ),
     Mutant(
         "A signature is in use by its subject",
         "usage/closure.py",
-        ", *((d, r.subject) for d, r in known.items() if r.subject)]",
-        "]",
+        "[*filter(None, [image.subject, *map(signature_subject, image.tags)])]",
+        "[*filter(None, map(signature_subject, image.tags))]",
         "functional/test_in_use.py",
     ),
     Mutant(
         "A signature is in use by its tag",
         "usage/closure.py",
-        "pairs = [*_pairs(children), *_pairs(subjects), *(",
-        "pairs = [*_pairs(children), *(",
+        "[*filter(None, [image.subject, *map(signature_subject, image.tags)])]",
+        "[*filter(None, [image.subject])]",
         "functional/test_in_use.py",
     ),
     Mutant(
@@ -498,7 +498,7 @@ MUTANTS = (
     Mutant(
         "A tag that is in use by its name is not removed",
         "guards.py",
-        "return {i: in_use(i, use.tags[i.tag]) for i in image_ids if i.tag in use.tags}",
+        "return {i: in_use(i, user) for i, user in users.items() if user}",
         "return {}",
         "functional/test_in_use.py",
     ),
@@ -618,12 +618,39 @@ MUTANTS = (
     Mutant(
         "Half a declaration is none",
         "workflows/declaration.py",
-        """    inventory.add(declared.source, declared.uses, seen=now, expires=expires, run_all=invocation.pool.run)
-    inventory.believe_declaration(declared.source, declared=now, expires=declared.expires)
+        """    inventory.add(declared.source, declared.uses, seen=now, expires=expires, run_all=run_all)
 """,
-        """    inventory.believe_declaration(declared.source, declared=now, expires=declared.expires)
-    inventory.add(declared.source, declared.uses, seen=now, expires=expires, run_all=invocation.pool.run)
+        """    inventory.believe(declared.source, began=min(now, payload.sent or now), expires=declared.expires)
+    inventory.add(declared.source, declared.uses, seen=now, expires=expires, run_all=run_all)
 """,
+        "functional/test_declared_use.py",
+    ),
+    Mutant(
+        "The newest declaration counts, and not the last that arrives",
+        "workflows/declaration.py",
+        "began=min(now, payload.sent or now)",
+        "began=now",
+        "functional/test_declared_use.py",
+    ),
+    Mutant(
+        "An image in the archive is there",
+        "registry/lookup.py",
+        "wanted = [*manifests, *archived]",
+        "wanted = [*manifests]",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "An index whose manifest cannot be read may name an image in use",
+        "usage/closure.py",
+        "            elif image.is_index:\n",
+        "            elif not image.tags:\n",
+        "functional/test_in_use.py",
+    ),
+    Mutant(
+        "Who may only declare cannot delete",
+        "events.py",
+        "if kind == _DECLARES and not declares_use(detail):",
+        "if kind == _DECLARES and detail is None:",
         "functional/test_declared_use.py",
     ),
     Mutant(

@@ -6,13 +6,14 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from docs import demo as recording
-from local.aws import EmbeddedAWS
+from local.aws import DEFAULT_PARAMETERS, EmbeddedAWS
 from local.demo import PARAMETERS, Demo
 from local.poller import Poller, load_function
 from local.serve import Serve, write_environment
@@ -25,12 +26,12 @@ type Json = dict[str, Any]
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 
 
-def test_the_demo_comes_out_as_it_claims(aws: EmbeddedAWS) -> None:
+def test_the_demo_comes_out_as_it_claims(deploy: Callable[[Mapping[str, str]], EmbeddedAWS]) -> None:
     """With the real function; and it fits a terminal of 80 columns, without colour where none is wanted."""
     output = io.StringIO()
 
-    function = load_function(aws.environment | {"PROTECTED_TAGS": PARAMETERS["ProtectedTags"]})
-    assert Demo(aws, function, Terminal(output)).run()
+    aws = deploy(DEFAULT_PARAMETERS | PARAMETERS)
+    assert Demo(aws, load_function(aws.environment), Terminal(output)).run()
 
     assert "ImageNotFound" in output.getvalue()
     assert "\033" not in output.getvalue()

@@ -180,6 +180,7 @@ def test_a_source_that_was_not_read_whole_is_not_known(guarded: Guarded, operati
 def test_a_schedule_reads_what_is_due(guarded: Guarded) -> None:
     """Every 15 minutes it says how old each source is; every hour it reads."""
     stack = guarded.stack
+    stack.push("v1")
     scheduled = {"whenDue": True}
     guarded.read(scheduled)
     read = stack.faults.count("ListClusters")
