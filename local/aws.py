@@ -21,7 +21,7 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from . import ecr, ecs, functions, inspector, resources, sns, template
+from . import ecr, ecr_storage, ecs, functions, inspector, resources, sns, template
 from .server import Application, Server
 from .sns import Notice
 
@@ -181,15 +181,11 @@ class EmbeddedAWS:
 
     def archive(self, repository: str, digest: str, *, days: float = 0) -> None:
         """Archives an image, so many days ago."""
-        image = _stored_image(repository, digest)
-        image.image_status = "ARCHIVED"
-        image.last_archived_at = _days_ago(days)
+        ecr_storage.archive(_stored_image(repository, digest), at=_days_ago(days))
 
     def restore(self, repository: str, digest: str, *, days: float = 0) -> None:
-        """Restores an image from the archive, so many days ago."""
-        image = _stored_image(repository, digest)
-        image.image_status = "ACTIVE"
-        image.last_activated_at = _days_ago(days)
+        """Restores an image from the archive, which was done so many days ago."""
+        ecr_storage.restore(_stored_image(repository, digest), at=_days_ago(days))
 
     @contextmanager
     def behind(self, wrap: Callable[[Application], Application]) -> Iterator[None]:

@@ -10,7 +10,8 @@ What ECR does and moto 5.2 does not, all of it done here:
 - An untagged image that was deleted by digest is in the answer.
 - Descriptions come in pages, by the order of digests, and know which manifest an image has as its subject.
 - What has a manifest as its subject can be listed.
-- Images may be archived, and restored; lists show archived ones only where they are asked for.
+- Images may be archived, and restored; lists show archived ones only where they are asked for. Pushed again, an
+  archived image is restored. What is chosen here, where ECR's behaviour is not known, is said in `ecr_storage`.
 - A registry has several replication rules.
 """
 
@@ -18,6 +19,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -31,6 +33,9 @@ from moto.core.responses import ActionResult
 from moto.ecr.exceptions import ImageAlreadyExistsException, ImageNotFoundException, InvalidParameterException
 from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
 from moto.ecr.responses import ECRResponse
+
+from . import ecr_storage
+from .ecr_storage import StorageChoices
 
 type ImageId = dict[str, str]
 type Json = dict[str, Any]
@@ -58,7 +63,7 @@ class ReferencedImagesNotFoundException(ServiceException):
     message = "The manifest list is referencing an image that does not exist"
 
 
-class CorrectedECR(ECRBackend):
+class CorrectedECR(StorageChoices, ECRBackend):
     """One account's registry in one region."""
 
     _url_module = moto.ecr.urls
@@ -75,7 +80,10 @@ class CorrectedECR(ECRBackend):
         image_manifest_mediatype: str | None = None,
         digest: str | None = None,
     ) -> Image:
-        """Pushes a manifest, or adds a tag to one that is there."""
+        """Pushes a manifest, or adds a tag to one that is there; one that is archived is restored at once.
+
+        Two choices: so is one that is being restored, and an index may name children that are archived, which stay so.
+        """
         with self._turn:
             repository = self._get_repository(repository_name)
             manifest = json.loads(image_manifest)
@@ -83,19 +91,22 @@ class CorrectedECR(ECRBackend):
             digest = digest or f"sha256:{hashlib.sha256(image_manifest.encode()).hexdigest()}"
             if not all(_by_digest(repository, child) for child in _children(manifest)):
                 raise ReferencedImagesNotFoundException
-            if image_tag is not None:
-                self._resolve_image_tag_mutability(repository, image_tag)  # raises when the tag must stay where it is
             image = _by_digest(repository, digest)
-            if image and (image_tag is None or image_tag in image.image_tags):
+            has_tag = image is not None and (image_tag is None or image_tag in image.image_tags)
+            if image and has_tag and ecr_storage.status(image) == "ACTIVE":
                 raise ImageAlreadyExistsException(
                     repository_name=repository_name, registry_id=self.account_id, digest=digest, image_tag=image_tag
                 )
+            if image_tag is not None and not has_tag:
+                self._resolve_image_tag_mutability(repository, image_tag)  # raises when the tag must stay where it is
+                if former := _by_tag(repository, image_tag):
+                    _untag(former, image_tag)
             if image is None:
                 image = Image(self.account_id, None, image_manifest, repository_name, media_type, digest)
                 repository.images.append(image)
+            elif ecr_storage.status(image) != "ACTIVE":
+                ecr_storage.restore(image, at=time.time())
             if image_tag is not None:
-                if former := _by_tag(repository, image_tag):
-                    _untag(former, image_tag)
                 image.update_tag(image_tag)
             return image
 
@@ -110,6 +121,8 @@ class CorrectedECR(ECRBackend):
             failures: list[Json] = []
             for image_id in image_ids or []:
                 image = _find(repository, image_id)
+                if isinstance(image, Image) and self.archived_image_failure and ecr_storage.status(image) != "ACTIVE":
+                    image = _failure(self.archived_image_failure, "Requested image is archived")
                 if isinstance(image, Image):
                     images.append({
                         "registryId": repository.registry_id,
@@ -130,7 +143,8 @@ class CorrectedECR(ECRBackend):
         _check_members(image_ids or [])
         with self._turn:
             repository = self._get_repository(repository_name, registry_id)
-            # As it is at the start of the call: deleting the index first in the same call does not help.
+            # As it is at the start of the call: deleting the index first in the same call does not help. That an
+            # archived index protects its children like any other is a choice.
             parents = _parents(repository.images)
             answer: Json = {"imageIds": [], "failures": []}
             for image_id in _distinct(image_ids or []):
@@ -174,14 +188,53 @@ class CorrectedECR(ECRBackend):
                 found = [self._described(repository, image_id) for image_id in image_ids]
                 return [_details(image) for image in {image.image_digest: image for image in found}.values()], False
             wanted = {"TAGGED": [True], "UNTAGGED": [False]}.get(filter_.get("tagStatus", "ANY"), [True, False])
-            status = filter_.get("imageStatus", "ACTIVE")
             images = [
-                image
-                for image in repository.images
-                if bool(image.image_tags) in wanted and status in {"ANY", _status(image)}
+                image for image in repository.images if bool(image.image_tags) in wanted and _passes(image, filter_)
             ]
             images.sort(key=lambda image: image.image_digest)
             return [_details(image) for image in images[page]], page.stop < len(images)
+
+    def image_ids(self, repository_name: str, registry_id: str | None, filter_: Json) -> list[Json]:
+        """Returns an id for each tag, and for each image without tags."""
+        with self._turn:
+            images = self.list_images(repository_name, registry_id, filter_.get("tagStatus", "ANY"))
+            return [
+                {"imageDigest": image.image_digest} | ({"imageTag": tag} if tag is not None else {})
+                for image in images
+                if _passes(image, filter_)
+                for tag in image.image_tags or [None]
+            ]
+
+    def update_image_storage_class(
+        self, repository_name: str, registry_id: str | None, image_id: ImageId, target: str
+    ) -> Json:
+        """Archives an image, or begins to restore it.
+
+        Choices: an id of no form is an invalid parameter, a tag that another image has is not found, and what refers to
+        an image, or is named by it, stays in its own storage class.
+        """
+        _check_repository_name(repository_name)
+        if target not in ecr_storage.STORAGE_CLASSES:
+            allowed = f"[{', '.join(ecr_storage.STORAGE_CLASSES)}]"
+            _refuse("targetStorageClass", f"Member must satisfy enum value set: {allowed}")
+        if "imageTag" in image_id:
+            _check_length("imageId.imageTag", len(image_id["imageTag"]), _IMAGE_TAG)
+        with self._turn:
+            repository = self._get_repository(repository_name, registry_id)
+            image = _find(repository, image_id)
+            if not isinstance(image, Image):
+                if image["failureCode"] not in {"ImageNotFound", "ImageTagDoesNotMatchDigest"}:
+                    raise InvalidParameterException(image["failureReason"])
+                raise ImageNotFoundException(f"{image_id}", repository_name, self.account_id)
+            indexes = [index for index in repository.images if ecr_storage.status(index) != "ARCHIVED"]
+            needed = not self.children_can_be_archived and image.image_digest in _parents(indexes)
+            ecr_storage.update(image, target, needed=needed, seconds=self.activation_seconds)
+            return {
+                "registryId": repository.registry_id,
+                "repositoryName": repository_name,
+                "imageId": {**image_id, "imageDigest": image.image_digest},
+                "imageStatus": ecr_storage.status(image),
+            }
 
     def _described(self, repository: Repository, image_id: ImageId) -> Image:
         image = _find(repository, image_id)
@@ -202,10 +255,10 @@ class CorrectedECR(ECRBackend):
                     "mediaType": image.image_manifest_media_type,
                     "artifactType": manifest.get("artifactType", manifest.get("config", {}).get("mediaType")),
                     "size": len(image.image_manifest),
-                    "artifactStatus": _status(image),
+                    "artifactStatus": ecr_storage.status(image),
                 }
                 for image, manifest in manifests
-                if manifest.get("subject", {}).get("digest") == subject and status in {"ANY", _status(image)}
+                if manifest.get("subject", {}).get("digest") == subject and _passes(image, {"imageStatus": status})
             ]
 
     def digest_of(self, repository_name: str, tag: str, digest: str | None) -> str | None:
@@ -240,6 +293,16 @@ def _describe_images(response: ECRResponse) -> ActionResult:
     return ActionResult({"imageDetails": details} | ({"nextToken": str(stop)} if more else {}))
 
 
+def _list_images(response: ECRResponse) -> ActionResult:
+    backend: Any = response.ecr_backend
+    image_ids = backend.image_ids(
+        response._get_param("repositoryName"),  # noqa: SLF001
+        response._get_param("registryId"),  # noqa: SLF001
+        response._get_param("filter") or {},  # noqa: SLF001
+    )
+    return ActionResult({"imageIds": image_ids})
+
+
 def _list_image_referrers(response: ECRResponse) -> ActionResult:
     backend: Any = response.ecr_backend
     referrers = backend.list_image_referrers(
@@ -251,10 +314,23 @@ def _list_image_referrers(response: ECRResponse) -> ActionResult:
     return ActionResult({"referrers": referrers})
 
 
+def _update_image_storage_class(response: ECRResponse) -> ActionResult:
+    backend: Any = response.ecr_backend
+    updated = backend.update_image_storage_class(
+        response._get_param("repositoryName"),  # noqa: SLF001
+        response._get_param("registryId"),  # noqa: SLF001
+        response._get_param("imageId") or {},  # noqa: SLF001
+        response._get_param("targetStorageClass"),  # noqa: SLF001
+    )
+    return ActionResult(updated)
+
+
 def install() -> None:
     """From now on moto answers for ECR with this backend; what it had before is forgotten."""
     ECRResponse.describe_images = _describe_images
+    ECRResponse.list_images = _list_images
     ECRResponse.list_image_referrers = _list_image_referrers
+    ECRResponse.update_image_storage_class = _update_image_storage_class
     ecr_backends.reset()
     ecr_backends.clear()
     ecr_backends.backend = CorrectedECR
@@ -327,16 +403,14 @@ def _details(image: Image) -> Json:
         "artifactMediaType": manifest.get("config", {}).get("mediaType"),
         "lastRecordedPullTime": getattr(image, "last_recorded_pull_time", None),
         "subjectManifestDigest": manifest.get("subject", {}).get("digest"),
-        "imageStatus": _status(image),
-        "lastArchivedAt": getattr(image, "last_archived_at", None),
-        "lastActivatedAt": getattr(image, "last_activated_at", None),
+        **ecr_storage.details(image),
     }
     return {key: value for key, value in details.items() if value is not None}
 
 
-def _status(image: Image) -> str:
-    """ACTIVE, or what was said of an image since it was pushed."""
-    return str(getattr(image, "image_status", "ACTIVE"))
+def _passes(image: Image, filter_: Json) -> bool:
+    """Whether a list shows an image, by its status."""
+    return filter_.get("imageStatus", "ACTIVE") in {"ANY", ecr_storage.status(image)}
 
 
 @lru_cache(maxsize=10_000)

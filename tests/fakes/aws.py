@@ -78,6 +78,9 @@ class FakeAWS:
             for images in self.ecr.repositories.values():
                 for image in images.values():
                     image.pushed -= seconds
+                    for name in ("archived", "activated"):
+                        if (at := getattr(image, name)) is not None:
+                            setattr(image, name, at - seconds)
             for table in self.dynamodb.tables.values():
                 for item in table.values():
                     for name, unit in {"begun": 1, "expiration": 1, "until": 1000}.items():

@@ -39,8 +39,11 @@ class FakeImage:
     manifest: str | None = None
     """Its text, where it is not one that follows from the rest."""
     pulled: float | None = None
+    archived: float | None = None
     activated: float | None = None
+    """When it was restored; of one that is ACTIVATING, when it will have been."""
     status: str = "ACTIVE"
+    """What was last said of it; one that is ACTIVATING becomes active by itself, unless `activated` is not known."""
     size: int = 1
     failure: str | None = None
     """The code under which ECR cannot show its manifest, such as that of a key that is gone."""
@@ -56,6 +59,11 @@ class FakeImage:
             value["subject"] = {"digest": self.subject}
         return json.dumps(value)
 
+    def current_status(self) -> str:
+        """ACTIVE, ARCHIVED or ACTIVATING, as it is now."""
+        restored = self.status == "ACTIVATING" and self.activated is not None and self.activated <= time.time()
+        return "ACTIVE" if restored else self.status
+
 
 @dataclass
 class FakeECR:
@@ -68,6 +76,13 @@ class FakeECR:
     """How many images were ever pushed."""
     digest_outweighs_tag: bool = False
     """Digest and tag together take the whole image, not the tag: which of the two ECR does is not established."""
+    archived_image_failure: str | None = "ImageInaccessible"
+    """What BatchGetImage answers for an image that is not active, None for its manifest. Not established either; this
+    and the next two are as in `local.ecr_storage`."""
+    children_can_be_archived: bool = False
+    """A manifest can be archived while an index names it that is not archived."""
+    activation_seconds: float = 20 * 60
+    """How long it takes to restore an image."""
     _tags: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     """By repository and tag, for repositories of thousands of images."""
 
@@ -97,6 +112,12 @@ class FakeECR:
         self.repositories[repository][digest].tags.add(tag)
         self._tags[repository][tag] = digest
 
+    def push_again(self, repository: str, digest: str) -> None:
+        """Pushes an image that is there, which restores it at once from the archive."""
+        image = self.repositories[repository][digest]
+        if image.current_status() != "ACTIVE":
+            image.status, image.activated = "ACTIVE", time.time()
+
     def tags(self, repository: str) -> set[str]:
         return set(self._tags[repository])
 
@@ -123,6 +144,7 @@ class FakeECR:
             "DescribeRegistry": lambda _: {"registryId": "123456789012", "replicationConfiguration": {"rules": []}},
             "DescribeRepositories": self._describe_repositories,
             "ListImageReferrers": self._list_image_referrers,
+            "UpdateImageStorageClass": self._update_image_storage_class,
         }
         repository = parameters.get("repositoryName")
         if repository is not None and repository not in self.repositories:
@@ -169,18 +191,24 @@ class FakeECR:
             digest = self.find(repository, image_id)
             if digest is None or image_id.get("imageDigest", digest) != digest:
                 failures.append(_failure(image_id, digest))
-            elif code := self.repositories[repository][digest].failure:
+            elif code := self._unreadable(self.repositories[repository][digest]):
                 failures.append(_failed(image_id, code, "The manifest cannot be shown"))
             else:
                 manifest = self.repositories[repository][digest].text()
                 found.append({"imageId": {**image_id, "imageDigest": digest}, "imageManifest": manifest})
         return {"images": found, "failures": failures}
 
+    def _unreadable(self, image: FakeImage) -> str | None:
+        """The code under which ECR does not show a manifest; None if it does."""
+        return image.failure or (self.archived_image_failure if image.current_status() != "ACTIVE" else None)
+
     def _describe_images(self, call: Json) -> Json:
         repository = call["repositoryName"]
         images = self.repositories[repository]
         if "imageIds" in call:
             _check(call["imageIds"])
+            # Whether the filter holds for images that are asked for by id is not established. It does here, unlike in
+            # the embedded ECR, so that who wants to see them all says so.
             digests = dict.fromkeys(self.find(repository, image_id) for image_id in call["imageIds"])
             found = [digest for digest in digests if digest and _shown(images[digest], call.get("filter", {}))]
             if len(found) < len(digests):
@@ -201,6 +229,33 @@ class FakeECR:
         page, more = self._paged(shown, call)
         return {"referrers": [{"digest": digest} for digest in page], **more}
 
+    def _update_image_storage_class(self, call: Json) -> Json:
+        repository, image_id, target = call["repositoryName"], call["imageId"], call["targetStorageClass"]
+        _check([image_id])
+        digest = self.find(repository, image_id)
+        if target not in {"STANDARD", "ARCHIVE"}:
+            raise ServiceError(400, "InvalidParameterException")
+        if digest is None or image_id.get("imageDigest", digest) != digest:
+            absent = _failure(image_id, digest)["failureCode"] in {"ImageNotFound", "ImageTagDoesNotMatchDigest"}
+            raise ServiceError(400, "ImageNotFoundException" if absent else "InvalidParameterException")
+        images = self.repositories[repository]
+        image = images[digest]
+        match target, image.current_status():
+            case "ARCHIVE", "ACTIVATING":
+                raise ServiceError(400, "ImageStorageClassUpdateNotSupportedException")
+            case "ARCHIVE", "ACTIVE":
+                indexes = [index for index in images.values() if index.current_status() != "ARCHIVED"]
+                if not self.children_can_be_archived and any(digest in index.children for index in indexes):
+                    raise ServiceError(400, "ImageStorageClassUpdateNotSupportedException")
+                image.status, image.archived = "ARCHIVED", time.time()
+            case "STANDARD", "ARCHIVED":
+                image.status, image.activated = "ACTIVATING", time.time() + self.activation_seconds
+        return {
+            "repositoryName": repository,
+            "imageId": {**image_id, "imageDigest": digest},
+            "imageStatus": image.current_status(),
+        }
+
     def _paged(self, items: list[str], call: Json) -> tuple[list[str], Json]:
         start = int(call.get("nextToken", 0))
         stop = start + min(self.page, call.get("maxResults", CALL_LIMIT))
@@ -208,13 +263,13 @@ class FakeECR:
 
 
 def _shown(image: FakeImage, wanted: Json) -> bool:
-    statuses = {"ANY": {"ACTIVE", "ARCHIVED", "ACTIVATING"}}.get(wanted.get("imageStatus", "ACTIVE"), {"ACTIVE"})
     tagged = {"TAGGED": [True], "UNTAGGED": [False]}.get(wanted.get("tagStatus", "ANY"), [True, False])
-    return image.status in statuses and bool(image.tags) in tagged
+    return wanted.get("imageStatus", "ACTIVE") in {"ANY", image.current_status()} and bool(image.tags) in tagged
 
 
 def _detail(digest: str, image: FakeImage) -> Json:
     """Returns the details of an image as ECR says them; of its push, whole seconds."""
+    restored = image.activated is not None and image.activated <= time.time()
     detail: Json = {
         "imageDigest": digest,
         "imageTags": sorted(image.tags) or None,
@@ -222,9 +277,10 @@ def _detail(digest: str, image: FakeImage) -> Json:
         "imageSizeInBytes": image.size,
         "imageManifestMediaType": INDEX if image.children else MANIFEST,
         "lastRecordedPullTime": image.pulled,
-        "lastActivatedAt": image.activated,
+        "lastArchivedAt": image.archived,
+        "lastActivatedAt": image.activated if restored else None,
         "subjectManifestDigest": image.subject,
-        "imageStatus": image.status,
+        "imageStatus": image.current_status(),
     }
     return {key: value for key, value in detail.items() if value is not None}
 

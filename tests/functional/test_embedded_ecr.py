@@ -9,6 +9,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from local.ecr_storage import StorageChoices
 from local.images import push_image
 from tests.harness.outside import REPOSITORY, Outside
 
@@ -22,6 +23,24 @@ def ecr(stack: Outside) -> Any:
     """A client that sends also what botocore would keep from ECR."""
     config = Config(parameter_validation=False, max_pool_connections=20)
     return boto3.client("ecr", endpoint_url=stack.aws.endpoint_url, config=config)
+
+
+def change(ecr: Any, image_id: Json | str, target: str) -> str:
+    """Archives or restores an image, by its digest or another id; returns its status then."""
+    image_id = {"imageDigest": image_id} if isinstance(image_id, str) else image_id
+    answer = ecr.update_image_storage_class(repositoryName=REPOSITORY, imageId=image_id, targetStorageClass=target)
+    return answer["imageStatus"]
+
+
+def detail(ecr: Any, digest: str) -> Json:
+    """Returns the description of an image."""
+    [found] = ecr.describe_images(repositoryName=REPOSITORY, imageIds=[{"imageDigest": digest}])["imageDetails"]
+    return found
+
+
+def failure_codes(answer: Json) -> list[str]:
+    """Returns why ids failed."""
+    return [failure["failureCode"] for failure in answer["failures"]]
 
 
 def test_images_have_digests_of_their_own(stack: Outside, ecr: Any) -> None:
@@ -107,7 +126,7 @@ def test_an_archived_image_is_listed_where_it_is_asked_for(stack: Outside, ecr: 
 
     def listed(**more: Json) -> dict[str, str]:
         details = ecr.describe_images(repositoryName=REPOSITORY, **more)["imageDetails"]
-        return {detail["imageDigest"]: detail["imageStatus"] for detail in details}
+        return {found["imageDigest"]: found["imageStatus"] for found in details}
 
     def referrers(**more: Json) -> list[str]:
         answer = ecr.list_image_referrers(repositoryName=REPOSITORY, subjectId={"imageDigest": image}, **more)
@@ -120,7 +139,147 @@ def test_an_archived_image_is_listed_where_it_is_asked_for(stack: Outside, ecr: 
     assert referrers(filter={"artifactStatus": "ANY"}) == ["ARCHIVED"]
 
     stack.aws.restore(REPOSITORY, signature, days=1)
-    [detail] = ecr.describe_images(repositoryName=REPOSITORY, imageIds=[{"imageDigest": signature}])["imageDetails"]
-    assert (detail["lastActivatedAt"] - detail["lastArchivedAt"]).days == 2
+    found = detail(ecr, signature)
+    assert (found["lastActivatedAt"] - found["lastArchivedAt"]).days == 2
     assert listed() == {image: "ACTIVE", signature: "ACTIVE"}
     assert referrers() == ["ACTIVE"]
+
+
+def test_an_image_is_archived_at_once_and_restored_in_twenty_minutes(stack: Outside, ecr: Any) -> None:
+    """By tag or digest, one at a time; while it is being restored it is neither active nor archived."""
+    image = stack.push("v1")
+
+    def listed(status: str) -> bool:
+        wanted = {"imageStatus": status}
+        ids = ecr.list_images(repositoryName=REPOSITORY, filter=wanted)["imageIds"]
+        details = ecr.describe_images(repositoryName=REPOSITORY, filter=wanted)["imageDetails"]
+        assert bool(ids) == bool(details)
+        return bool(ids)
+
+    assert ecr.update_image_storage_class(
+        repositoryName=REPOSITORY, imageId={"imageTag": "v1"}, targetStorageClass="ARCHIVE"
+    ).items() >= {
+        "registryId": "123456789012",
+        "repositoryName": REPOSITORY,
+        "imageId": {"imageDigest": image, "imageTag": "v1"},
+        "imageStatus": "ARCHIVED",
+    }.items()  # fmt: skip
+    assert "lastArchivedAt" in detail(ecr, image)
+    assert [listed(status) for status in ("ACTIVE", "ARCHIVED", "ACTIVATING", "ANY")] == [False, True, False, True]
+
+    assert change(ecr, image, "STANDARD") == "ACTIVATING"
+    stack.let_time_pass(19 * 60)
+    assert (detail(ecr, image)["imageStatus"], "lastActivatedAt" in detail(ecr, image)) == ("ACTIVATING", False)
+    assert [listed(status) for status in ("ACTIVE", "ARCHIVED", "ACTIVATING", "ANY")] == [False, False, True, True]
+
+    stack.let_time_pass(60)
+    found = detail(ecr, image)
+    assert found["imageStatus"] == "ACTIVE"
+    assert 19 * 60 <= (found["lastActivatedAt"] - found["lastArchivedAt"]).total_seconds() <= 21 * 60
+    assert listed("ACTIVE")
+
+
+def test_a_storage_class_that_an_image_has_already_changes_nothing(stack: Outside, ecr: Any) -> None:
+    """Nor does one that it is getting; but what is being restored cannot be archived meanwhile."""
+    image = stack.push("v1")
+    assert change(ecr, image, "STANDARD") == "ACTIVE"
+    assert "lastActivatedAt" not in detail(ecr, image)
+
+    stack.aws.archive(REPOSITORY, image, days=3)
+    archived = detail(ecr, image)
+    assert change(ecr, image, "ARCHIVE") == "ARCHIVED"
+    assert detail(ecr, image) == archived
+
+    change(ecr, image, "STANDARD")
+    stack.let_time_pass(15 * 60)
+    assert change(ecr, image, "STANDARD") == "ACTIVATING"
+    with pytest.raises(ecr.exceptions.ImageStorageClassUpdateNotSupportedException):
+        change(ecr, image, "ARCHIVE")
+    stack.let_time_pass(5 * 60)
+    assert detail(ecr, image)["imageStatus"] == "ACTIVE"
+
+
+@pytest.mark.parametrize(
+    ("image_id", "target", "error"),
+    [
+        ({"imageDigest": NOWHERE}, "ARCHIVE", "ImageNotFoundException"),
+        ({"imageTag": "none"}, "ARCHIVE", "ImageNotFoundException"),
+        ({"imageTag": "v1", "imageDigest": NOWHERE}, "STANDARD", "ImageNotFoundException"),
+        ({"imageDigest": "sha256:short"}, "ARCHIVE", "InvalidParameterException"),
+        ({}, "ARCHIVE", "InvalidParameterException"),
+        ({"imageTag": "v1"}, "GLACIER", "InvalidParameterException"),
+    ],
+)
+def test_one_bad_id_or_storage_class_is_an_error(
+    stack: Outside, ecr: Any, image_id: Json, target: str, error: str
+) -> None:
+    """There is one image to a call, so no list of failures."""
+    stack.push("v1")
+    with pytest.raises(ClientError) as raised:
+        change(ecr, image_id, target)
+    assert raised.value.response["Error"]["Code"] == error
+
+
+@pytest.mark.parametrize("failure", ["ImageInaccessible", "ImageNotFound", None])
+def test_an_image_that_is_not_active_cannot_be_pulled(
+    stack: Outside, ecr: Any, monkeypatch: pytest.MonkeyPatch, failure: str | None
+) -> None:
+    """Archived or being restored; a test says which failure its look-up is, or that it is none."""
+    if failure != StorageChoices.archived_image_failure:
+        monkeypatch.setattr(StorageChoices, "archived_image_failure", failure)
+    image = stack.push("v1")
+    for target in ("ARCHIVE", "STANDARD"):
+        change(ecr, image, target)
+        answer = ecr.batch_get_image(repositoryName=REPOSITORY, imageIds=[{"imageTag": "v1"}])
+        assert failure_codes(answer) == ([failure] if failure else [])
+    stack.let_time_pass(20 * 60)
+    answer = ecr.batch_get_image(repositoryName=REPOSITORY, imageIds=[{"imageTag": "v1"}])
+    assert (len(answer["images"]), answer["failures"]) == (1, [])
+
+
+def test_an_image_that_is_pushed_again_is_restored_at_once(stack: Outside, ecr: Any) -> None:
+    """Under the tag it has, under a further one, or under none; also where it is being restored already."""
+    image = push_image(ecr, REPOSITORY, tags=["v1"], content="the same")
+    for tags in (["v1"], ["v2"], []):
+        stack.aws.archive(REPOSITORY, image, days=3)
+        push_image(ecr, REPOSITORY, tags=tags, content="the same")
+        assert detail(ecr, image)["imageStatus"] == "ACTIVE"
+        assert (detail(ecr, image)["lastActivatedAt"] - detail(ecr, image)["lastArchivedAt"]).days == 3
+    assert stack.aws.images(REPOSITORY) == {(image, ("v1", "v2"))}
+
+    change(ecr, image, "ARCHIVE")
+    change(ecr, image, "STANDARD")
+    push_image(ecr, REPOSITORY, tags=["v1"], content="the same")
+    assert detail(ecr, image)["imageStatus"] == "ACTIVE"
+
+
+def test_a_child_is_archived_after_its_index(stack: Outside, ecr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the index is active or being restored it is refused, unless a test chooses otherwise."""
+    child = stack.push()
+    index = stack.push_index([child], "1.0")
+    with pytest.raises(ecr.exceptions.ImageStorageClassUpdateNotSupportedException):
+        change(ecr, child, "ARCHIVE")
+    change(ecr, index, "ARCHIVE")
+    assert detail(ecr, child)["imageStatus"] == "ACTIVE"
+    assert change(ecr, child, "ARCHIVE") == "ARCHIVED"
+
+    change(ecr, index, "STANDARD")
+    stack.aws.restore(REPOSITORY, child)
+    with pytest.raises(ecr.exceptions.ImageStorageClassUpdateNotSupportedException):
+        change(ecr, child, "ARCHIVE")
+    monkeypatch.setattr(StorageChoices, "children_can_be_archived", True)
+    assert change(ecr, child, "ARCHIVE") == "ARCHIVED"
+
+
+def test_an_archived_image_can_be_deleted(stack: Outside, ecr: Any) -> None:
+    """As any other; an archived index protects its children from that like one that is not."""
+    child = stack.push()
+    index = stack.push_index([child], "1.0")
+    for digest in (index, child):
+        change(ecr, digest, "ARCHIVE")
+
+    answer = ecr.batch_delete_image(repositoryName=REPOSITORY, imageIds=[{"imageDigest": child}])
+    assert failure_codes(answer) == ["ImageReferencedByManifestList"]
+    for digest in (index, child):
+        stack.delete(digest)
+    assert stack.left() == set()

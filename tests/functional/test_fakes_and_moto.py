@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
+from unittest import mock
 from uuid import uuid4
 
 import boto3
@@ -11,9 +12,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moto.ecr.models import ecr_backends
 
 from handler import step_table
-from local.aws import EmbeddedAWS
+from local.aws import ACCOUNT_ID, REGION, EmbeddedAWS
+from local.ecr_storage import StorageChoices
 from tests.fakes.aws import FakeAWS
 
 type Json = dict[str, Any]
@@ -81,11 +84,20 @@ class Registry:
         except ClientError:  # what it names is not there, or it is there itself: then the fake is not asked
             return
         fake = self.ecr.aws.ecr
-        if digest not in fake.repositories[self.name]:
+        if digest in fake.repositories[self.name]:
+            fake.push_again(self.name, digest)
+        else:
             fake.push(self.name, digest=digest, children=children, subject=subject, manifest=text, days=0, size=number)
         if tag:
             fake.tag(self.name, digest, tag)
         self.pushed.append(digest)
+
+    def let_time_pass(self, seconds: float) -> None:
+        """Makes what is stored in both so much older."""
+        self.ecr.aws.let_time_pass(seconds)
+        for image in ecr_backends[ACCOUNT_ID][REGION].repositories[self.name].images:
+            for member in {"last_archived_at", "last_activated_at"} & vars(image).keys():
+                setattr(image, member, getattr(image, member) - seconds)
 
     def ask(self, operation: str, seen: Callable[[Json], Any], **parameters: Any) -> Any:
         """Returns the answer of both about the repository."""
@@ -100,10 +112,12 @@ def named(answer: Json) -> Any:
 
 
 def described(answer: Json) -> Any:
-    """Returns the description of each image, but for its repository and the second of its push."""
+    """Returns the description of each image, but for its repository, and for times only whether they are there."""
     members = {"imageDigest", "imageSizeInBytes", "imageManifestMediaType", "subjectManifestDigest", "imageStatus"}
     details = [
-        {key: value for key, value in detail.items() if key in members} | {"tags": sorted(detail.get("imageTags", ()))}
+        {key: value for key, value in detail.items() if key in members}
+        | {"tags": sorted(detail.get("imageTags", ()))}
+        | dict.fromkeys(detail.keys() & {"lastArchivedAt", "lastActivatedAt"}, True)
         for detail in answer["imageDetails"]
     ]
     return sorted(details, key=lambda detail: detail["imageDigest"]), "nextToken" in answer
@@ -112,6 +126,20 @@ def described(answer: Json) -> Any:
 def referring(answer: Json) -> Any:
     """Returns the digests of what refers to an image."""
     return sorted(referrer["digest"] for referrer in answer["referrers"])
+
+
+def updated(answer: Json) -> Any:
+    """Returns the image whose storage class was changed, and its status."""
+    return answer["repositoryName"], answer["imageId"], answer["imageStatus"]
+
+
+CHOICES = st.fixed_dictionaries({
+    "archived_image_failure": st.sampled_from(["ImageInaccessible", "ImageNotFound", None]),
+    "children_can_be_archived": st.booleans(),
+    "activation_seconds": st.sampled_from([0, 20 * 60]),
+})  # fmt: skip
+"""What is chosen where ECR's behaviour is not known."""
+STATUSES = st.sampled_from(["ACTIVE", "ARCHIVED", "ACTIVATING", "ANY"])
 
 
 @pytest.fixture(scope="session")
@@ -123,38 +151,94 @@ def ecr(embedded: EmbeddedAWS) -> Pair:
 @given(data=st.data())
 @settings(max_examples=settings().max_examples // 6)
 def test_fake_ecr_answers_as_the_embedded_one(ecr: Pair, data: st.DataObject) -> None:
-    """Whatever is pushed, tagged again, deleted and looked up, by tag, by digest, by both, and by ids of no form."""
+    """Whatever is pushed, tagged again, deleted, archived and looked up, by tag, by digest, by both, and by odd ids."""
     registry = Registry(ecr)
-
-    def digests() -> st.SearchStrategy[str]:
-        return st.sampled_from([*dict.fromkeys(registry.pushed), "sha256:" + "0" * 64])
-
-    def image_ids() -> st.SearchStrategy[list[Json]]:
-        tags, odd = st.sampled_from([*TAGS, "none"]), st.sampled_from(["-", "sha256:short", "ü"])
-        some = st.fixed_dictionaries({}, optional={"imageTag": tags, "imageDigest": digests()})
-        ids = some | some | some | st.fixed_dictionaries({}, optional={"imageTag": odd, "imageDigest": odd})
-        return st.lists(ids, max_size=5)
-
     for _ in range(data.draw(st.integers(1, 15))):
-        match data.draw(st.sampled_from(["push"] * 4 + ["delete"] * 3 + ["look up", "get", "list", "referrers"])):
-            case "push":
-                children = data.draw(st.lists(digests(), max_size=2, unique=True) if registry.pushed else st.just([]))
-                subject = data.draw(st.none() | digests())
-                registry.push(
-                    data.draw(st.integers(1, 4)), data.draw(st.sampled_from([None, *TAGS])), children, subject
-                )
-            case "delete":
-                registry.ask("batch_delete_image", named, imageIds=data.draw(image_ids()))
-            case "look up":
-                registry.ask("describe_images", described, imageIds=data.draw(image_ids()))
-            case "get":
-                registry.ask("batch_get_image", named, imageIds=data.draw(image_ids()))
-            case "list":
-                wanted = {"tagStatus": data.draw(st.sampled_from(["TAGGED", "UNTAGGED", "ANY"]))}
-                registry.ask("describe_images", described, filter=wanted)
-            case "referrers":
-                registry.ask("list_image_referrers", referring, subjectId={"imageDigest": data.draw(digests())})
-    registry.ask("describe_images", described)
+        data.draw(st.sampled_from([change, change, look]))(registry, data)
+    registry.ask("describe_images", described, filter={"imageStatus": "ANY"})
+
+
+@given(data=st.data(), choices=CHOICES)
+@settings(max_examples=settings().max_examples // 6)
+def test_fake_ecr_archives_as_the_embedded_one(ecr: Pair, data: st.DataObject, choices: Json) -> None:
+    """An image, an index that names it and a signature of it, in any order, whatever is chosen of ECR's behaviour."""
+    registry = Registry(ecr)
+    registry.push(1, "v1", [], None)
+    [image] = registry.pushed
+    index: tuple[int, str, list[str], str | None] = (2, "v2", [image], None)
+    signature: tuple[int, str, list[str], str | None] = (3, "v3", [], image)
+    registry.push(*index)
+    registry.push(*signature)
+    ids = [{"imageDigest": digest} for digest in registry.pushed]
+    with mock.patch.multiple(StorageChoices, **choices), mock.patch.multiple(ecr.aws.ecr, **choices):
+        for _ in range(data.draw(st.integers(1, 8))):
+            match data.draw(st.sampled_from(["ARCHIVE"] * 3 + ["STANDARD", "push"] * 2 + ["wait", "change"])):
+                case "wait":
+                    registry.let_time_pass(20 * 60)
+                case "push":
+                    registry.push(
+                        *data.draw(st.sampled_from([(1, None, [], None), (1, "v2", [], None), index, signature]))
+                    )
+                case "change":
+                    change(registry, data)
+                case target:
+                    one = data.draw(st.sampled_from(ids))
+                    registry.ask("update_image_storage_class", updated, imageId=one, targetStorageClass=target)
+            registry.ask("batch_get_image", named, imageIds=ids)
+            registry.ask("describe_images", described, filter={"imageStatus": "ANY"})
+            status = data.draw(STATUSES)
+            registry.ask("describe_images", described, filter={"imageStatus": status})
+            wanted = {"artifactStatus": status}
+            registry.ask("list_image_referrers", referring, subjectId={"imageDigest": image}, filter=wanted)
+
+
+def digests(registry: Registry) -> st.SearchStrategy[str]:
+    """Of images that are there or were, and of none."""
+    return st.sampled_from([*dict.fromkeys(registry.pushed), "sha256:" + "0" * 64])
+
+
+def image_id(registry: Registry) -> st.SearchStrategy[Json]:
+    """By tag, by digest, by both, and odd ones."""
+    tags, odd = st.sampled_from([*TAGS, "none"]), st.sampled_from(["-", "sha256:short", "ü"])
+    some = st.fixed_dictionaries({}, optional={"imageTag": tags, "imageDigest": digests(registry)})
+    return some | some | some | st.fixed_dictionaries({}, optional={"imageTag": odd, "imageDigest": odd})
+
+
+def change(registry: Registry, data: st.DataObject) -> None:
+    """Pushes, deletes, archives or restores something, or lets a restoration be over."""
+    any_digest, any_id = digests(registry), image_id(registry)
+    match data.draw(st.sampled_from(["push"] * 4 + ["delete"] * 3 + ["storage class"] * 3 + ["wait"])):
+        case "push":
+            children = data.draw(st.lists(any_digest, max_size=2, unique=True) if registry.pushed else st.just([]))
+            tag, subject = data.draw(st.sampled_from([None, *TAGS])), data.draw(st.none() | any_digest)
+            registry.push(data.draw(st.integers(1, 4)), tag, children, subject)
+        case "delete":
+            registry.ask("batch_delete_image", named, imageIds=data.draw(st.lists(any_id, max_size=5)))
+        case "storage class":
+            one = data.draw(st.fixed_dictionaries({"imageDigest": any_digest}) | any_id)
+            target = data.draw(st.sampled_from(["ARCHIVE", "STANDARD"]))
+            registry.ask("update_image_storage_class", updated, imageId=one, targetStorageClass=target)
+        case "wait":
+            registry.let_time_pass(20 * 60)
+
+
+def look(registry: Registry, data: st.DataObject) -> None:
+    """Looks images up, or lists them."""
+    ids = st.lists(image_id(registry), max_size=5)
+    match data.draw(st.sampled_from(["look up", "get", "list", "referrers"])):
+        case "look up":  # of any status, for the fake is stricter with the filter
+            wanted = {"imageStatus": "ANY"}
+            registry.ask("describe_images", described, imageIds=data.draw(ids), filter=wanted)
+        case "get":
+            registry.ask("batch_get_image", named, imageIds=data.draw(ids))
+        case "list":
+            tagged = st.sampled_from(["TAGGED", "UNTAGGED", "ANY"])
+            wanted = data.draw(st.fixed_dictionaries({"tagStatus": tagged}, optional={"imageStatus": STATUSES}))
+            registry.ask("describe_images", described, filter=wanted)
+        case "referrers":
+            subject = {"imageDigest": data.draw(digests(registry))}
+            wanted = data.draw(st.fixed_dictionaries({}, optional={"artifactStatus": STATUSES}))
+            registry.ask("list_image_referrers", referring, subjectId=subject, filter=wanted)
 
 
 @pytest.mark.parametrize("operation", ["batch_delete_image", "batch_get_image", "describe_images"])
@@ -167,6 +251,18 @@ def test_fake_ecr_refuses_what_the_embedded_one_refuses(ecr: Pair, operation: st
         assert registry.ask(operation, named, imageIds=image_ids) == ("InvalidParameterException", {})
     refused = ecr.ask(operation, named, repositoryName="none", imageIds=[{"imageTag": "v1"}])
     assert refused == ("RepositoryNotFoundException", {})
+
+
+def test_fake_ecr_refuses_to_archive_what_the_embedded_one_refuses(ecr: Pair) -> None:
+    """A tag that is too long, a storage class that there is not, and an image of a repository that is not there."""
+    registry = Registry(ecr)
+    registry.push(1, "v1", [], None)
+    for tag, target in (("v" * 301, "ARCHIVE"), ("", "ARCHIVE"), ("v1", "GLACIER")):
+        call = {"imageId": {"imageTag": tag}, "targetStorageClass": target}
+        refused = registry.ask("update_image_storage_class", updated, **call)
+        assert refused == ("InvalidParameterException", {})
+    call = {"repositoryName": "none", "imageId": {"imageTag": "v1"}, "targetStorageClass": "ARCHIVE"}
+    assert ecr.ask("update_image_storage_class", updated, **call) == ("RepositoryNotFoundException", {})
 
 
 def test_fake_ecr_lists_in_pages_as_the_embedded_one(ecr: Pair) -> None:

@@ -16,7 +16,7 @@ from botocore.awsrequest import AWSResponse
 
 from tests.environment import VARIABLES
 from tests.fakes.aws import FakeAWS, response
-from tests.fakes.ecr import DAY, FakeImage
+from tests.fakes.ecr import DAY, FakeECR, FakeImage
 from tests.harness.faults import LOSES_RESPONSE, Fault, FaultyAWS, Killed
 from tests.harness.function import Instance, one_after_the_other, still
 from tests.harness.oracle import Id, Image, Images, Stack, parse
@@ -183,6 +183,8 @@ class Deletion:
 class Ledger(FaultyAWS):
     """An AWS in memory that writes down what becomes of the images, and by which try."""
 
+    # The oracle expects an archived image to be deleted with its relatives, for which its manifest must be readable.
+    ecr: FakeECR = field(default_factory=lambda: FakeECR(archived_image_failure=None))
     clock: int = 0
     states: dict[str, list[tuple[int, Images]]] = field(default_factory=dict)
     """The contents of each repository, and from when on it had them."""
