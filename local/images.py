@@ -44,11 +44,18 @@ def push_index(ecr: Any, repository: str, children: Sequence[str], *, tags: Sequ
     manifests = []
     for digest, architecture in zip(children, itertools.cycle(_ARCHITECTURES), strict=False):
         [child] = ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])["images"]
+        manifest = json.loads(child["imageManifest"])
+        # An artifact, such as a signature, says of what type it is; an image, for which platform.
+        what = (
+            {"artifactType": manifest["artifactType"]}
+            if "artifactType" in manifest
+            else {"platform": {"os": "linux", "architecture": architecture}}
+        )
         manifests.append({
             "mediaType": child["imageManifestMediaType"],
             "digest": digest,
             "size": len(child["imageManifest"]),
-            "platform": {"os": "linux", "architecture": architecture},
+            **what,
         })  # fmt: skip
     return _put(ecr, repository, {"schemaVersion": 2, "mediaType": _INDEX, "manifests": manifests}, tags)
 

@@ -34,6 +34,7 @@ from tests.harness.usage_history import (
     Wait,
     complaints,
 )
+from tests.harness.usage_model import READ
 from tests.harness.usage_world import PARAMETERS, Functions
 
 EXAMPLES = 40 if settings().derandomize else settings().max_examples
@@ -78,7 +79,7 @@ waits = st.builds(
     Wait,
     st.sampled_from([4 * _MINUTE, 12 * _MINUTE, 50 * _MINUTE, 2 * _HOUR, 4 * _HOUR, _DAY + _HOUR, 3 * _DAY, 9 * _DAY]),
 )
-skews = st.sampled_from([*[0] * 8, 10 * _MINUTE, -10 * _MINUTE, _HOUR, -_HOUR])
+skews = st.sampled_from([10 * _MINUTE, -10 * _MINUTE, _HOUR, -_HOUR])
 # It asks once before a source, and before each of its parts twice.
 patiences = st.sampled_from([*range(3, 12, 2), *range(3, 12, 2), 2, 4, 8, 20])
 
@@ -101,12 +102,14 @@ refreshes = st.one_of(
     st.builds(Refresh, faults(_READS), retried=st.booleans()),
     st.builds(Refresh, patience=patiences, retried=st.booleans()),
     st.builds(Refresh, patience=patiences),
-    st.builds(Refresh, skew=skews, scheduled=st.booleans()),
-    st.builds(Refresh, faults(_READS), patiences, skews),
+    st.builds(Refresh, faults(_READS), patiences, st.just(0) | skews),
+    st.just(Refresh(scheduled=True)),
 )
+interrupted = st.builds(Refresh, patience=patiences)
+skewed = st.builds(Refresh, skew=skews, scheduled=st.booleans())
 turns = st.one_of(
     st.builds(TakeTurn, numbers),
-    st.builds(TakeTurn, numbers, patiences, skews, st.none() | faults(_READS), st.booleans()),
+    st.builds(TakeTurn, numbers, patiences, st.just(0) | skews, st.none() | faults(_READS), st.booleans()),
 )
 declarations = st.builds(
     Declare,
@@ -128,31 +131,26 @@ switches = st.sampled_from([
     (("dryRun", True),),
 ])  # fmt: skip
 troubles = st.none() | st.none() | faults(_DELETES)
+others = {"fault": troubles, "dry_before": st.booleans(), "again": st.booleans()}
+everything = st.sampled_from([
+    tuple(Named(image=number) for number in range(12)),
+    tuple(Named(tag=tag) for tag in "abc"),
+])  # fmt: skip
 requests = st.one_of(
-    st.builds(
-        Ask,
-        st.lists(names, min_size=1, max_size=5).map(tuple),
-        switches=switches,
-        fault=troubles,
-        dry_before=st.booleans(),
-        again=st.booleans(),
-    ),
-    st.builds(Ask, selection=selections, fault=troubles, dry_before=st.booleans(), again=st.booleans()),
+    st.builds(Ask, st.lists(names, min_size=1, max_size=5).map(tuple), switches=switches, **others),
+    st.builds(Ask, everything, switches=switches, **others),
+    st.builds(Ask, everything, fault=st.none() | troubles),
+    st.builds(Ask, selection=selections, **others),
 )
-interrupted = st.tuples(
-    st.builds(Refresh, patience=patiences), changes | workloads | waits | st.just(Refresh()), turns, turns
-)
-"""A reading whose time runs out, and what it comes to: between two of its turns, something else happens."""
+again = st.builds(AskAgain, numbers, troubles)
 EPISODES: list[st.SearchStrategy[tuple[Happening, ...]]] = [
-    *(
-        st.tuples(one)
-        for one in (pushes, workloads, changes, waits, refreshes, turns, st.builds(AskAgain, numbers, troubles))
-    ),
-    *[st.tuples(workloads, refreshes)] * 2,
+    *(st.tuples(one) for one in (pushes, workloads, changes, waits, refreshes, turns, again)),
+    *[st.tuples(workloads, refreshes, requests)] * 3,
+    *[st.tuples(workloads, workloads, interrupted, requests, turns, requests)] * 2,
+    st.tuples(interrupted, waits, turns, waits, requests),
     *[st.tuples(changes, requests)] * 2,
-    *[st.tuples(waits, st.just(Refresh()), requests)] * 2,
-    *[st.tuples(requests)] * 7,
-    *[interrupted] * 2,
+    *[st.tuples(waits, refreshes | skewed, requests)] * 2,
+    *[st.tuples(pushes, requests)] * 3,
 ]
 """What belongs together; each as often as it is listed."""
 
@@ -160,21 +158,22 @@ EPISODES: list[st.SearchStrategy[tuple[Happening, ...]]] = [
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     """Images, workloads that use some of them, mostly a reading; then some episodes of any kind."""
-    declared = draw(st.sampled_from([False, False, True]))
-    episodes = [*EPISODES, *[st.tuples(declarations)] * 3] if declared else EPISODES
+    kinds = draw(st.sampled_from([READ, READ, (*READ, "declared"), (*READ, "declared"), ("ecs",), ("ecs", "declared")]))
+    declared = "declared" in kinds
+    episodes = [*EPISODES, *[st.tuples(declarations, requests)] * 3] if declared else EPISODES
     first = [Push(draw(st.none() | tags)), *draw(st.lists(pushes, min_size=3, max_size=8))]
     read = [Refresh(), Declare((Named(tag="a"),), 20 * _DAY)] if declared else [Refresh()]
     return History(
         (
             *first,
-            *draw(st.lists(workloads, min_size=1, max_size=4)),
+            *draw(st.lists(workloads, min_size=1, max_size=3)),
             *draw(st.sampled_from([read, read, read, []])),
             *itertools.chain.from_iterable(
-                draw(st.lists(st.sampled_from(episodes).flatmap(lambda one: one), min_size=3, max_size=8))
+                draw(st.lists(st.sampled_from(episodes).flatmap(lambda one: one), min_size=3, max_size=6))
             ),
         ),
+        kinds,
         draw(st.sampled_from([7, 1, 0])),
-        declared,
     )
 
 

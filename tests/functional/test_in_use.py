@@ -158,10 +158,12 @@ def test_a_cascade_leaves_what_is_in_use(stack: Outside, inventory: Inventory) -
     """An index with a platform in use stays whole; a signature that is itself in use stays, and is no failure."""
     platform, other = stack.push(), stack.push()
     used, unused = stack.push_index([platform], "1.0"), stack.push_index([other], "2.0")
-    inventory.use(address(REPOSITORY, platform))
+    signature = stack.push_referrer(unused)
+    inventory.use(address(REPOSITORY, platform), address(REPOSITORY, signature))
     answer = ask(stack.start(**inventory.variables), *by_tag(["1.0", "2.0"]), cascade=True)
     assert codes(answer) == ["ImageInUse"]
-    assert stack.left() == {platform, used}
+    assert {kept["code"] for kept in answer["kept"]} == {"ImageInUse", "StillUsed"}
+    assert stack.left() == {platform, used, signature}
     assert {other, unused}.isdisjoint(stack.left())
 
 

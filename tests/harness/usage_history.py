@@ -12,7 +12,7 @@ from local import workloads
 from local.poller import FakeLambdaContext
 from tests.harness.direct import Fault
 from tests.harness.outside import REPOSITORY, request
-from tests.harness.usage_model import Declaration, Name, Task
+from tests.harness.usage_model import READ, Declaration, Name, Task
 from tests.harness.usage_world import DECLARES, PATIENT, Functions, Sent, World, refusals
 
 type Json = dict[str, Any]
@@ -350,14 +350,14 @@ class History:
     """What happens in a stack, and to which of its parameters."""
 
     happenings: tuple[Happening, ...]
+    kinds: tuple[str, ...] = READ
+    """What ProtectInUse lists."""
     in_use_days: int = 7
-    declared: bool = False
-    """Whether a source declares what it uses."""
 
 
 def complaints(functions: Functions, history: History) -> tuple[list[str], list[str]]:
     """Returns what is wrong with what came of a history; and what was said in it."""
-    world = World(functions, in_use_days=history.in_use_days, declared=history.declared)
+    world = World(functions, history.kinds, history.in_use_days)
     wrong: list[str] = []
     for happening in history.happenings:
         world.note_use()

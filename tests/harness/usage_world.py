@@ -26,7 +26,7 @@ from tests.fakes.lambda_ import ImpatientContext
 from tests.harness.direct import Direct, Fault
 from tests.harness.faults import Killed
 from tests.harness.outside import DAY, REPOSITORY, Outside
-from tests.harness.usage_model import READ, Books, Images, Name, Reading, Relations, Workloads
+from tests.harness.usage_model import Books, Images, Name, Reading, Relations, Workloads
 
 type Json = dict[str, Any]
 type ImageId = tuple[str | None, str | None]
@@ -83,6 +83,7 @@ class Functions:
             app, bootstrap, usage_app = (sys.modules[f"handler.{name}"] for name in ("app", "bootstrap", "usage_app"))
             self._deleter, unguarded = (bootstrap.Services.from_env(aws.environment) for _ in range(2))
             self._reader = usage_app.Services(usage_app.ReaderSettings.from_env(aws.usage_environment))
+        self._list_units = self._reader.sources
         unguarded.settings = unguarded.settings._replace(protect_in_use=())
         self.unguarded: Handler = app.create_handler(unguarded)
         """The function that deletes, in a stack that protects nothing that is in use."""
@@ -90,12 +91,13 @@ class Functions:
         names = ("refresh", "inventory", "claims", "measures")
         self._read_clocks = [sys.modules[f"handler.usage.{name}"] for name in names]
 
-    def start(self, *, in_use_days: int, declared: bool) -> None:
-        """Starts an instance of each, in a stack in which nothing has happened yet."""
-        kinds, sources = ((*READ, "declared"), (DECLARES,)) if declared else (READ, ())
+    def start(self, kinds: tuple[str, ...], in_use_days: int) -> None:
+        """Starts an instance of each, in a stack in which nothing has happened yet, and which protects these kinds."""
+        sources = (DECLARES,) if "declared" in kinds else ()
         changes = {"protect_in_use": kinds, "usage_sources": sources, "in_use_days": in_use_days}
         for services in (self._deleter, self._reader):
             services.settings = services.settings._replace(**changes)
+        self._reader.sources = {name: units for name, units in self._list_units.items() if name in kinds}
         self.delete: Handler = self._create_deleter(self._deleter)
         self.read: Handler = self._create_reader(self._reader)
         ecr_backends[ACCOUNT_ID][REGION].repositories[REPOSITORY].images.clear()
@@ -118,11 +120,12 @@ class Functions:
 class World:
     """A stack, what runs around it, and the books of both."""
 
-    def __init__(self, functions: Functions, *, in_use_days: int, declared: bool) -> None:
-        functions.start(in_use_days=in_use_days, declared=declared)
+    def __init__(self, functions: Functions, kinds: tuple[str, ...], in_use_days: int) -> None:
+        functions.start(kinds, in_use_days)
         self.functions, self.outside, self.aws = functions, functions.outside, functions.aws
         self.relations, self.running = Relations(), Workloads(self.resolve)
-        self.books = Books((*READ, DECLARES) if declared else READ, in_use_days * float(DAY), _MAX_AGE)
+        sources = tuple(DECLARES if kind == "declared" else kind for kind in kinds)
+        self.books = Books(sources, in_use_days * float(DAY), _MAX_AGE)
         self.digests: list[str] = []
         """All images that were ever pushed, in this order."""
         self.said: list[str] = []
@@ -203,8 +206,8 @@ class World:
 
     def readings(self, skew: int = 0) -> dict[str, Reading]:
         """Returns a reading of each source that begins now."""
-        now = self.now
-        return {source: Reading(source, now, now + skew, uses) for source, uses in self.running.uses().items()}
+        now, uses = self.now, self.running.uses()
+        return {s: Reading(s, now, now + skew, uses[s]) for s in self.books.sources if s in uses}
 
     def resume(self, turn: HandedOn) -> tuple[Json, dict[str, Reading]]:
         """Returns the event of a further turn, and its reading: what was in use at its beginning, and still is."""
