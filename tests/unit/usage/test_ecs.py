@@ -1,8 +1,10 @@
 """ECS is read whole: what runs, what services would start again, and what could be started by its name."""
 
+import json
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from handler.models.errors import ServiceUnavailableError
 from handler.usage import ecs
@@ -210,3 +212,47 @@ def test_what_ecs_does_not_describe_fails_the_reading(
     else:
         with pytest.raises(ReadingFailedError, match=reason):
             uses(running)
+
+
+def refuse(code: str, message: str = "-") -> Any:
+    """Has ECS refuse a call."""
+    return lambda _: response(400, json.dumps({"__type": code, "message": message}))
+
+
+def test_a_cluster_that_is_gone_uses_nothing(running: FakeUsage) -> None:
+    """It was deleted since it was listed, as only a cluster without tasks can be; the others are read."""
+    running.clusters = ["gone"]
+    running.edits["ListTasks"] = refuse("ClusterNotFoundException")
+    assert uses(running) == set()
+
+
+def test_another_refusal_fails_the_reading(running: FakeUsage) -> None:
+    """Nobody knows what runs then."""
+    running.clusters = ["prod"]
+    running.edits["ListTasks"] = refuse("InvalidParameterException")
+    with pytest.raises(ClientError):
+        uses(running)
+
+
+def test_a_task_definition_that_is_gone_uses_nothing(running: FakeUsage) -> None:
+    """It was deleted since its family was listed."""
+    running.families = {"job": [[f"{JOB}:v1"]]}
+    assert uses(running) == {("ECS task definition job:1", "team/job@v1")}
+    running.edits["DescribeTaskDefinition"] = refuse("ClientException")
+    assert uses(running) == set()
+
+
+def test_task_definitions_may_be_left_out(running: FakeUsage) -> None:
+    """Where only what runs is to count: those that nothing runs are not even listed."""
+    running.families = {"job": [[f"{JOB}:v1"]]}
+    assert uses(running, revisions=0) == set()
+    assert running.calls["ListTaskDefinitionFamilies"] == 0
+
+
+def test_an_image_of_ecr_that_is_not_understood_is_logged(running: FakeUsage, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody can run it; and if somebody can, an operator must learn that it is not protected."""
+    running.clusters = ["prod"]
+    running.run_task("prod", {"image": f"{WEB}@sha256:short"})
+    assert uses(running) == set()
+    [record] = [vars(record) for record in caplog.records]
+    assert (record["message"], record["addresses"]) == ("images not understood", [f"{WEB}@sha256:short"])

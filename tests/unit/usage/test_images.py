@@ -3,7 +3,7 @@
 import pytest
 
 from handler.models.images import ImageId
-from handler.usage.images import UsedImage, digest_of, parse_address
+from handler.usage.images import UsedImage, digest_of, is_of_ecr, parse_address
 
 DIGEST = f"sha256:{'ab' * 32}"
 REGISTRY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -23,6 +23,9 @@ def image(name: str, *, digest: str | None = None, tag: str | None = None, regio
         (f"{REGISTRY}/app@{DIGEST}", image("app", digest=DIGEST)),
         (f"{REGISTRY}/app:v1@{DIGEST}", image("app", digest=DIGEST)),
         (f"https://{REGISTRY}/app:v1", image("app", tag="v1")),
+        (f"docker-pullable://{REGISTRY}/app@{DIGEST}", image("app", digest=DIGEST)),
+        (f"{REGISTRY}:443/app@{DIGEST}", image("app", digest=DIGEST)),
+        (f"{REGISTRY.upper()}/app:V1", image("app", tag="V1")),
         ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/app:1", image("app", tag="1", region="cn-north-1")),
         ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com/app:1", image("app", tag="1", region="us-gov-west-1")),
         ("123456789012.dkr-ecr.eu-west-1.on.aws/app:1", image("app", tag="1")),
@@ -44,6 +47,18 @@ def test_an_address_names_one_image(address: str, expected: UsedImage) -> None:
 def test_an_address_elsewhere_names_none(address: str) -> None:
     """Nothing here could delete it."""
     assert parse_address(address) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (f"{REGISTRY}/app@sha256:short", True), (f"docker://{REGISTRY}", True), (f"{REGISTRY.upper()}/App:v1", True),
+        ("nginx:1.29", False), ("ghcr.io/owner/app.dkr.ecr:1", False), ("", False),
+    ],
+)  # fmt: skip
+def test_an_address_of_ecr_is_known_as_such_though_it_names_no_image(address: str, expected: bool) -> None:  # noqa: FBT001
+    """So that whoever meant an image is told."""
+    assert is_of_ecr(address) == expected
 
 
 def test_an_image_by_its_digest_is_in_the_same_repository() -> None:
