@@ -167,8 +167,8 @@ MUTANTS = (
     Mutant(
         "A relative that stays anyway is no failure where nothing of its repository may go",
         "workflows/image_ids.py",
-        "return (stopped or guards.on_named(rules, request, named, look_up)) | kept",
-        "return kept | (stopped or guards.on_named(rules, request, named, look_up))",
+        "return stopped | kept",
+        "return kept | stopped",
         "functional/promise/test_claims.py",
     ),
     Mutant(
@@ -578,6 +578,13 @@ MUTANTS = (
         'f"attribute_not_exists(#{growing}) OR #{growing} < :{growing}"',
         'f"attribute_not_exists(#{growing}) OR :{growing} = :{growing}"',
         "functional/test_declared_use.py unit/usage",
+    ),
+    Mutant(
+        "A source that was read in the future once is known again once it is read",
+        "usage/inventory.py",
+        ' OR #{growing} > :limit"',
+        ' OR (#{growing} > :limit AND #{growing} < :limit)"',
+        "unit/usage/test_inventory.py",
     ),
     Mutant(
         "What was in use is forgotten in time",

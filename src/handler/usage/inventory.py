@@ -16,6 +16,7 @@ from handler.models.errors import ServiceUnavailableError
 from handler.models.images import ImageId
 
 from .images import Use
+from .reading import CLOCK_SECONDS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -26,6 +27,8 @@ type RunAll = Callable[[Iterable[Callable[[], None]]], object]
 
 _SOURCES = {"S": json.dumps(["sources"])}
 _USER_CHARACTERS = 250
+_NO_LIMIT = 1e15
+"""Seconds since the epoch, in some million years."""
 _EXTENSION = 1 / 8
 """A row is written for so much longer than it must last, so that not every reading has to write it again."""
 
@@ -100,24 +103,30 @@ class Inventory(NamedTuple):
             self._set(_repository(repository_name), name, item, "expiration", until)
 
     def believe_reading(self, source: str, *, began: float, expires: float) -> None:
-        """Believes a source that was read whole, unless a later reading of it was."""
-        self._set(_SOURCES, source, {"expires": _number(expires)}, "began", began)
+        """Believes a source that was read whole, unless a later reading of it was: one in the future is no later one.
+
+        Otherwise, a clock that was wrong once would keep the source from being known until the time comes.
+        """
+        self._set(_SOURCES, source, {"expires": _number(expires)}, "began", began, limit=time.time() + CLOCK_SECONDS)
 
     def believe_declaration(self, source: str, *, declared: float, expires: float) -> None:
         """Believes a source that has declared what it uses, unless it is believed for longer already."""
         self._set(_SOURCES, source, {"began": _number(declared)}, "expires", expires)
 
-    def _set(self, partition: Item, name: str, values: Item, growing: str, value: float) -> None:
-        """Writes an item, unless one is there whose growing attribute is larger already."""
+    def _set(
+        self, partition: Item, name: str, values: Item, growing: str, value: float, limit: float = _NO_LIMIT
+    ) -> None:
+        """Writes an item, unless one is there whose growing attribute is larger already, and within the limit."""
         values = {key: values[key] for key in values if key not in {"id", "item"}} | {growing: _number(value)}
+        may_grow = f"attribute_not_exists(#{growing}) OR #{growing} < :{growing}"
         try:
             self.dynamodb.update_item(
                 TableName=self.table,
                 Key={"id": partition, "item": {"S": name}},
                 UpdateExpression="SET " + ", ".join(f"#{key} = :{key}" for key in values),
-                ConditionExpression=f"attribute_not_exists(#{growing}) OR #{growing} < :{growing}",
+                ConditionExpression=f"{may_grow} OR #{growing} > :limit",
                 ExpressionAttributeNames={f"#{key}": key for key in values},
-                ExpressionAttributeValues={f":{key}": values[key] for key in values},
+                ExpressionAttributeValues={f":{key}": values[key] for key in values} | {":limit": _number(limit)},
             )
         except self.dynamodb.exceptions.ConditionalCheckFailedException:
             return

@@ -150,6 +150,16 @@ def test_a_source_is_believed_by_its_latest_reading(inventory: Inventory, clock:
     assert inventory.sources() == {"ecs": Source(START + 1, START + 30)}
 
 
+def test_a_clock_that_was_wrong_once_does_not_outlast_the_next_reading(inventory: Inventory, clock: Clock) -> None:
+    """What began in the future is no later reading; five minutes are within what clocks may differ by."""
+    inventory.believe_reading("ecs", began=clock.now + DAY, expires=clock.now + 2 * DAY)
+    inventory.believe_reading("ecs", began=clock.now, expires=clock.now + 60)
+    assert inventory.sources() == {"ecs": Source(START, START + 60)}
+    inventory.believe_reading("ecs", began=clock.now + 299, expires=clock.now + 360)
+    inventory.believe_reading("ecs", began=clock.now + 1, expires=clock.now + 61)
+    assert inventory.sources() == {"ecs": Source(START + 299, START + 360)}
+
+
 def test_a_declaration_is_believed_for_as_long_as_the_longest(inventory: Inventory, clock: Clock) -> None:
     """One that expires sooner changes nothing."""
     inventory.believe_declaration("eks", declared=clock.now, expires=clock.now + 60)
