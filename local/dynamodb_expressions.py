@@ -61,7 +61,7 @@ def _compiled(condition: str) -> CodeType:
 
 
 class _Attribute:
-    """An attribute in a comparison: one that is missing, or of another type, differs, and is not less."""
+    """An attribute in a comparison: one that is missing, or of another type, differs, and is neither less nor more."""
 
     def __init__(self, value: Mapping[str, Any] | None) -> None:
         self._value = None if value is None else _plain(value)
@@ -77,6 +77,9 @@ class _Attribute:
 
     def __lt__(self, other: Any) -> bool:
         return self._comparable(other) and bool(self._value < other)
+
+    def __gt__(self, other: Any) -> bool:
+        return self._comparable(other) and bool(self._value > other)
 
     def __hash__(self) -> int:
         return hash(self._value)

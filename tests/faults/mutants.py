@@ -580,6 +580,13 @@ MUTANTS = (
         "functional/test_declared_use.py unit/usage",
     ),
     Mutant(
+        "A source that was read in the future once is known again once it is read",
+        "usage/inventory.py",
+        ' OR #{growing} > :limit"',
+        ' OR (#{growing} > :limit AND #{growing} < :limit)"',
+        "unit/usage/test_inventory.py",
+    ),
+    Mutant(
         "What was in use is forgotten in time",
         "usage/inventory.py",
         "(use := _stored(item)).expires > now]",

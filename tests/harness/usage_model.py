@@ -185,12 +185,12 @@ class Books:
         if source not in READ:
             expires = max((d.expires for d in self.declarations if d.source == source), default=0.0)
             return None if abs(expires - now) < SLACK else now < expires
-        readings = sorted((r for r in self.readings if r.source == source), key=lambda r: r.began)
+        readings = [reading for reading in self.readings if reading.source == source]
         if not any(r.claimed - CLOCK - SLACK < now < max(r.began, r.claimed) + self.max_age + SLACK for r in readings):
             return False
-        future = any(r.claimed > now + CLOCK - SLACK for r in readings)
         last = readings[-1]
-        return True if not future and now < min(last.began, last.claimed) + self.max_age - SLACK else None
+        ahead = last.claimed > now + CLOCK - SLACK
+        return None if ahead or now > min(last.began, last.claimed) + self.max_age - SLACK else True
 
 
 @dataclass

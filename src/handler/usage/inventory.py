@@ -17,6 +17,7 @@ from handler.models.errors import ServiceUnavailableError
 from handler.models.images import ImageId
 
 from .images import Use
+from .reading import CLOCK_SECONDS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -123,20 +124,29 @@ class Inventory(NamedTuple):
         run_all(writes)
 
     def believe(self, source: str, *, began: float, expires: float) -> None:
-        """Believes a source that was read whole, or has declared, unless it was read or has declared since."""
-        self._set(_SOURCES, source, {"expires": _number(expires)}, "began", began)
+        """Believes a source that was read whole, or has declared, unless it was read or has declared since.
 
-    def _set(self, partition: Item, name: str, values: Item, growing: str, value: float) -> None:
-        """Writes an item, unless one is there whose growing attribute is larger already."""
+        What was in the future is no later one: otherwise, a clock that was wrong once would keep the source from being
+        known until the time comes.
+        """
+        self._set(_SOURCES, source, {"expires": _number(expires)}, "began", began, limit=time.time() + CLOCK_SECONDS)
+
+    def _set(
+        self, partition: Item, name: str, values: Item, growing: str, value: float, limit: float | None = None
+    ) -> None:
+        """Writes an item, unless one is there whose growing attribute is larger already, though within the limit."""
         values = {key: values[key] for key in values if key not in {"id", "item"}} | {growing: _number(value)}
+        given = {f":{key}": values[key] for key in values} | ({":limit": _number(limit)} if limit else {})
+        may_grow = f"attribute_not_exists(#{growing}) OR #{growing} < :{growing}"
+        beyond = f" OR #{growing} > :limit" if limit else ""
         try:
             self.dynamodb.update_item(
                 TableName=self.table,
                 Key={"id": partition, "item": {"S": name}},
                 UpdateExpression="SET " + ", ".join(f"#{key} = :{key}" for key in values),
-                ConditionExpression=f"attribute_not_exists(#{growing}) OR #{growing} < :{growing}",
+                ConditionExpression=may_grow + beyond,
                 ExpressionAttributeNames={f"#{key}": key for key in values},
-                ExpressionAttributeValues={f":{key}": values[key] for key in values},
+                ExpressionAttributeValues=given,
             )
         except self.dynamodb.exceptions.ConditionalCheckFailedException:
             return

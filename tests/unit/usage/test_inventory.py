@@ -150,6 +150,16 @@ def test_a_source_is_believed_by_its_latest_reading(inventory: Inventory, clock:
     assert inventory.sources() == {"ecs": Source(START + 1, START + 30)}
 
 
+def test_a_clock_that_was_wrong_once_does_not_outlast_the_next_reading(inventory: Inventory, clock: Clock) -> None:
+    """What began in the future is no later reading; five minutes are within what clocks may differ by."""
+    inventory.believe("ecs", began=clock.now + DAY, expires=clock.now + 2 * DAY)
+    inventory.believe("ecs", began=clock.now, expires=clock.now + 60)
+    assert inventory.sources() == {"ecs": Source(START, START + 60)}
+    inventory.believe("ecs", began=clock.now + 299, expires=clock.now + 360)
+    inventory.believe("ecs", began=clock.now + 1, expires=clock.now + 61)
+    assert inventory.sources() == {"ecs": Source(START + 299, START + 360)}
+
+
 @pytest.mark.parametrize("ask", [lambda inventory: inventory.uses("team/app"), lambda inventory: inventory.sources()])
 def test_half_an_answer_is_none(inventory: Inventory, aws: ScriptedAWS, ask: Callable[[Inventory], object]) -> None:
     """It would look like a repository of which nothing is in use."""
