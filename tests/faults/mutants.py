@@ -694,7 +694,7 @@ MUTANTS = (
         "usage/ecs.py",
         'if digest := container.get("imageDigest"):',
         'if (digest := container.get("imageDigest")) and "taskArn" not in container:',
-        "faults/test_in_use.py",
+        "unit/usage functional/test_usage.py",
     ),
     Mutant(
         "The newest revisions of a task definition are in use",
@@ -708,21 +708,21 @@ MUTANTS = (
         "usage/lambda_.py",
         ', page=_PAGE, FunctionVersion="ALL")',
         ", page=_PAGE)",
-        "faults/test_in_use.py",
+        "unit/usage functional/test_usage.py",
     ),
     Mutant(
         "A function uses the digest that its tag had when it was updated",
         "usage/lambda_.py",
         'code.get("ResolvedImageUri") or member(code, "ImageUri")',
         'member(code, "ImageUri")',
-        "faults/test_in_use.py",
+        "unit/usage functional/test_usage.py",
     ),
     Mutant(
         "What one task or pod uses is in use",
         "usage/inspector.py",
         '[{"lowerInclusive": 1}]',
         '[{"lowerInclusive": 2}]',
-        "faults/test_in_use.py",
+        "unit/usage functional/test_usage.py",
     ),
 )
 

@@ -37,7 +37,7 @@ from tests.harness.usage_history import (
 from tests.harness.usage_model import READ
 from tests.harness.usage_world import PARAMETERS, Functions
 
-EXAMPLES = 40 if settings().derandomize else settings().max_examples
+EXAMPLES = 25 if settings().derandomize else settings().max_examples
 """In `make test`; with the profile of `make faults` as many as that has."""
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
@@ -72,6 +72,7 @@ changes: st.SearchStrategy[Happening] = st.one_of(
     st.builds(ChangeService, numbers, st.sampled_from(["finish", "delete", "forget", "0", "2"])),
     st.builds(MoveTask, numbers, st.booleans()),
     st.builds(UpdateFunction, st.sampled_from("fg"), st.none()),
+    st.builds(Inspect, numbers, st.just(0)),
     st.builds(Retag, tags, numbers),
     st.builds(Retag, tags, numbers),
 )
@@ -149,7 +150,7 @@ EPISODES: list[st.SearchStrategy[tuple[Happening, ...]]] = [
     *[st.tuples(workloads, workloads, interrupted, requests, turns, requests)] * 2,
     st.tuples(interrupted, waits, turns, waits, requests),
     *[st.tuples(changes, requests)] * 2,
-    *[st.tuples(waits, refreshes | skewed, requests)] * 2,
+    *[st.tuples(st.just(Refresh()), changes | workloads, waits, st.just(Refresh()) | skewed, requests)] * 3,
     *[st.tuples(pushes, requests)] * 3,
 ]
 """What belongs together; each as often as it is listed."""

@@ -183,7 +183,9 @@ class Books:
 
     def _known(self, source: str, now: float) -> bool | None:
         if source not in READ:
-            expires = max((d.expires for d in self.declarations if d.source == source), default=0.0)
+            # The newest says for how long, whatever was said before.
+            declared = [(d.declared, d.expires) for d in self.declarations if d.source == source]
+            expires = max(declared, default=(0.0, 0.0))[1]
             return None if abs(expires - now) < SLACK else now < expires
         readings = [reading for reading in self.readings if reading.source == source]
         if not any(r.claimed - CLOCK - SLACK < now < max(r.began, r.claimed) + self.max_age + SLACK for r in readings):
