@@ -72,6 +72,16 @@ def test_an_image_that_lost_its_tag_runs_on(guarded: Guarded) -> None:
     assert guarded.codes(unused) == []
 
 
+def test_a_task_runs_what_its_tag_was(guarded: Guarded) -> None:
+    """By the digest that it has pulled, whatever its tag names by now."""
+    stack = guarded.stack
+    running = stack.push("v1")
+    workloads.run_task(stack.aws, "prod", image_uri(REPOSITORY, "v1"), family="batch")
+    stack.push("v1")
+    guarded.read()
+    assert guarded.users(running) == ["ECS task of family batch in cluster prod"]
+
+
 def test_every_way_in_which_ecs_uses_an_image(guarded: Guarded) -> None:
     """Running and pending tasks, scaled-down services, both revisions of a deployment, old services, new revisions."""
     stack, aws = guarded.stack, guarded.stack.aws
