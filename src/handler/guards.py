@@ -75,10 +75,13 @@ def on_use(
     if use is None or use.nothing or not image_ids:
         return {}
     if request.untag:
-        users = {i: use.tags.get(str(i.tag)) or use.digests.get(signature_subject(str(i.tag)) or "") for i in image_ids}
-        return {i: in_use(i, user) for i, user in users.items() if user}
-    verdicts = use.of(image_ids, read, look_up)
-    return {i: v if isinstance(v, ImageFailure) else in_use(i, v) for i, v in verdicts.items()}
+        signed = {i: ImageId(subject) for i in image_ids if (subject := signature_subject(i.tag or ""))}
+        found = use.of([*dict.fromkeys(signed.values())], read, look_up) if signed else {}
+        tagged = {i: use.tags[i.tag] for i in image_ids if i.tag in use.tags}
+        verdicts = {i: found[subject] for i, subject in signed.items() if subject in found} | tagged
+    else:
+        verdicts = dict(use.of(image_ids, read, look_up))
+    return {i: v._replace(image_id=i) if isinstance(v, ImageFailure) else in_use(i, v) for i, v in verdicts.items()}
 
 
 def in_use(image_id: ImageId, user: str) -> ImageFailure:

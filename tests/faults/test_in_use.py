@@ -133,12 +133,14 @@ switches = st.sampled_from([
 ])  # fmt: skip
 troubles = st.none() | st.none() | faults(_DELETES)
 others = {"fault": troubles, "dry_before": st.booleans(), "again": st.booleans()}
+requested = names | st.builds(Named, image=numbers, signature=st.sampled_from([True]))
 everything = st.sampled_from([
     tuple(Named(image=number) for number in range(12)),
     tuple(Named(tag=tag) for tag in "abc"),
+    tuple(Named(image=number, signature=True) for number in range(12)),
 ])  # fmt: skip
 requests = st.one_of(
-    st.builds(Ask, st.lists(names, min_size=1, max_size=5).map(tuple), switches=switches, **others),
+    st.builds(Ask, st.lists(requested, min_size=1, max_size=5).map(tuple), switches=switches, **others),
     st.builds(Ask, everything, switches=switches, **others),
     st.builds(Ask, everything, fault=st.none() | troubles),
     st.builds(Ask, selection=selections, **others),
@@ -152,6 +154,7 @@ EPISODES: list[st.SearchStrategy[tuple[Happening, ...]]] = [
     *[st.tuples(changes, requests)] * 2,
     *[st.tuples(st.just(Refresh()), changes | workloads, waits, st.just(Refresh()) | skewed, requests)] * 3,
     *[st.tuples(pushes, requests)] * 3,
+    st.tuples(st.builds(Push, tags, signs=numbers), st.builds(Ask, everything, switches=st.just((("untag", True),)))),
 ]
 """What belongs together; each as often as it is listed."""
 
@@ -159,7 +162,9 @@ EPISODES: list[st.SearchStrategy[tuple[Happening, ...]]] = [
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     """Images, workloads that use some of them, mostly a reading; then some episodes of any kind."""
-    kinds = draw(st.sampled_from([READ, READ, (*READ, "declared"), (*READ, "declared"), ("ecs",), ("ecs", "declared")]))
+    kinds = draw(
+        st.sampled_from([READ, READ, (*READ, "declared"), (*READ, "declared"), ("ecs",), ("ecs-running", "declared")])
+    )
     declared = "declared" in kinds
     episodes = [*EPISODES, *[st.tuples(declarations, requests)] * 3] if declared else EPISODES
     first = [Push(draw(st.none() | tags)), *draw(st.lists(pushes, min_size=3, max_size=8))]

@@ -72,6 +72,14 @@ def test_a_tag_in_use_protects_the_image_that_has_it_now(stack: Outside, invento
     assert stack.left() == {now}
 
 
+def test_a_tag_in_use_may_have_any_name(stack: Outside, inventory: Inventory) -> None:
+    """One that a pipeline made of nothing, too: it protects the image that has it, and no other."""
+    used, unused = stack.push("None"), stack.push("v2")
+    inventory.use(address(REPOSITORY, "None"))
+    assert codes(ask(stack.start(**inventory.variables), *by_digest(used, unused))) == ["ImageInUse"]
+    assert stack.left() == {used}
+
+
 def test_what_a_used_index_names_is_in_use(stack: Outside, inventory: Inventory) -> None:
     """Also where a nested index names it; ECR would refuse it too, but not say why, nor to a dry run."""
     inner, other = stack.push(), stack.push()
@@ -174,6 +182,20 @@ def test_untag_leaves_a_tag_that_is_in_use(stack: Outside, inventory: Inventory)
     answer = ask(stack.start(**inventory.variables), *by_tag(["prod", "v1"]), untag=True)
     assert codes(answer) == ["ImageInUse"]
     assert stack.tags() == {"prod", "v2"}
+
+
+@pytest.mark.parametrize("used_by", ["digest", "tag", "platform"])
+def test_untag_leaves_the_tag_by_which_a_signature_is_found(stack: Outside, inventory: Inventory, used_by: str) -> None:
+    """However the image that it signs is in use; of one that is not, the tag goes."""
+    platform, other = stack.push(), stack.push("v2")
+    signed = stack.push_index([platform], "v1")
+    inventory.use(address(REPOSITORY, {"digest": signed, "tag": "v1", "platform": platform}[used_by]))
+    tags = [f"{image.replace(':', '-')}.sig" for image in (signed, other)]
+    for image in (signed, other):
+        stack.sign(image, f"of-{image[-5:]}")
+    answer = ask(stack.start(**inventory.variables), *by_tag(tags), untag=True)
+    assert codes(answer) == ["ImageInUse"]
+    assert stack.tags() & {*tags} == {tags[0]}
 
 
 @pytest.mark.parametrize("why", ["never read", "read too long ago", "read in the future"])

@@ -12,8 +12,8 @@ from local import workloads
 from local.poller import FakeLambdaContext
 from tests.harness.direct import Fault
 from tests.harness.outside import REPOSITORY, request
-from tests.harness.usage_model import READ, Declaration, Name, Task
-from tests.harness.usage_world import DECLARES, PATIENT, Functions, Sent, World, refusals
+from tests.harness.usage_model import READ, Declaration, Name, Task, signature_tag
+from tests.harness.usage_world import DECLARES, PATIENT, Functions, ImageId, Sent, World, refusals
 
 type Json = dict[str, Any]
 
@@ -31,14 +31,24 @@ class Happening(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An image as whoever runs it, or a request, names it: by a tag, by its number, or by both."""
+    """An image as whoever runs it, or a request, names it: by a tag, by its number, or by both.
+
+    A request may also mean the signature of the image with that number.
+    """
 
     tag: str | None = None
     image: int | None = None
+    signature: bool = False
 
     def digest(self, world: World) -> str | None:
         """Returns the digest in it."""
         return None if self.image is None else _digest(world, self.image)
+
+    def image_id(self, world: World) -> ImageId:
+        """Returns the digest and the tag by which a request names it."""
+        if self.signature and self.image is not None:
+            return None, signature_tag(_digest(world, self.image))
+        return self.digest(world), self.tag
 
     def name(self, world: World) -> Name:
         """Returns what counts to whoever pulls it: a digest beside a tag says which image is meant."""
@@ -65,10 +75,8 @@ class Push:
     def happen(self, world: World) -> None:
         images, tags = world.images(), (self.tag,) if self.tag else ()
         days = 60.0 - len(world.digests)
-        # Of a signature of a signature that signs by its tag, and of an index of such, the document promises nothing.
-        ends = {digest for digest, tags in images.items() if any(tag.startswith("sha256-") for tag in tags)}
         children, subject, signed = (
-            tuple(d for d in dict.fromkeys(_digest(world, n) for n in numbers) if d in images.keys() - ends)
+            tuple(d for d in dict.fromkeys(_digest(world, n) for n in numbers) if d in images)
             for numbers in (self.children, _number(self.subject), _number(self.signs))
         )
         if children:
@@ -309,7 +317,7 @@ class Ask:
     again: bool = False
 
     def happen(self, world: World) -> Iterator[str]:
-        ids = tuple(dict.fromkeys((image.digest(world), image.tag) for image in self.images))
+        ids = tuple(dict.fromkeys(image.image_id(world) for image in self.images))
         what: Json = {"selection": dict(self.selection)} if self.selection else {}
         payload = request(*map(_image_id, ids), **what, **dict(self.switches))
         asked = Sent(payload | {"requestId": world.next("request")}, world.next("invocation"), ids)
@@ -328,7 +336,7 @@ class Ask:
                     yield f"the dry run foresaw {foreseen}, and it was {refused}"
 
 
-def _image_id(image_id: tuple[str | None, str | None]) -> Json:
+def _image_id(image_id: ImageId) -> Json:
     return {k: v for k, v in zip(("imageDigest", "imageTag"), image_id, strict=True) if v is not None}
 
 

@@ -61,6 +61,8 @@ class Workloads:
 
     resolve: Callable[[Name], str | None]
     """Returns the digest that a name means now; None if there is no such image."""
+    definitions_count: bool = True
+    """Whether what nothing runs counts as well, because a task definition names it."""
     families: dict[str, list[Name]] = field(default_factory=dict)
     services: dict[tuple[str, str], list[Revision]] = field(default_factory=dict)
     """The revisions that are current, the newest first."""
@@ -107,7 +109,8 @@ class Workloads:
             for revision in revisions:
                 ecs.add((f"cluster {cluster}", revision.pinned or revision.name))
                 ecs |= {(f"cluster {cluster}", name) for task in revision.tasks for name in task.names}
-        ecs |= {(f"family {family}", name) for family, names in self.families.items() for name in names[-3:]}
+        if self.definitions_count:
+            ecs |= {(f"family {family}", name) for family, names in self.families.items() for name in names[-3:]}
         lambda_ = {(function, digest) for function, all_ in self.functions.items() for digest in all_.values()}
         inspector = {("coverage", digest) for digest, count in self.inspected.items() if count}
         return {"ecs": frozenset(ecs), "lambda": frozenset(lambda_), "inspector": frozenset(inspector)}
@@ -231,5 +234,15 @@ class Relations:
         return any(digest in self.children.get(index, ()) for index in images)
 
     def _signs(self, images: Images, digest: str) -> set[str]:
-        signed = {tag.removesuffix(".sig").replace("-", ":", 1) for tag in images[digest] if tag.startswith("sha256-")}
+        signed = {subject for tag in images[digest] if (subject := signed_by(tag))}
         return signed | ({self.subjects[digest]} if digest in self.subjects else set())
+
+
+def signature_tag(digest: str) -> str:
+    """Returns the tag of an image's signature."""
+    return digest.replace(":", "-") + ".sig"
+
+
+def signed_by(tag: str) -> str | None:
+    """Returns the image whose signature has this tag; None for any other tag."""
+    return tag.removesuffix(".sig").replace("-", ":", 1) if tag.startswith("sha256-") else None

@@ -8,7 +8,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -20,13 +20,14 @@ from moto.ecr.models import ecr_backends
 from moto.ecs.models import ecs_backends
 from moto.inspector2.models import inspector2_backends
 
+from local import workloads
 from local.aws import ACCOUNT_ID, REGION, EmbeddedAWS
 from local.poller import FakeLambdaContext, Handler, load_function
 from tests.fakes.lambda_ import ImpatientContext
 from tests.harness.direct import Direct, Fault
 from tests.harness.faults import Killed
 from tests.harness.outside import DAY, REPOSITORY, Outside
-from tests.harness.usage_model import Books, Images, Name, Reading, Relations, Workloads
+from tests.harness.usage_model import Books, Images, Name, Reading, Relations, Workloads, signed_by
 
 type Json = dict[str, Any]
 type ImageId = tuple[str | None, str | None]
@@ -82,7 +83,9 @@ class Functions:
             load_function(aws.usage_environment, "usage_app")
             app, bootstrap, usage_app = (sys.modules[f"handler.{name}"] for name in ("app", "bootstrap", "usage_app"))
             self._deleter, unguarded = (bootstrap.Services.from_env(aws.environment) for _ in range(2))
-            self._reader = usage_app.Services(usage_app.ReaderSettings.from_env(aws.usage_environment))
+            settings = usage_app.ReaderSettings.from_env(aws.usage_environment)
+            running = settings._replace(protect_in_use=("ecs-running",))
+            self._reader, self._list_running = usage_app.Services(settings), usage_app.Services(running).sources
         self._list_units = self._reader.sources
         unguarded.settings = unguarded.settings._replace(protect_in_use=())
         self.unguarded: Handler = app.create_handler(unguarded)
@@ -97,7 +100,8 @@ class Functions:
         changes = {"protect_in_use": kinds, "usage_sources": sources, "in_use_days": in_use_days}
         for services in (self._deleter, self._reader):
             services.settings = services.settings._replace(**changes)
-        self._reader.sources = {name: units for name, units in self._list_units.items() if name in kinds}
+        running = self._list_running if "ecs-running" in kinds else {}
+        self._reader.sources = {s: units for s, units in (self._list_units | running).items() if s in sources_of(kinds)}
         self.delete: Handler = self._create_deleter(self._deleter)
         self.read: Handler = self._create_reader(self._reader)
         ecr_backends[ACCOUNT_ID][REGION].repositories[REPOSITORY].images.clear()
@@ -106,6 +110,8 @@ class Functions:
         ecs_backends[ACCOUNT_ID][REGION].reset()
         inspector: Any = inspector2_backends[ACCOUNT_ID][REGION]
         inspector.covered.clear()
+        # It covers something at least, without which it is not known.
+        workloads.report_use(self.aws, "elsewhere", f"sha256:{0:064}", 0, account_id="2" * 12)
 
     @contextmanager
     def clock_ahead(self, seconds: float) -> Iterator[None]:
@@ -123,9 +129,8 @@ class World:
     def __init__(self, functions: Functions, kinds: tuple[str, ...], in_use_days: int) -> None:
         functions.start(kinds, in_use_days)
         self.functions, self.outside, self.aws = functions, functions.outside, functions.aws
-        self.relations, self.running = Relations(), Workloads(self.resolve)
-        sources = tuple(DECLARES if kind == "declared" else kind for kind in kinds)
-        self.books = Books(sources, in_use_days * float(DAY), _MAX_AGE)
+        self.relations, self.running = Relations(), Workloads(self.resolve, "ecs-running" not in kinds)
+        self.books = Books(sources_of(kinds), in_use_days * float(DAY), _MAX_AGE)
         self.digests: list[str] = []
         """All images that were ever pushed, in this order."""
         self.said: list[str] = []
@@ -275,8 +280,12 @@ class State(NamedTuple):
             yield f"{digest} is in use, and gone"
         for digest in self.used & after.keys():
             tags = self.images[digest]
-            if lost := (tags & self.names if "untag" in sent.payload else tags) - after[digest]:
+            if lost := (self._in_use_by_name(tags) if "untag" in sent.payload else tags) - after[digest]:
                 yield f"{digest} is in use, and lost {lost}"
+
+    def _in_use_by_name(self, tags: Iterable[str]) -> set[str]:
+        """Returns those tags that no request may remove."""
+        return {tag for tag in tags if tag in self.names or signed_by(tag) in self.used}
 
     def check_selection(self, answer: Json, selected: set[str]) -> Iterator[str]:
         """Yields what is wrong with the answer to a selection that means these images where nothing is in use."""
@@ -312,12 +321,20 @@ class State(NamedTuple):
 
     def _verdict(self, image: str, tag: str | None, code: str | None, payload: Json) -> Iterator[str]:
         if "untag" in payload:
-            if tag in self.names and code not in {"ImageInUse", "LastTag"}:  # that it is the last is found before
+            if self._in_use_by_name([tag] if tag else []) and code not in {
+                "ImageInUse",
+                "LastTag",
+            }:  # that it is the last is found before
                 yield "the tag is in use"
         elif image in self.used and code != "ImageInUse":
             yield "it is in use"
         if image not in self.related and code in REFUSED:
             yield "it was never in use"
+
+
+def sources_of(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the sources that must be known, by what ProtectInUse lists."""
+    return tuple(DECLARES if kind == "declared" else kind.removesuffix("-running") for kind in kinds)
 
 
 def id_of(image_id: Json) -> ImageId:

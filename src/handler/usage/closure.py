@@ -53,7 +53,7 @@ def in_use_of(
     name needs no look-up: it stays, also where ECR does not show it.
     """
     verdicts: dict[ImageId, str | ImageFailure] = {
-        i: user for i in image_ids if (user := digests.get(str(i.digest)) or tags.get(str(i.tag)))
+        i: user for i in image_ids if (user := digests.get(i.digest or "") or tags.get(i.tag or ""))
     }
     others = [image_id for image_id in image_ids if image_id not in verdicts]
     found = look_up(others) if others else {}
