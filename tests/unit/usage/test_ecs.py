@@ -256,3 +256,13 @@ def test_an_image_of_ecr_that_is_not_understood_is_logged(running: FakeUsage, ca
     assert uses(running) == set()
     [record] = [vars(record) for record in caplog.records]
     assert (record["message"], record["addresses"]) == ("images not understood", [f"{WEB}@sha256:short"])
+
+
+def test_one_task_that_is_left_out_fails_the_reading(running: FakeUsage) -> None:
+    """The others are described, and nobody says that it is missing: it may run."""
+    running.clusters = ["prod"]
+    for n in range(3):
+        running.run_task("prod", {"image": f"{WEB}:v{n}"})
+    running.edits["DescribeTasks"] = lambda answer: response(200, json.dumps({**answer, "tasks": answer["tasks"][:-1]}))
+    with pytest.raises(ReadingFailedError, match="leaves out"):
+        uses(running)
