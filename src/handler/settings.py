@@ -68,19 +68,19 @@ class Settings(NamedTuple):
                 notification_topic_arn=env["NOTIFICATION_TOPIC_ARN"],
                 request_queue_url=env["REQUEST_QUEUE_URL"],
                 # What protects something has no default: a deleter never assumes that nothing is protected.
-                repository_patterns=_listed(env["REPOSITORY_PATTERN"]),
-                protected_tags=_listed(env["PROTECTED_TAGS"]),
-                protected_repositories=_listed(env["PROTECTED_REPOSITORIES"]),
-                max_images_per_request=_positive(env, "MAX_IMAGES_PER_REQUEST"),
-                max_percent_of_repository=_positive(env, "MAX_PERCENT_OF_REPOSITORY"),
+                repository_patterns=separated(env["REPOSITORY_PATTERN"]),
+                protected_tags=separated(env["PROTECTED_TAGS"]),
+                protected_repositories=separated(env["PROTECTED_REPOSITORIES"]),
+                max_images_per_request=whole_number(env, "MAX_IMAGES_PER_REQUEST", least=1),
+                max_percent_of_repository=whole_number(env, "MAX_PERCENT_OF_REPOSITORY", least=1),
                 allow_percent_in_requests=_true(env, "ALLOW_PERCENT_IN_REQUESTS"),
                 dry_run=_true(env, "DRY_RUN"),
-                max_concurrent_calls=_positive(env, "MAX_CONCURRENT_CALLS"),
-                protect_in_use=_listed(env["PROTECT_IN_USE"]),
-                usage_sources=_listed(env["USAGE_SOURCES"]),
+                max_concurrent_calls=whole_number(env, "MAX_CONCURRENT_CALLS", least=1),
+                protect_in_use=separated(env["PROTECT_IN_USE"]),
+                usage_sources=separated(env["USAGE_SOURCES"]),
                 usage_table=env["USAGE_TABLE"],
-                in_use_days=_natural(env, "IN_USE_DAYS"),
-                foreign_registry_ids=_listed(env.get("FOREIGN_REGISTRY_IDS", "")),
+                in_use_days=whole_number(env, "IN_USE_DAYS", least=0),
+                foreign_registry_ids=separated(env.get("FOREIGN_REGISTRY_IDS", "")),
                 endpoint_url=env.get("ENDPOINT_URL") or None,
             )
         except KeyError as error:
@@ -105,15 +105,10 @@ class Settings(NamedTuple):
         )
 
 
-def _positive(env: Mapping[str, str], name: str) -> int:
-    if not (env[name].isdecimal() and int(env[name]) > 0):
-        raise SettingsError(f"environment variable {name} must be a whole number from 1, not {env[name]!r}")
-    return int(env[name])
-
-
-def _natural(env: Mapping[str, str], name: str) -> int:
-    if not env[name].isdecimal():
-        raise SettingsError(f"environment variable {name} must be a whole number from 0, not {env[name]!r}")
+def whole_number(env: Mapping[str, str], name: str, *, least: int) -> int:
+    """Returns a variable's number; raises SettingsError where it is none, or is less."""
+    if not (env[name].isdecimal() and int(env[name]) >= least):
+        raise SettingsError(f"environment variable {name} must be a whole number from {least}, not {env[name]!r}")
     return int(env[name])
 
 
@@ -123,5 +118,6 @@ def _true(env: Mapping[str, str], name: str) -> bool:
     return env[name] == "true"
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def separated(text: str) -> tuple[str, ...]:
+    """Returns what commas separate, without the blanks around it."""
     return tuple(filter(None, map(str.strip, text.split(","))))

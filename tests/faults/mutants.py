@@ -539,16 +539,16 @@ MUTANTS = (
     ),
     Mutant(
         "A source that was read too long ago is not known",
-        "usage/guard.py",
-        "elif source.expires <= now:",
-        "elif source.expires >= now:",
+        "usage/inventory.py",
+        "and now < self.expires",
+        "and now > self.expires",
         "functional/test_in_use.py",
     ),
     Mutant(
         "A source that was read in the future is not believed",
-        "usage/guard.py",
-        "elif source.began > now + CLOCK_SECONDS:",
-        "elif False:",
+        "usage/inventory.py",
+        "return self.began > now + CLOCK_SECONDS",
+        "return False",
         "functional/test_in_use.py",
     ),
     Mutant(

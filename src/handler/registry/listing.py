@@ -11,7 +11,7 @@ from handler.models.images import INDEX_MEDIA_TYPES, ImageId, ListedImage
 from .client import Repository
 from .errors import final_error, member
 from .lookup import get_manifests
-from .relatives import named_digests
+from .manifests import named_manifests
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -70,7 +70,8 @@ def read_indexes(repository: Repository, digests: Sequence[str]) -> dict[str, li
     except (ClientError, BotoCoreError) as error:
         final_error(error, deleting=False)
         return unread
-    return unread | {digest: named_digests(manifest) for digest, manifest in manifests.values()}
+    found = [manifest for answer in manifests.values() if (manifest := named_manifests(*answer))]
+    return unread | {manifest.digest: list(manifest.named) for manifest in found}
 
 
 def repository_names(registry: Repository) -> list[str]:

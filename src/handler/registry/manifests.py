@@ -54,11 +54,16 @@ def _read(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageId,
 
 
 def _named(image_id: ImageId, digest: str, manifest: str) -> NamedManifests | ImageFailure:
+    reason = f"what it names cannot be known: ECR's manifest of {digest} is of no kind we know"
+    return named_manifests(digest, manifest) or ImageFailure(image_id, "UnreadableIndex", reason)
+
+
+def named_manifests(digest: str, manifest: str) -> NamedManifests | None:
+    """Returns what an image's manifest names; None for no manifest we know."""
     try:
         children: Any = json.loads(manifest).get("manifests", [])
         named = tuple(str(child["digest"]) for child in children)
         indexes = tuple(str(child["digest"]) for child in children if child.get("mediaType") in INDEX_MEDIA_TYPES)
     except (ValueError, TypeError, KeyError, AttributeError):
-        reason = f"what it names cannot be known: ECR's manifest of {digest} is of no kind we know"
-        return ImageFailure(image_id, "UnreadableIndex", reason)
+        return None
     return NamedManifests(digest, named, indexes)

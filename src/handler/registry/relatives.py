@@ -14,6 +14,7 @@ from handler.models.outcomes import Family, FoundFamilies
 from .client import Repository
 from .errors import final_error, member
 from .lookup import get_manifests
+from .manifests import named_manifests
 
 
 def find_families(repository: Repository, image_ids: Sequence[ImageId]) -> FoundFamilies:
@@ -52,22 +53,12 @@ def find_families(repository: Repository, image_ids: Sequence[ImageId]) -> Found
 def _family(
     repository: Repository, image_id: ImageId, digest: str, manifest: str, signatures: Sequence[str]
 ) -> Family | ImageFailure:
-    named = named_digests(manifest)
-    if named is None:
+    if not (manifests := named_manifests(digest, manifest)):
         reason = f"what belongs to it cannot be known: ECR's manifest of {digest} is of no kind we know"
         return ImageFailure(image_id, "UnreadableIndex", reason)
-    relatives = dict.fromkeys([*named, *_referrers(repository, digest), *signatures])
+    relatives = dict.fromkeys([*manifests.named, *_referrers(repository, digest), *signatures])
     relatives.pop(digest, None)
     return Family(digest, _subject(manifest), tuple(relatives))
-
-
-def named_digests(manifest: str) -> list[str] | None:
-    """Returns the digests that an index or manifest list names, none for an image; None for no manifest we know."""
-    try:
-        value = json.loads(manifest)
-        return [str(child["digest"]) for child in value.get("manifests", [])]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
 
 
 def _subject(manifest: str) -> str | None:

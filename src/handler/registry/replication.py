@@ -28,7 +28,7 @@ class Destination(NamedTuple):
 class Replication:
     """The replication rules of the function's own registry, read every ten minutes at most; threads share them.
 
-    They are told, and decide nothing: where they cannot be read, nothing is said of them.
+    They are only reported and decide nothing: where they cannot be read, reports leave them out.
     """
 
     def __init__(self, ecr: "ECRClient") -> None:

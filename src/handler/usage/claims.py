@@ -4,9 +4,10 @@ A reading has an id, which each turn replaces by its own, its Lambda request id.
 twice finds another id the second time; one that Lambda retries finds its own, once its first try is over.
 """
 
-import json
 import time
 from typing import TYPE_CHECKING, NamedTuple
+
+from .inventory import SOURCES, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ class Claims(NamedTuple):
     def take(self, source: str, turn_id: str, *, handed_on: str | None, until: float) -> bool:
         """Returns whether this turn may read a source until then: as the first turn, or as one that was handed on."""
         free = "attribute_not_exists(#until) OR #until < :now"
-        values = {":turn": {"S": turn_id}, ":now": _number(time.time()), ":until": _number(until)}
+        values = {":turn": {"S": turn_id}, ":now": number(time.time()), ":until": number(until)}
         if handed_on is not None:
             free = "#reading = :handed OR (#reading = :turn AND #until < :now)"
             values |= {":handed": {"S": handed_on}}
@@ -35,7 +36,7 @@ class Claims(NamedTuple):
 
     def hand_on(self, source: str, turn_id: str, *, until: float) -> bool:
         """Keeps a source for the turn that follows; returns False where another reading has it by now."""
-        values = {":turn": {"S": turn_id}, ":until": _number(until)}
+        values = {":turn": {"S": turn_id}, ":until": number(until)}
         return self._set(source, "SET #until = :until", "#reading = :turn", values)
 
     def release(self, source: str, turn_id: str) -> None:
@@ -46,7 +47,7 @@ class Claims(NamedTuple):
         try:
             self.dynamodb.update_item(
                 TableName=self.table,
-                Key={"id": {"S": json.dumps(["sources"])}, "item": {"S": source}},
+                Key={"id": SOURCES, "item": {"S": source}},
                 UpdateExpression=update,
                 ConditionExpression=condition,
                 ExpressionAttributeNames=_NAMES,
@@ -55,7 +56,3 @@ class Claims(NamedTuple):
         except self.dynamodb.exceptions.ConditionalCheckFailedException:
             return False
         return True
-
-
-def _number(value: float) -> dict[str, str]:
-    return {"N": str(value)}

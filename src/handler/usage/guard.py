@@ -10,7 +10,6 @@ from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp, Re
 
 from .closure import Users, in_use_among, in_use_of, named_by
 from .inventory import Inventory, Source, StoredUse
-from .reading import CLOCK_SECONDS
 
 
 class RepositoryUse:
@@ -80,9 +79,9 @@ def _unknown(known: Mapping[str, Source], wanted: Iterable[str]) -> str | None:
         source = known.get(name)
         if source is None:
             silent.append(f"{name} has never been read whole")
-        elif source.began > now + CLOCK_SECONDS:
+        elif source.is_ahead(now):
             silent.append(f"{name} was read in the future, at {_time(source.began)}: a clock is wrong")
-        elif source.expires <= now:
+        elif not source.is_believed(now):
             silent.append(f"{name} was last read at {_time(source.began)} and believed until {_time(source.expires)}")
     return "; ".join(silent) or None
 

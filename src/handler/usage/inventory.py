@@ -28,7 +28,8 @@ type RunAll = Callable[[Iterable[Callable[[], None]]], object]
 type Known = dict[str, dict[str, float]]
 """By repository, until when each of its rows is believed."""
 
-_SOURCES = {"S": json.dumps(["sources"])}
+SOURCES = {"S": json.dumps(["sources"])}
+"""The partition of the sources, an item each."""
 _USER_CHARACTERS = 250
 _LEAST_EXTENSION = 3_600
 _EXTENSION = 1 / 8
@@ -54,6 +55,14 @@ class Source(NamedTuple):
     expires: float
     """Until when it is believed."""
 
+    def is_ahead(self, now: float) -> bool:
+        """Whether it was read in the future: a clock is wrong, or was, and nothing says how old the reading is."""
+        return self.began > now + CLOCK_SECONDS
+
+    def is_believed(self, now: float) -> bool:
+        """Whether what it said counts: it is neither from the future nor too old."""
+        return not self.is_ahead(now) and now < self.expires
+
 
 class Inventory(NamedTuple):
     """The table of what is in use."""
@@ -76,7 +85,7 @@ class Inventory(NamedTuple):
         """
         return {
             item["item"]["S"]: Source(float(item["began"]["N"]), float(item["expires"]["N"]))
-            for item in self._query(_SOURCES)
+            for item in self._query(SOURCES)
             if "began" in item
         }
 
@@ -110,7 +119,7 @@ class Inventory(NamedTuple):
             for name, item in rows[repository_name].items():
                 lasts = known[repository_name].get(name, 0.0)
                 if lasts < expires:
-                    new = {"since": _number(seen)} if lasts <= now else {}  # or it was not in use for a while
+                    new = {"since": number(seen)} if lasts <= now else {}  # or it was not in use for a while
                     writes.append(partial(write, repository_name, name, item | new))
 
         def write(repository_name: str, name: str, item: Item) -> None:
@@ -129,14 +138,14 @@ class Inventory(NamedTuple):
         What was in the future is no later one: otherwise, a clock that was wrong once would keep the source from being
         known until the time comes.
         """
-        self._set(_SOURCES, source, {"expires": _number(expires)}, "began", began, limit=time.time() + CLOCK_SECONDS)
+        self._set(SOURCES, source, {"expires": number(expires)}, "began", began, limit=time.time() + CLOCK_SECONDS)
 
     def _set(
         self, partition: Item, name: str, values: Item, growing: str, value: float, limit: float | None = None
     ) -> None:
         """Writes an item, unless one is there whose growing attribute is larger already, though within the limit."""
-        values = {key: values[key] for key in values if key not in {"id", "item"}} | {growing: _number(value)}
-        given = {f":{key}": values[key] for key in values} | ({":limit": _number(limit)} if limit else {})
+        values = {key: values[key] for key in values if key not in {"id", "item"}} | {growing: number(value)}
+        given = {f":{key}": values[key] for key in values} | ({":limit": number(limit)} if limit else {})
         may_grow = f"attribute_not_exists(#{growing}) OR #{growing} < :{growing}"
         beyond = f" OR #{growing} > :limit" if limit else ""
         try:
@@ -196,5 +205,6 @@ def _stored(item: Item) -> StoredUse:
     )
 
 
-def _number(value: float) -> dict[str, str]:
+def number(value: float) -> dict[str, str]:
+    """Returns a number as DynamoDB takes it."""
     return {"N": str(value)}

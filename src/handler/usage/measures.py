@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from .inventory import Source
-from .reading import CLOCK_SECONDS
 from .settings import ReaderSettings
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def measure(known: Mapping[str, Source], images: Mapping[str, int], settings: Re
     believed: dict[str, bool] = {}
     for name in (*settings.read_sources, *settings.usage_sources):
         source = known.get(name)
-        believed[name] = source is not None and source.began <= now + CLOCK_SECONDS and now < source.expires
+        believed[name] = source is not None and source.is_believed(now)
         if source is not None:
             _count("UsageAgeMinutes", name, max(0.0, now - source.began) / 60)
         if not believed[name]:

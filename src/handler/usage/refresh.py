@@ -114,7 +114,8 @@ class Refresh(NamedTuple):
                 raise ReadingFailedError(f"a turn of {turn.source!r} that began at {turn.began} cannot go on here")
             return [turn]
         due = now - 60 * self.settings.refresh_minutes + _EARLY_SECONDS
-        return [Turn(s, now) for s in self.sources if s not in known or not due < known[s].began <= now + CLOCK_SECONDS]
+        recent = {name for name, source in known.items() if due < source.began and not source.is_ahead(now)}
+        return [Turn(source, now) for source in self.sources if source not in recent]
 
     def _read(self, turn: Turn, invocation: Invocation) -> int | None:
         """Reads a source, or as much of it as time allows; returns how many images it uses once it was read whole."""

@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 from botocore.config import Config
 
 from handler.models.errors import SettingsError
+from handler.settings import separated, whole_number
 
 READ_SOURCES = ("ecs", "inspector", "lambda")
 """The sources that are read; others declare what they use."""
@@ -54,11 +55,11 @@ class ReaderSettings(NamedTuple):
         try:
             return cls(
                 usage_table=env["USAGE_TABLE"],
-                protect_in_use=_listed(env["PROTECT_IN_USE"]),
-                usage_sources=_listed(env["USAGE_SOURCES"]),
-                in_use_days=_number(env, "IN_USE_DAYS", least=0),
-                refresh_minutes=_number(env, "USAGE_REFRESH_MINUTES", least=1),
-                task_definition_revisions=_number(env, "TASK_DEFINITION_REVISIONS", least=1),
+                protect_in_use=separated(env["PROTECT_IN_USE"]),
+                usage_sources=separated(env["USAGE_SOURCES"]),
+                in_use_days=whole_number(env, "IN_USE_DAYS", least=0),
+                refresh_minutes=whole_number(env, "USAGE_REFRESH_MINUTES", least=1),
+                task_definition_revisions=whole_number(env, "TASK_DEFINITION_REVISIONS", least=1),
                 endpoint_url=env.get("ENDPOINT_URL") or None,
             )
         except KeyError as error:
@@ -78,13 +79,3 @@ class ReaderSettings(NamedTuple):
             parameter_validation=False,  # every parameter is AWS's own answer, or a constant
             max_pool_connections=20,
         )
-
-
-def _number(env: Mapping[str, str], name: str, *, least: int) -> int:
-    if not (env[name].isdecimal() and int(env[name]) >= least):
-        raise SettingsError(f"environment variable {name} must be a whole number from {least}, not {env[name]!r}")
-    return int(env[name])
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, map(str.strip, text.split(","))))
