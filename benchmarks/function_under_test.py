@@ -41,6 +41,8 @@ def environment(ecr_url: str, others_url: str) -> dict[str, str]:
         "IDEMPOTENCY_TABLE": "steps",
         "NOTIFICATION_TOPIC_ARN": f"arn:aws:sns:us-east-1:{_ACCOUNT}:notifications",
         "MAX_CONCURRENT_CALLS": str(MAX_CONCURRENT_CALLS),
+        "ALLOW_ARCHIVE": "false",
+        "GRACE_PERIOD_DAYS": "0",
         "MAX_IMAGES_PER_REQUEST": "100000",
         "MAX_PERCENT_OF_REPOSITORY": "100",
         "ALLOW_PERCENT_IN_REQUESTS": "false",

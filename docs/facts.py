@@ -17,6 +17,8 @@ from samtranslator.yaml_helper import yaml_parse
 type Block = Callable[[], str]
 
 ROOT = Path(__file__).resolve().parent.parent
+CONDITIONS = {"Archives": "(with `AllowArchive` or `GracePeriodDays`)"}
+"""The conditions under which an action is allowed, in words."""
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 EXAMPLE = {
     "AWS::AccountId": "123456789012",
@@ -78,12 +80,20 @@ def _permissions(role: str) -> str:
     rows = [
         [
             f"`{statement['Sid']}`",
-            ", ".join(f"`{action}`" for action in _listed(statement["Action"])),
+            ", ".join(map(_action, _listed(statement["Action"]))),
             ", ".join(dict.fromkeys(f"`{resolve(resource)}`" for resource in _listed(statement["Resource"]))),
         ]
         for statement in statements(role)
     ]
     return table(["statement", "allows", "on"], rows)
+
+
+def _action(action: Any) -> str:
+    """Returns an action, with the condition under which it is allowed."""
+    if isinstance(action, dict):
+        condition, allowed, _ = action["Fn::If"]
+        return f"`{allowed}` {CONDITIONS[condition]}"
+    return f"`{action}`"
 
 
 def queries() -> str:

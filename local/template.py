@@ -51,20 +51,18 @@ def cloudformation() -> Json:
 def deployable() -> Json:
     """The translated template without the resources that are left out.
 
-    Nor has it rules that are schedules: moto would have each event run them, and time none.
+    Rules that are schedules match no event: moto would have each event run them, and time none.
     """
     resources = cloudformation()["Resources"]
-    kept = {
-        name: resource
-        for name, resource in resources.items()
-        if resource["Type"] not in LEFT_OUT and "ScheduleExpression" not in _rule(resource)
-    }
+    kept = {name: _timeless(resource) for name, resource in resources.items() if resource["Type"] not in LEFT_OUT}
     return cloudformation() | {"Resources": kept}
 
 
-def _rule(resource: Json) -> Json:
-    """The properties of a resource that is a rule on a bus."""
-    return resource["Properties"] if resource["Type"] == "AWS::Events::Rule" else {}
+def _timeless(resource: Json) -> Json:
+    if resource["Type"] != "AWS::Events::Rule" or "ScheduleExpression" not in resource["Properties"]:
+        return resource
+    properties = {name: value for name, value in resource["Properties"].items() if name != "ScheduleExpression"}
+    return resource | {"Properties": properties | {"EventPattern": {"source": ["nobody"]}}}
 
 
 def check_parameters(parameters: Mapping[str, str]) -> None:

@@ -16,6 +16,8 @@ VARIABLES = {
     "USAGE_TABLE": "",
     "IN_USE_DAYS": "7",
     "MAX_CONCURRENT_CALLS": "12",
+    "ALLOW_ARCHIVE": "false",
+    "GRACE_PERIOD_DAYS": "0",
 }
 ENVIRONMENT = {
     **VARIABLES,

@@ -75,5 +75,5 @@ def selection_report(outcome: SelectionOutcome, **changes: Any) -> DeletionRepor
 
 def listed_image(name: str, *tags: str, days: float = 30, **changes: Any) -> ListedImage:
     """Returns an image of 100 bytes that was pushed so many days ago."""
-    image = ListedImage(name, tags, NOW - days * DAY, None, 100, is_index=False, subject=None, active=True)
+    image = ListedImage(name, tags, NOW - days * DAY, None, 100, is_index=False, subject=None)
     return image._replace(**changes)

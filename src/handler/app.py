@@ -27,6 +27,9 @@ from .workflows.process import process
 
 type Handler = Callable[[Any, LambdaContext], Json]
 
+METRICS = {"delete": "ImagesDeleted", "archive": "ImagesArchived", "restore": "ImagesRestored"}
+"""The metric that counts the images that are done, by action."""
+
 logger = Logger()
 metrics = Metrics()
 
@@ -77,7 +80,7 @@ def add_metrics(outcomes: Iterable[Report | Exception]) -> None:
             case DeletionReport(replayed=False):
                 counts["Requests"] += 1
                 if not outcome.request.dry_run:
-                    counts["ImagesDeleted"] += outcome.deleted
+                    counts[METRICS[outcome.action]] += outcome.done
                     counts["ImagesFailed"] += outcome.failed
                     if spared := outcome.spared_in_use:
                         counts["ImagesRefusedInUse"] += spared

@@ -1,4 +1,7 @@
-"""Named images and what belongs to them, in chunks and passes; accounts for every id, and knows no AWS client."""
+"""Named images and what belongs to them, in chunks and passes; accounts for every id, and knows no AWS client.
+
+Deleted, archived or restored: what differs is what becomes of a chunk, and which images come first.
+"""
 
 import itertools
 import time
@@ -9,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .concurrency import TaskPool
-from .models.failure_codes import ACCOUNTED_FOR, BLOCKED, KEPT, TRANSIENT, leaves_relatives_unknown
+from .models.failure_codes import ACCOUNTED_FOR, BLOCKED, KEPT, TRANSIENT, UNFINISHED, leaves_relatives_unknown
 from .models.images import ImageFailure, ImageId, ids_of
 from .models.limits import CHUNK_SIZE
 from .models.outcomes import ChunkOutcome, Family, FoundFamilies
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 TRANSIENT_TRIES = 4
 """How often an image is asked for that ECR cannot delete at the moment."""
+CHANGING_STEPS = 2
+"""Chunks that are archived or restored side by side: each makes its calls side by side as well."""
 _FAMILIES_PER_STEP = 20
 """Images whose relatives one step looks for, each with a call of its own."""
 
@@ -33,6 +38,21 @@ class Relatives(NamedTuple):
     """For the digest of each, in the order found: the indexes that name it, and its subject."""
     failures: Mapping[ImageId, ImageFailure] = {}
     """Images that stay, because what belongs to them cannot be known: ids of the request, and relatives."""
+    names: Mapping[str, Sequence[str]] = {}
+    """For the digest of each image, those of what belongs to it."""
+    digests: Mapping[ImageId, str] = {}
+    """Of the images that the request names."""
+
+    @property
+    def levels(self) -> "list[list[ImageId]]":
+        """Returns the relatives by how far they are from the images of the request, the nearest first."""
+        depths: dict[str, int] = {}
+        for digest in self.parents:  # each behind the first of what it belongs to
+            depths[digest] = 1 + max((depths.get(parent, 0) for parent in self.parents[digest]), default=0)
+        levels: list[list[ImageId]] = [[] for _ in range(max(depths.values(), default=0))]
+        for digest, depth in depths.items():
+            levels[depth - 1].append(ImageId(digest))
+        return levels
 
 
 class FindFamilies(Protocol):
@@ -68,7 +88,7 @@ class RelativesFinder:
         self._parents: dict[str, list[str]] = {}
         self._failures: dict[ImageId, ImageFailure] = {}
         self._unknown: dict[str, ImageFailure] = {}
-        self._expanded: set[str] = set()
+        self._names: dict[str, Sequence[str]] = {}
 
     def run(self, find_families: FindFamilies, steps: StepRunner, pool: TaskPool) -> Relatives:
         """Returns the relatives of all the images. Raises what a step raised."""
@@ -88,7 +108,7 @@ class RelativesFinder:
                 break
         self._fail_owners_of_unknown()
         unasked = {digest: p for digest, p in self._parents.items() if ImageId(digest=digest) not in self._asked}
-        return Relatives(unasked, self._failures)
+        return Relatives(unasked, self._failures, self._names, self._digests)
 
     def _add(self, image_id: ImageId, family: Family | ImageFailure | None) -> list[ImageId]:
         """Adds what was found of an image; returns what is to be looked at in turn."""
@@ -105,9 +125,9 @@ class RelativesFinder:
         # What an index names may be the signature of another image, which may stay.
         if parents and family.subject and family.subject not in parents:
             parents.append(family.subject)
-        if family.digest in self._expanded:
+        if family.digest in self._names:
             return []
-        self._expanded.add(family.digest)
+        self._names[family.digest] = family.relatives
         new = [i for digest in family.relatives if digest not in self._parents and (i := ImageId(digest=digest))]
         for digest in family.relatives:
             self._parents.setdefault(digest, []).append(family.digest)
@@ -130,7 +150,7 @@ class RelativesFinder:
 
 
 class PassRunner:
-    """Deletes the images of a request, pass by pass.
+    """Deletes, archives or restores the images of a request, pass by pass.
 
     ECR refuses an image that an index still names, whatever the order in a call, and relatives wait until what they
     belong to is gone: so what was refused for such a reason is asked for again in a further pass, once a pass has
@@ -143,25 +163,28 @@ class PassRunner:
         self._gone: set[ImageId] = set()
         self._image_ids: list[ImageId] = []
         self._unconfirmed: list[ImageId] = []
-        self._omitted = 0
+        self._omitted = self._activating = self._bytes = 0
 
     def run(self, relatives: Relatives, delete_chunk: DeleteChunk) -> DeletionReport:
-        """Deletes what the request names, and then its relatives as well; returns what became of each.
+        """Takes what the request names, and then its relatives as well; returns what became of each.
 
-        Raises what a step raised; a redelivery resumes then.
+        Of what is restored, the relatives come first: an index can be pulled once what it names can be. Raises what a
+        step raised; a redelivery resumes then.
         """
         named = self._request.image_ids
         related = [ImageId(digest=digest) for digest in relatives.parents]
         self._failed = {i: failure for i in named if (failure := i.malformed())} | dict(relatives.failures)
-        pending: Sequence[ImageId] = [i for i in named if i not in self._failed]
+        restoring = self._request.action == "restore"
+        waves = [*reversed(relatives.levels), named] if restoring else [named, *([related] if related else [])]
+        pending = [i for i in waves[0] if i not in self._failed]
         tries: Counter[ImageId] = Counter()
         number = 0
-        while pending or number == 0:
+        while pending or number < len(waves):
             # 1, 2 and 4 seconds for what was tried once, twice and three times.
             not_before = time.monotonic() + max((2.0 ** (tries[i] - 1) for i in pending if i in tries), default=0.0)
             gone = frozenset(self._gone) if self._request.dry_run else frozenset()
             chunks = list(itertools.batched(pending, CHUNK_SIZE, strict=False))
-            only_step = len(chunks) == 1 and number == 0 and self._request.cascade is None
+            only_step = len(chunks) == 1 and number == 0 and not self._request.finds_relatives
             outcomes = self._pool.run(
                 [
                     partial(
@@ -173,16 +196,22 @@ class PassRunner:
                     )
                     for n, chunk in enumerate(chunks)
                 ],
-                # Tags of one image that go side by side would each see the other left.
-                width=1 if self._request.untag else None,
+                width=self._width,
             )
             progress = self._record(number, pending, outcomes)
             tries.update(i for i in pending if i in self._failed and self._failed[i].code in TRANSIENT)
             pending = self._next_pass(named, related, tries, progress=progress)
-            if number == 0:
-                pending += [i for i in related if i not in self._failed]
             number += 1
+            if number < len(waves):
+                pending += [i for i in waves[number] if i not in self._failed]
         return self._report(named, related)
+
+    @property
+    def _width(self) -> int | None:
+        """How many chunks go side by side; None for as many as there are threads for."""
+        if self._request.untag:  # tags of one image that go side by side would each see the other left
+            return 1
+        return None if self._request.action == "delete" else CHANGING_STEPS
 
     def _record(self, number: int, pending: Sequence[ImageId], outcomes: Iterable[Done[ChunkOutcome]]) -> bool:
         """Adds what became of a pass; returns whether anything of it is gone."""
@@ -198,6 +227,8 @@ class PassRunner:
             self._gone.update(outcome.image_ids, outcome.unconfirmed)
             self._failed |= {failure.image_id: failure for failure in outcome.failures}
             self._omitted += outcome.omitted
+            self._activating += outcome.activating
+            self._bytes += outcome.bytes
         return len(self._gone) > before
 
     def _next_pass(
@@ -211,6 +242,7 @@ class PassRunner:
             and (
                 (failure.code in TRANSIENT and 0 < tries[image_id] < TRANSIENT_TRIES)
                 or (failure.code in BLOCKED and progress)
+                or failure.code in UNFINISHED
             )
         ]
         for image_id in pending:
@@ -235,6 +267,8 @@ class PassRunner:
             failures=(*failures, *failed_relatives),
             unconfirmed=tuple(self._unconfirmed),
             omitted=self._omitted,
+            activating=self._activating,
+            bytes=self._bytes,
             failed_relatives=len(failed_relatives),
             kept=tuple(failure for failure in of_relatives if failure.code in KEPT),
             left_untagged=sum(failure.code == "LeftUntagged" for failure in of_relatives),

@@ -6,7 +6,18 @@ from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
-from .models.images import Image, ImageFailure, ImageId, ListedImage, LookUp, ReadManifests, own_tags, signature_subject
+from .models.images import (
+    Image,
+    ImageFailure,
+    ImageId,
+    ListedImage,
+    LookUp,
+    ReadManifests,
+    moved,
+    own_tags,
+    signature_subject,
+    unseen,
+)
 from .models.request import DeletionRequest
 
 if TYPE_CHECKING:
@@ -114,7 +125,7 @@ def on_named(
     tags_left: dict[str, set[str]] = {}
     for image_id in unsure:
         image = found.get(image_id)
-        failure = _unseen(image_id, image) or _moved(image_id, image)
+        failure = unseen(image_id, image) or moved(image_id, image)
         if failure is None and isinstance(image, Image):
             left = tags_left.setdefault(image.digest, set(image.tags))
             failure = _last(image_id, left) if request.untag else _protected(image_id, sorted(image.tags), rules)
@@ -151,7 +162,7 @@ def on_relatives(
     kept: dict[ImageId, ImageFailure] = {}
     for image_id in image_ids:
         image = found.get(image_id) if still_there(image_id) else None
-        failure = _unseen(image_id, image)
+        failure = unseen(image_id, image)
         if isinstance(image, Image):
             if tags := own_tags(tags_left(image), parents[image.digest]):
                 failure = ImageFailure(image_id, "StillTagged", f"it has a tag of its own: {min(tags)}")
@@ -166,17 +177,57 @@ def on_relatives(
     return kept
 
 
+def on_relatives_to_archive(
+    rules: Rules,
+    parents: Mapping[str, Sequence[str]],
+    gone: AbstractSet[ImageId],
+    image_ids: Sequence[ImageId],
+    look_up: LookUp,
+) -> dict[ImageId, ImageFailure]:
+    """Returns the relatives of archived images that stay: those with a tag of their own, and those still needed.
+
+    An index in the archive needs nothing. In a dry run, `gone` are the images that would have been archived by then.
+    """
+    parent_ids = {i: [ImageId(digest) for digest in parents[str(i.digest)]] for i in image_ids}
+    found = look_up([*image_ids, *{*itertools.chain.from_iterable(parent_ids.values())}]) if image_ids else {}
+    archived = {image_id.digest for image_id in gone}
+
+    def needs(parent: ImageId) -> bool:
+        image = found.get(parent)
+        return image is not None and not (
+            isinstance(image, Image) and (image.status == "ARCHIVED" or image.digest in archived)
+        )
+
+    kept: dict[ImageId, ImageFailure] = {}
+    for image_id in image_ids:
+        image = found.get(image_id)
+        failure = unseen(image_id, image)
+        if isinstance(image, Image):
+            if tags := own_tags(image.tags, parents[image.digest]):
+                failure = ImageFailure(image_id, "StillTagged", f"it has a tag of its own: {min(tags)}")
+            elif users := [str(parent.digest) for parent in parent_ids[image_id] if needs(parent)]:
+                failure = ImageFailure(image_id, "StillUsed", f"{users[0]} still needs it")
+            else:
+                failure = _protected(image_id, sorted(image.tags), rules)
+        if failure:
+            kept[image_id] = failure
+    return kept
+
+
 def on_selected(
     selected: Mapping[ImageId, ListedImage], image_ids: Sequence[ImageId], look_up: LookUp
 ) -> dict[ImageId, ImageFailure]:
-    """Returns the images of a selection that are not what was meant any more: tagged since it was made, or gone."""
+    """Returns the images of a selection that are not what was meant any more: changed since it was made, or gone."""
     found = look_up(image_ids)
     refused: dict[ImageId, ImageFailure] = {}
     for image_id in image_ids:
         image = found.get(image_id)
-        failure = _unseen(image_id, image)
+        failure = unseen(image_id, image)
         if isinstance(image, Image) and (gained := image.tags.difference(selected[image_id].tags)):
             failure = ImageFailure(image_id, "TaggedSince", f"it has been tagged {min(gained)} since it was selected")
+        elif isinstance(image, Image) and (image.status, image.archived) != _storage(selected[image_id]):
+            reason = f"it was {selected[image_id].status} when it was selected, and is {image.status} now"
+            failure = ImageFailure(image_id, "StorageClassChanged", reason)
         if failure:
             refused[image_id] = failure
     return refused
@@ -201,18 +252,8 @@ def allowed_repositories(rules: Rules, request: DeletionRequest, existing: Calla
     return sorted({*named, *found})
 
 
-def _unseen(image_id: ImageId, image: Image | ImageFailure | None) -> ImageFailure | None:
-    """Nothing is deleted on doubt."""
-    if isinstance(image, ImageFailure):
-        return image
-    return ImageFailure(image_id, "ImageNotFound", "Requested image not found") if image is None else None
-
-
-def _moved(image_id: ImageId, image: Image | ImageFailure | None) -> ImageFailure | None:
-    if not isinstance(image, Image) or image_id.digest in (None, image.digest):
-        return None
-    reason = f"the tag names {image.digest} by now; to delete that one, ask for it"
-    return ImageFailure(image_id, "ImageTagDoesNotMatchDigest", reason)
+def _storage(image: ListedImage) -> tuple[str, float | None]:
+    return image.status, image.archived
 
 
 def _last(image_id: ImageId, left: set[str]) -> ImageFailure | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 KEYS = (
     *("repositoryName", "repositoryNames", "imageIds", "selection", "allowPercent", "registryId", "requestId"),
-    *("reason", "dryRun", "notify", "untag", "cascade"),
+    *("reason", "dryRun", "notify", "action", "untag", "cascade"),
 )
 """Keys that a request may contain; a test compares them with the schema."""
 

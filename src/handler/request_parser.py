@@ -22,7 +22,8 @@ except ModuleNotFoundError:
 
     _validate = compiled(json.loads(Path(__file__).with_name("deletion_request.schema.json").read_text()))
 
-_SINCE = ("sinceImagePushed", "sinceImagePulled")
+_SINCE = ("sinceImagePushed", "sinceImagePulled", "sinceImageTransitioned")
+_OF_ARCHIVE = ("sinceImageTransitioned", "gracePeriodEnded")
 _SHORTHAND_MEMBER = re.compile(r"""(imageTag|imageDigest)=("[^"]*"|'[^']*'|[^,"']*)""")
 _PLACEHOLDER = "<aws.scheduler."
 _SCHEDULE = re.compile(r"(arn:aws[a-z-]*:scheduler:[a-z0-9-]+:\d{12}:schedule/[^/]+/[^/]+)/")
@@ -47,6 +48,7 @@ def parse_request(payload: Payload) -> DeletionRequest:
     if uri := registry_uri(content):
         raise RejectedRequestError(uri)
     _check_switches(content)
+    _check_action(content)
     request_id = content.get("requestId")
     if request_id and _PLACEHOLDER in request_id:
         raise RejectedRequestError(
@@ -73,6 +75,7 @@ def parse_request(payload: Payload) -> DeletionRequest:
         reason=content.get("reason"),
         dry_run=content.get("dryRun", False),
         notify="notify" in content,
+        action=content.get("action", "delete"),
         untag=content.get("untag", False),
         cascade=content.get("cascade"),
         selection=_selection(content["selection"]) if "selection" in content else None,
@@ -85,17 +88,24 @@ def parse_request(payload: Payload) -> DeletionRequest:
 
 
 def over_limits(
-    request: DeletionRequest, registry_ids: Collection[str], *, max_images: int, max_percent: int | None
+    request: DeletionRequest,
+    registry_ids: Collection[str],
+    *,
+    max_images: int,
+    max_percent: int | None,
+    allow_archive: bool,
 ) -> str | None:
     """Returns why the limits of the stack do not admit a request; None if they do.
 
     `max_percent` is the largest share of a repository that it may ask for; None if it may ask for any.
     """
+    if request.action != "delete" and not allow_archive:
+        return f'request.action "{request.action}" is for stacks whose AllowArchive is true'
     if request.registry_id is not None and request.registry_id not in registry_ids:
         return (
             f"request.registryId must be one of {', '.join(registry_ids)}; the stack's ForeignRegistryIds allows others"
         )
-    if len(request.image_ids) > max_images:
+    if len(request.image_ids) > max_images and request.action != "restore":
         return (
             f"request.imageIds must name at most {max_images:,} images, not {len(request.image_ids):,}; send several "
             "requests, or set the stack's MaxImagesPerRequest"
@@ -122,11 +132,35 @@ def _check_switches(content: Json) -> None:
     """Refuses switches that cannot be combined."""
     if content.get("untag") and content.get("cascade"):
         raise RejectedRequestError("request.untag keeps every image, so request.cascade cannot be true beside it")
-    for key in ("untag", "cascade"):
-        if key in content and "selection" in content:
-            raise RejectedRequestError(f"request.{key} is for imageIds; a selection always takes whole images")
+    if "cascade" in content and "selection" in content:
+        raise RejectedRequestError("request.cascade is for imageIds; a selection always takes whole images")
+    if content.get("untag") and "selection" in content and content["selection"]["tagStatus"] != "tagged":
+        raise RejectedRequestError(
+            'request.untag removes the tags that match the patterns of a selection; say "tagStatus": "tagged"'
+        )
     if "allowPercent" in content and "selection" not in content:
         raise RejectedRequestError("request.allowPercent is for a selection; imageIds take what they name")
+
+
+def _check_action(content: Json) -> None:
+    """Refuses what is for deletions alone, and selections of images that are in their storage class already."""
+    if (action := content.get("action", "delete")) == "delete":
+        return
+    for key in ("untag", "cascade"):
+        if key in content:
+            raise RejectedRequestError(
+                f"request.{key} is for deletions; images are archived and restored with all that belongs to them"
+            )
+    wanted, selection = "archive" if action == "restore" else "standard", content.get("selection", {})
+    if selection and selection.get("storageClass", "standard") != wanted:
+        raise RejectedRequestError(
+            f'request.selection with action "{action}" must mean images in the other storage class; say '
+            f'"storageClass": "{wanted}"'
+        )
+    if selection.get("countType") == "gracePeriodEnded":
+        raise RejectedRequestError(
+            'request.selection with countType "gracePeriodEnded" is for deletions; say archivedBy or tag patterns'
+        )
 
 
 def _selection(value: Json) -> Selection:
@@ -144,16 +178,17 @@ def _selection(value: Json) -> Selection:
         raise RejectedRequestError(
             f'request.selection with tagStatus "{tag_status}" must not contain tag patterns; say "tagged"'
         )
-    if tag_status != "tagged" and count_type is None and "keepMostRecent" not in value:
+    if tag_status != "tagged" and count_type is None and not {"keepMostRecent", "archivedBy"} & value.keys():
         raise RejectedRequestError(
             f'request.selection with tagStatus "{tag_status}" must contain countType or keepMostRecent; '
             "without, it would take all"
         )
-    if (count_type is None) != ("countNumber" not in value):
+    _check_archive(value)
+    if (count_type in {None, "gracePeriodEnded"}) != ("countNumber" not in value):
         raise RejectedRequestError("request.selection must contain countType and countNumber together, or neither")
     if (count_type in _SINCE) != ("countUnit" in value):
         raise RejectedRequestError(
-            f'request.selection must contain "countUnit": "days" with {" and ".join(_SINCE)}, and only with them'
+            f'request.selection must contain "countUnit": "days" with {", ".join(_SINCE)}, and only with them'
         )
     return Selection(
         tag_status=tag_status,
@@ -162,7 +197,25 @@ def _selection(value: Json) -> Selection:
         count_type=count_type,
         count_number=value.get("countNumber", 0),
         keep_most_recent=value.get("keepMostRecent", 0),
+        storage_class=value.get("storageClass", "standard"),
+        archived_by=value.get("archivedBy"),
     )
+
+
+def _check_archive(value: Json) -> None:
+    """Refuses what says something about archived images, and does not mean them."""
+    count_type = value.get("countType")
+    if value.get("storageClass") != "archive":
+        if count_type in _OF_ARCHIVE:
+            raise RejectedRequestError(
+                f'request.selection with countType "{count_type}" must contain "storageClass": "archive"'
+            )
+        if "archivedBy" in value:
+            raise RejectedRequestError('request.selection with archivedBy must contain "storageClass": "archive"')
+    if count_type == "gracePeriodEnded" and "countNumber" in value:
+        raise RejectedRequestError(
+            f'request.selection with countType "{count_type}" must not contain countNumber; GracePeriodDays says it'
+        )
 
 
 def _shorthand(text: str) -> ImageId:

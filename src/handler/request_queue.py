@@ -25,8 +25,9 @@ _BATCH_BYTES = 200_000
 
 
 def child(request: DeletionRequest, repository_name: str) -> Json:
-    """Returns the message of a fan-out's request for one repository."""
-    payload = {**request.payload, "repositoryName": repository_name}
+    """Returns the message of a fan-out's request for one repository; of another registry, as name@registry."""
+    name, _, registry_id = repository_name.partition("@")
+    payload = {**request.payload, "repositoryName": name} | ({"registryId": registry_id} if registry_id else {})
     del payload["repositoryNames"]
     key = ("child", request.key, repository_name)
     return _message(request, key, f"{request.request_id}/{repository_name}", payload)
@@ -34,9 +35,8 @@ def child(request: DeletionRequest, repository_name: str) -> Json:
 
 def next_turn(request: DeletionRequest, generation: str) -> Json:
     """Returns the message with which a selection goes on, under the claim that it began with."""
-    name = request.request_id.removesuffix(f"#{request.turn}") if request.turn else request.request_id
     turn = request.turn + 1
-    return _message(request, request.key, f"{name}#{turn}", {**request.payload}, turn, generation)
+    return _message(request, request.key, f"{request.root_id}#{turn}", {**request.payload}, turn, generation)
 
 
 def _message(

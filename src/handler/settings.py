@@ -42,6 +42,10 @@ class Settings(NamedTuple):
     """Name of the DynamoDB table of what is in use; empty where no source is named."""
     in_use_days: int
     """How many days an image counts as in use after it was last seen so."""
+    allow_archive: bool
+    """Requests may archive images, and restore them."""
+    grace_period_days: int
+    """How many days an image stays in the archive that a selection was to delete; 0 where it is deleted at once."""
     foreign_registry_ids: tuple[str, ...] = ()
     """Accounts besides the function's own whose registries a request may name."""
 
@@ -80,6 +84,8 @@ class Settings(NamedTuple):
                 usage_sources=separated(env["USAGE_SOURCES"]),
                 usage_table=env["USAGE_TABLE"],
                 in_use_days=whole_number(env, "IN_USE_DAYS", least=0),
+                allow_archive=_true(env, "ALLOW_ARCHIVE"),
+                grace_period_days=whole_number(env, "GRACE_PERIOD_DAYS", least=0),
                 foreign_registry_ids=separated(env.get("FOREIGN_REGISTRY_IDS", "")),
                 endpoint_url=env.get("ENDPOINT_URL") or None,
             )

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from uuid import uuid4
@@ -77,6 +77,13 @@ class StepTable(NamedTuple):
 
     def stored_steps(self, key: Key, generation: str) -> dict[str, Json]:
         """Returns the outcomes of a claim's steps by name; all of its steps are remembered for the whole time again."""
+        steps = [item for item in self.items(key) if item["content"]["S"] == generation]
+        for item in steps:
+            self.remember(item, STEP_SECONDS)
+        return {item["step"]["S"]: json.loads(item["data"]["S"]) for item in steps if item["state"]["S"] == "done"}
+
+    def items(self, key: Key) -> Iterator[Item]:
+        """Returns the items under a key, in the order of their names."""
         query = self.dynamodb.get_paginator("query").paginate(
             TableName=self.name,
             KeyConditionExpression="#id = :id",
@@ -84,29 +91,28 @@ class StepTable(NamedTuple):
             ExpressionAttributeValues={":id": {"S": partition_key(key)}},
             ConsistentRead=True,
         )
-        steps = [item for page in query for item in page["Items"] if item["content"]["S"] == generation]
-        for item in steps:
-            self.remember(item, STEP_SECONDS)
-        return {item["step"]["S"]: json.loads(item["data"]["S"]) for item in steps if item["state"]["S"] == "done"}
+        return (item for page in query for item in page["Items"])
 
     def remember(self, item: Item, seconds: int) -> None:
         """Keeps an item for so long from now, unless that makes no more than a day's difference."""
         expiration = int(time.time()) + seconds
         if float(item["expiration"]["N"]) < expiration - _DAY:
             key = {"id": item["id"], "step": item["step"]}
-            self.update(key, _REMEMBER, "#expiration < :expiration", {":expiration": _number(expiration)})
+            self.update(key, _REMEMBER, "#expiration < :expiration", {":expiration": number(expiration)})
 
     def update(self, key: Item, update: str, condition: str, values: Mapping[str, Any]) -> Item | None:
         """Writes under a condition. Returns None, or the item as it is where the condition does not hold."""
+        options: Any = {"ExpressionAttributeValues": values} if values else {}
+        if condition:
+            options["ConditionExpression"] = condition
         try:
             self.dynamodb.update_item(
                 TableName=self.name,
                 Key=key,
                 UpdateExpression=update,
-                ConditionExpression=condition,
                 ExpressionAttributeNames=_names(f"{update} {condition}"),
-                ExpressionAttributeValues=values,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **options,
             )
         except self.dynamodb.exceptions.ConditionalCheckFailedException as error:
             return cast("dict[str, Item]", error.response).get("Item", {})
@@ -160,9 +166,9 @@ class StepRecord(BasePersistenceLayer):
             ":generation": {"S": self.generation},
             ":dry": {"BOOL": self.dry},
             ":owner": {"S": self._table.owner},
-            ":until": _number(self._table.ends_at()),
-            ":now": _number(now),
-            ":expiration": _number(int(now) + self._seconds),
+            ":until": number(self._table.ends_at()),
+            ":now": number(now),
+            ":expiration": number(int(now) + self._seconds),
         }
         if self._claim:
             begin[":withdrawn"] = {"S": "withdrawn"}
@@ -204,7 +210,7 @@ class StepRecord(BasePersistenceLayer):
             ":done": {"S": "done"},
             ":data": {"S": data},
             ":owner": {"S": self._table.owner},
-            ":expiration": _number(int(time.time()) + self._seconds),
+            ":expiration": number(int(time.time()) + self._seconds),
         }
         if self._table.update(self._key, _FINISH, "#owner = :owner", values) is not None:
             raise StepLostError(f"another invocation has taken over {self.step}, and stores its outcome")
@@ -219,7 +225,7 @@ class StepRecord(BasePersistenceLayer):
         withdrawn = self._claim and isinstance(error, RejectedRequestError)
         values = {
             ":state": {"S": "withdrawn" if withdrawn else "begun"},
-            ":over": _number(0),
+            ":over": number(0),
             ":owner": {"S": self._table.owner},
             ":begun": {"S": "begun"},
         }
@@ -257,5 +263,6 @@ def _names(expression: str) -> dict[str, str]:
     return {name: name[1:] for name in re.findall(r"#\w+", expression)}
 
 
-def _number(value: float) -> dict[str, str]:
+def number(value: float) -> dict[str, str]:
+    """Returns a number as DynamoDB has it."""
     return {"N": str(value)}

@@ -46,8 +46,8 @@ def test_every_parameter_output_and_statement_is_in_the_guide() -> None:
 def test_the_permissions_are_those_of_the_example() -> None:
     """In account 123456789012, where RepositoryPattern is preview/*: that pattern once, and no other repository."""
     assert (
-        "| `DeleteImages` | `ecr:BatchDeleteImage` | `arn:aws:ecr:eu-west-1:123456789012:repository/preview/*` |"
-        in (facts.permissions())
+        "| `LookBefore` | `ecr:BatchGetImage`, `ecr:DescribeImages`, `ecr:ListImageReferrers` | "
+        "`arn:aws:ecr:eu-west-1:123456789012:repository/preview/*` |" in (facts.permissions())
     )
 
 

@@ -100,6 +100,7 @@ def test_every_metric_is_explained() -> None:
     counted = set(re.findall(r"\b([A-Z]\w+)=0", SOURCE["app.py"])) | set(
         re.findall(r'counts\["(\w+)"\]', SOURCE["app.py"])
     )
+    counted |= set(re.findall(r'"(Images\w+)"', SOURCE["app.py"]))
     counted |= set(re.findall(r'_count\("(\w+)"', SOURCE["usage/measures.py"]))
     table = REFERENCE[REFERENCE.index("## Metrics") : REFERENCE.index("## Logs")]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == counted

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local.runtime import FakeLambdaContext
-from tests.harness.outside import REPOSITORY, Outside
+from tests.harness.outside import DAY, REPOSITORY, Outside
 
 type Json = dict[str, Any]
 type Send = Callable[[Json], Json]
@@ -44,7 +44,7 @@ def recipe(request: pytest.FixtureRequest) -> Json:
 @pytest.fixture
 def send(stack: Outside) -> Send:
     """Sends a request by hand, delivers what it puts on the queue, and returns the answer."""
-    function = stack.start(ALLOW_PERCENT_IN_REQUESTS="true")
+    function = stack.start(ALLOW_PERCENT_IN_REQUESTS="true", ALLOW_ARCHIVE="true")
 
     def send(request: Json) -> Json:
         answer: Json = function(request, FakeLambdaContext())
@@ -61,10 +61,10 @@ def push_for_platforms(stack: Outside, *tags: str, days: float) -> set[str]:
 
 
 def test_each_recipe_has_its_test() -> None:
-    """There are ten, and none is without."""
+    """There are 13, and none is without."""
     tests = {name for name in globals() if name.startswith("test_")} - {"test_each_recipe_has_its_test"}
     assert set(COOKBOOK) == tests
-    assert len(COOKBOOK) == 10
+    assert len(COOKBOOK) == 13
 
 
 def test_untagged_for_two_weeks(stack: Outside, send: Send, recipe: Json) -> None:
@@ -187,3 +187,41 @@ def test_nearly_all_of_a_repository(stack: Outside, send: Send, recipe: Json) ->
     assert stack.left() == before
     send(recipe)
     assert stack.left() == {last}
+
+
+def test_archive_instead_of_deleting(stack: Outside, send: Send, recipe: Json) -> None:
+    """Nothing goes; old previews cannot be pulled any more, and are not archived again."""
+    old = push_for_platforms(stack, "pr-1", days=15)
+    kept = {stack.push("pr-2", days=13), stack.push("main", days=99), *(stack.push(days=99) for _ in range(2))}
+    assert send(recipe)["archivedCount"] == 3
+    assert (stack.archived(), stack.left()) == (old, old | kept)
+    assert send(recipe)["archivedCount"] == 0
+
+
+def test_delete_what_has_been_archived_for_30_days(stack: Outside, send: Send, recipe: Json) -> None:
+    """After the recipe before it: what was restored meanwhile stays, and so does what is not that long there."""
+    restored, gone = stack.push("pr-1", days=20), stack.push("pr-2", days=20)
+    young = stack.push("pr-3", days=10)
+    kept = {stack.push(f"v{n}", days=200) for n in range(3)}
+    archive = COOKBOOK["test_archive_instead_of_deleting"]
+    send(archive)
+    assert stack.archived() == {restored, gone}
+    stack.let_time_pass(6 * DAY)
+    send(archive)
+    stack.change_storage_class(restored, "STANDARD")
+    stack.let_time_pass(25 * DAY)
+    send(recipe)
+    assert (stack.left(), stack.archived()) == ({restored, young, *kept}, {young})
+    assert gone not in stack.left()
+
+
+def test_old_tags_but_not_their_images(stack: Outside, send: Send, recipe: Json) -> None:
+    """Each image keeps another tag, or one of them; young ones keep all."""
+    stack.push("build-1", "v1", days=40)
+    stack.push("build-2", "build-3", days=40)
+    stack.push("build-4", "v2", days=3)
+    for n in range(3):
+        stack.push(f"v9.{n}", days=99)
+    before = stack.left()
+    send(recipe)
+    assert (stack.left(), stack.tags()) == (before, {"v1", "build-3", "build-4", "v2", "v9.0", "v9.1", "v9.2"})

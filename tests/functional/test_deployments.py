@@ -12,6 +12,7 @@ import pytest
 
 from local.aws import ACCOUNT_ID, DEFAULT_PARAMETERS, REGION, EmbeddedAWS
 from local.demo import PARAMETERS, Demo
+from local.images import push_image
 from local.poller import FakeLambdaContext, load_function
 from local.template import LEFT_OUT, cloudformation, deployable, evaluate
 from local.terminal import Terminal
@@ -27,6 +28,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "ReadsLambda": {"ProtectInUse": "lambda"},
     "ReadsInspector": {"ProtectInUse": "inspector"},
     "HasDeclaredUse": {"ProtectInUse": "declared", "UsageSources": "eks/prod,nomad"},
+    "Archives": {"AllowArchive": "true"},
     "HasForeignRegistries": {"ForeignRegistryIds": "210987654321,345678901234"},
     "HasEventBus": {"EventBusName": "default"},
     "HasEventSources": {"EventSources": "com.example.ci,com.example.cleanup"},
@@ -43,11 +45,11 @@ CHOICES: dict[str, dict[str, str]] = {
 """The parameters by which each condition of the template comes true."""
 FOLLOWING = {
     *("HasDefaultBus", "HasScheduler", "HasSchedulerAndKmsKey"),
-    *("ProtectsInUse", "ProtectsInUseAndHasKmsKey"),
+    *("HasRules", "ProtectsInUse", "ProtectsInUseAndHasKmsKey"),
 }
-EXCLUDING = {"HasRequestsOfPrefixAlone"}
-"""Those that hold where one is chosen and another is not."""
 """The conditions that follow from others."""
+EXCLUDING = {"HasGracePeriod", "HasRequestsOfPrefixAlone"}
+"""Those that hold where one is chosen and another is not; or under which the demo would not delete."""
 
 # Each choice is made in four of seven deployments, and no two in the same four: so any two are made together, apart,
 # and in an eighth deployment not at all.
@@ -106,6 +108,18 @@ def test_the_stack_deploys_and_does_its_job(deployment: EmbeddedAWS, monkeypatch
         expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         function({"source": source, "imagesInUse": [], "expiresAt": expires}, FakeLambdaContext())
     assert Demo(deployment, function, Terminal(io.StringIO())).run()
+
+
+def test_a_stack_with_a_grace_period_deploys(deploy: Deploy) -> None:
+    """Its rule may send, and what a selection would delete is archived."""
+    aws = deploy({"RepositoryPattern": "team/*", "GracePeriodDays": "30", "MaxPercentOfRepository": "100"})
+    ecr = aws.client("ecr")
+    ecr.create_repository(repositoryName="team/one")
+    push_image(ecr, "team/one", tags=["pr-1"])
+    request = {"repositoryName": "team/one", "selection": {"tagStatus": "tagged", "tagPatternList": ["pr-*"]}}
+    answer = load_function(aws.environment)(request, FakeLambdaContext())
+    assert (answer["archivedCount"], answer["failures"]) == (1, [])
+    assert aws.client("events").list_targets_by_rule(Rule=aws.resources["GracePeriodRule"])["Targets"][0]["Input"]
 
 
 def assert_took_effect(aws: EmbeddedAWS, *, scheduler: bool) -> None:

@@ -60,7 +60,7 @@ def test_relatives_wait_for_their_look_up(stack: Outside, operation: str, gone: 
     before = names_left(stack, digests)
     function = stack.start()
     stack.send_body(case.request(digests))
-    rule = stack.faults.add(operation, FAULTS[fault])
+    rule = stack.faults.add(operation, FAULTS[fault], when=lambda: before - names_left(stack, digests) == gone)
     assert stack.receive(function).failed
     assert (before - names_left(stack, digests), stack.notices()) == (gone, [])
     rule.lift()

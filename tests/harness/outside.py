@@ -13,6 +13,7 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.ecr.models import ecr_backends
 
 from local.aws import ACCOUNT_ID, REGION, EmbeddedAWS, Notice
+from local.ecr_storage import status
 from local.images import SIGNATURE, push_image, push_index, push_referrer
 from local.poller import FakeLambdaContext, Handler, Poll, Poller, load_function
 from tests.harness.instance import Instance
@@ -118,6 +119,20 @@ class Outside:
     def tags(self, repository: str = REPOSITORY) -> set[str]:
         """Returns the tags that it still has."""
         return {tag for image in _images(repository) for tag in image.image_tags}
+
+    def statuses(self, repository: str = REPOSITORY) -> dict[str, str]:
+        """Returns by digest whether an image is ACTIVE, ARCHIVED or ACTIVATING."""
+        return {image.image_digest: status(image) for image in _images(repository)}
+
+    def archived(self, repository: str = REPOSITORY) -> set[str]:
+        """Returns the digests in the archive."""
+        return {digest for digest, status in self.statuses(repository).items() if status == "ARCHIVED"}
+
+    def change_storage_class(self, digest: str, target: str) -> None:
+        """Archives or restores an image as another user of the repository would."""
+        self.aws.client("ecr").update_image_storage_class(
+            repositoryName=REPOSITORY, imageId={"imageDigest": digest}, targetStorageClass=target
+        )
 
     # Requests
 

@@ -59,7 +59,7 @@ def test_serverlessrepo_gets_only_types_that_it_takes() -> None:
     grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
     assert set(grouped) == interface["ParameterLabels"].keys() == reduced["Parameters"].keys()
     assert reduced["Outputs"] == whole["Outputs"]
-    assert not re.search(r"Schedule(Role|Group|Expression|Request)", json.dumps(reduced["Resources"]))
+    assert not re.search(r'Schedule(Role|Group|Request)|Ref": "ScheduleExpression', json.dumps(reduced["Resources"]))
     # The schedule of what is in use is a rule on the default bus, which it takes.
     for kept in ("DeletionFunction", "UsageFunction", "RequestQueue", "FunctionRole", "DeadLetterAlarm"):
         assert reduced["Resources"][kept] == whole["Resources"][kept]

@@ -5,6 +5,7 @@ import copy
 import json
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ SIX_TIMES = 6
 RECEIVES = 5
 """Receives before a message is given up, as Lambda asks of its queues."""
 DAY = 86_400
-PARAMETERS = 29
+PARAMETERS = 30
 """The most there may be: each is a price that everyone pays who deploys."""
 VARIABLE_BYTES = 4_096
 """The bytes that Lambda takes of variables, names and values, in all."""
@@ -428,6 +429,9 @@ def rules_are_narrow_and_only_there_when_asked_for(template: Template) -> Iterat
     for name, resource_ in template["Resources"].items():
         if resource_["Type"] != "AWS::Events::Rule":
             continue
+        if "ScheduleExpression" in resource_["Properties"]:
+            yield from _complaints_of_daily_rule(template, name)
+            continue
         pattern = resource_["Properties"]["EventPattern"]
         if template["Conditions"].get(resource_.get("Condition")) != asked:
             yield f"{name} is there though nobody named a bus"
@@ -440,6 +444,18 @@ def rules_are_narrow_and_only_there_when_asked_for(template: Template) -> Iterat
         both = [{"detail-type": ["ECR Image Deletion Request"], "detail": requests}, declared]
         if pattern.get("$or") != {"Fn::If": ["HasDeclaredUse", both, {"Ref": NOTHING}]}:
             yield f"{name} takes what other stacks' sources declare"
+
+
+def _complaints_of_daily_rule(template: Template, name: str) -> Iterator[str]:
+    rule = template["Resources"][name]
+    if template["Conditions"].get(rule.get("Condition")) != {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "GracePeriodDays"}, "0"]}]
+    }:
+        yield f"{name} is there without a grace period"
+    for target_ in rule["Properties"]["Targets"]:
+        request = json.loads(target_["Input"])
+        if request.get("selection", {}).get("countType") != "gracePeriodEnded" or "requestId" in request:
+            yield f"{name} deletes more than the grace period has kept, or only once"
 
 
 def what_sends_to_its_own_queue_may_do_so(template: Template) -> Iterator[str]:
@@ -597,11 +613,10 @@ def every_alarm_reaches_the_topic(template: Template) -> Iterator[str]:
 
 def every_emergency_has_an_alarm(template: Template) -> Iterator[str]:
     resources = template["Resources"]
-    watched = {
-        (namespace, metric): (name, dimensions)
-        for name, properties in alarms(template).items()
-        for namespace, metric, dimensions in watched_metrics(properties)
-    }
+    watched = defaultdict[tuple[Any, Any], list[str]](list)
+    for name, properties in alarms(template).items():
+        for namespace, metric, _ in watched_metrics(properties):
+            watched[namespace, metric].append(name)
     needed: dict[tuple[str, str], Any] = {
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): None,
         ("AWS/SQS", "ApproximateAgeOfOldestMessage"): None,
@@ -610,16 +625,18 @@ def every_emergency_has_an_alarm(template: Template) -> Iterator[str]:
         ("AWS/Lambda", "DestinationDeliveryFailures"): None,
         ("EcrImageDeletion", "RequestsRejected"): None,
         ("EcrImageDeletion", "TurnLimitReached"): None,  # Lambda says nothing of recursion under RecursiveLoop: Allow
-        ("EcrImageDeletion", "Requests"): "CanarySchedule",
+        ("EcrImageDeletion", "Requests"): ["CanarySchedule"],
         ("EcrImageDeletion", "UsageKnown"): None,
-        ("AWS/Events", "InvocationsFailedToBeSentToDlq"): "RequestRule",
-        ("AWS/Scheduler", "InvocationsFailedToBeSentToDeadLetterCount"): "ScheduleGroup",
+        ("AWS/Events", "InvocationsFailedToBeSentToDlq"): ["RequestRule", "GracePeriodRule"],
+        ("AWS/Scheduler", "InvocationsFailedToBeSentToDeadLetterCount"): ["ScheduleGroup"],
     }
-    for metric, source in needed.items():
-        if metric not in watched:
-            yield f"no alarm watches {metric}"
-        elif source and resources[watched[metric][0]].get("Condition") != resources[source]["Condition"]:
-            yield f"the alarm on {metric} is not there just when {source} is"
+    for wanted, sources in needed.items():
+        if wanted not in watched:
+            yield f"no alarm watches {wanted}"
+        there = {resources[name].get("Condition") for name in watched[wanted]}
+        for source in sources or ():
+            if there and resources[source]["Condition"] not in there:
+                yield f"the alarm on {wanted} is not there just when {source} is"
 
 
 def what_was_lost_is_counted_where_the_alarms_look(template: Template) -> Iterator[str]:
@@ -789,7 +806,7 @@ class Recorder(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         self.names.add(name)
-        return "true" if name in {"DRY_RUN", "ALLOW_PERCENT_IN_REQUESTS"} else "1"
+        return "true" if name in {"ALLOW_ARCHIVE", "ALLOW_PERCENT_IN_REQUESTS", "DRY_RUN"} else "1"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -956,6 +973,13 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     (rules_are_narrow_and_only_there_when_asked_for, lambda t: pattern(t).pop("source")),
     (rules_are_narrow_and_only_there_when_asked_for, lambda t: pattern(t).pop("detail")),
     (rules_are_narrow_and_only_there_when_asked_for, lambda t: pattern(t)["detail"]["Fn::If"][1]["$or"].pop()),
+    (rules_are_narrow_and_only_there_when_asked_for, lambda t: t["Resources"]["GracePeriodRule"].pop("Condition")),
+    (
+        rules_are_narrow_and_only_there_when_asked_for,
+        lambda t: t["Resources"]["GracePeriodRule"]["Properties"]["Targets"][0].update(
+            Input='{"selection": {"countType": "sinceImageTransitioned"}}'
+        ),
+    ),
     (what_sends_to_its_own_queue_may_do_so, lambda t: FUNCTION(t).pop("RecursiveLoop")),
     (selections_by_last_pull_are_not_defeated, lambda t: t["Resources"].pop("PullTimeExclusion")),
     (packages_can_be_signed, lambda t: FUNCTION(t).pop("CodeSigningConfigArn")),

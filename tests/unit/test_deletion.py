@@ -121,7 +121,7 @@ def test_a_request_is_cut_into_chunks_of_a_hundred(count: int, chunks: list[int]
     assert [image_id for some in delete.asked for image_id in some] == list(ids)
     assert [call.label for call in delete.calls] == [f"0/{n}" for n in range(len(chunks))]
     assert steps.done == [f"delete/0/{n}" for n in range(len(chunks))]
-    assert (report.deleted, report.image_ids, report.failures) == (count, ids, ())
+    assert (report.done, report.image_ids, report.failures) == (count, ids, ())
 
 
 def test_what_the_store_left_out_is_added_up() -> None:
@@ -229,7 +229,7 @@ def test_what_another_id_took_along_is_deleted(digest_first: bool) -> None:  # n
         return ChunkOutcome(tuple(gone), failures)
 
     report = run(delete, first, *filler, second)
-    assert (report.deleted, report.failures) == (102, ())
+    assert (report.done, report.failures) == (102, ())
     report = run(Chunks({second: [NOT_FOUND]}), *filler, second)
     assert failed(report) == {str(second): NOT_FOUND}
 
@@ -249,7 +249,7 @@ def test_relatives_are_asked_for_after_what_is_named() -> None:
     delete = Chunks({CHILD: ["StillUsed", "StillUsed", DELETED], OTHER_CHILD: [BLOCKED, DELETED]})
     report = run(delete, INDEX, relatives=parents(CHILD, OTHER_CHILD, THIRD), cascade=True)
     assert delete.asked == [(INDEX,), (CHILD, OTHER_CHILD, THIRD), (CHILD, OTHER_CHILD), (CHILD,)]
-    assert (set(report.image_ids), report.kept, report.deleted) == ({INDEX, CHILD, OTHER_CHILD, THIRD}, (), 1)
+    assert (set(report.image_ids), report.kept, report.done) == ({INDEX, CHILD, OTHER_CHILD, THIRD}, (), 1)
 
 
 def test_a_relative_that_cannot_be_deleted_is_a_failure() -> None:
@@ -257,7 +257,7 @@ def test_a_relative_that_cannot_be_deleted_is_a_failure() -> None:
     delete = Chunks({INDEX: ["SomethingNew"], CHILD: ["KmsError"], OTHER_CHILD: [NOT_FOUND]})
     report = run(delete, INDEX, relatives=parents(CHILD, OTHER_CHILD, THIRD), cascade=True)
     assert failed(report) == {str(INDEX): "SomethingNew", str(CHILD): "KmsError"}
-    assert (report.asked, report.deleted, report.failed_relatives, report.kept) == (2, 0, 1, ())
+    assert (report.asked, report.done, report.failed_relatives, report.kept) == (2, 0, 1, ())
     assert delete.given[CHILD] == ["KmsError"] * TRANSIENT_TRIES
 
 
@@ -460,7 +460,7 @@ def test_each_id_is_accounted_for_once(case: Request) -> None:
     assert set(report.unconfirmed) == {image_id for image_id, answer in last.items() if answer == UNCONFIRMED}
 
     assert [f.image_id for f in report.failures if f.image_id not in others] == [i for i in ids if i not in gone]
-    assert report.deleted == len(gone & set(ids))
+    assert report.done == len(gone & set(ids))
     kept = {"StillUsed", "StillTagged", "ProtectedTag", BLOCKED}
     assert [k.image_id for k in report.kept] == [i for i in others if last[i] in kept]
     assert report.left_untagged == sum(last[i] == "LeftUntagged" for i in others)

@@ -271,8 +271,7 @@ def test_a_selected_image_that_has_changed_stays() -> None:
     """Tagged since it was selected, gone, or not to be seen; one that lost a tag is what was meant."""
     listed = [(UNTAGGED, ()), (SEVERAL, ("v1", "v2")), (SINGLE, ("only", "lost")), (ABSENT, ()), (UNSEEN, ())]
     selected = {
-        ImageId(digest): ListedImage(digest, tags, 0, None, 1, is_index=False, subject=None, active=True)
-        for digest, tags in listed
+        ImageId(digest): ListedImage(digest, tags, 0, None, 1, is_index=False, subject=None) for digest, tags in listed
     }
     refused = guards.on_selected(selected, list(selected), LookUps())
     assert {str(image_id.digest): (failure.code, failure.reason) for image_id, failure in refused.items()} == {
@@ -376,9 +375,9 @@ def outcome_of(
     outcomes: list[ChunkOutcome] = []
     for ids in batched(request.image_ids, chunk, strict=False):
         between(ecr)
-        action = "simulate" if dry_run else request.action
+        effect = "simulate" if dry_run else request.effect
         with mock.patch("time.sleep"):
-            outcomes.append(delete_images(repository, ids, guard, LOG, action=action, first_attempt_at=None))
+            outcomes.append(delete_images(repository, ids, guard, LOG, effect=effect, first_attempt_at=None))
     gone, failures, unconfirmed = (
         tuple(chain.from_iterable(some))
         for some in zip(*((o.image_ids, o.failures, o.unconfirmed) for o in outcomes), strict=True)

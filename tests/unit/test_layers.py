@@ -17,7 +17,7 @@ LAYERS = (
     ("bootstrap",),
     ("deletion", "selection"),
     ("guards", "events", "request_parser"),
-    ("steps",),
+    ("steps", "archive_records"),
     ("step_table", "usage"),
     ("concurrency", "registry", "notifications", "request_queue", "request_errors"),
     ("settings",),

@@ -41,7 +41,9 @@ SHORTHAND = 'must be "imageTag=TAG", "imageDigest=DIGEST", or both with a comma 
 NAMES = 'must be a name as ECR has them, or a pattern in which "*" stands for any characters, not'
 EXACTLY_ONE = "request must contain exactly one of"
 REGISTRY = f'"registryId": "{ACCOUNT}"'
-COUNT_TYPES = '"imageCountMoreThan", "sinceImagePushed" or "sinceImagePulled"'
+COUNT_TYPES = (
+    '"imageCountMoreThan", "sinceImagePushed", "sinceImagePulled", "sinceImageTransitioned" or "gracePeriodEnded"'
+)
 WORDS = [(True, "true"), (False, "false"), (None, "null"), ("never", '"never"')]
 
 
@@ -112,7 +114,7 @@ FIRST_DAY: list[tuple[Any, str]] = [
     unknown_key("region", KEYS),
     (without("imageIds") | {"imageIDs": []}, 'request must not contain "imageIDs"; write "imageIds"'),
     (request(imageIds=[{"imageTagg": "a"}]), 'request.imageIds[0] must not contain "imageTagg"; write "imageTag"'),
-    (selection(storageClass="a"), f'request.selection must not contain "storageClass"; {SELECTION_KEYS}'),
+    (selection(storage="a"), f'request.selection must not contain "storage"; {SELECTION_KEYS}'),
     repository("team/*", 'for a pattern, write "repositoryNames": ["team/*"]'),
     repository("team/app:pr-5", 'write "repositoryName": "team/app" and "imageIds": ["imageTag=pr-5"]'),
     repository(f"{URI}/team/app", f'write "repositoryName": "team/app" and {REGISTRY}'),
@@ -183,6 +185,11 @@ BREAKING: list[tuple[Any, str]] = [
     (selection({}), 'request.selection must contain "tagStatus"'),
     (selection(tagStatus="some"), 'request.selection.tagStatus must be "tagged", "untagged" or "any", not "some"'),
     (selection(tagstatus="any"), 'request.selection must not contain "tagstatus"; write "tagStatus"'),
+    (selection(storageClass="a"), 'request.selection.storageClass must be "standard" or "archive", not "a"'),
+    (selection(archivedBy=1), "request.selection.archivedBy must be a string, not 1; put it in quotes"),
+    (selection(archivedBy=""), "request.selection.archivedBy must be longer than or equal to 1 characters"),
+    (selection(archivedBy="x" * 601), "request.selection.archivedBy must be shorter than or equal to 600 characters"),
+    (request(action="purge"), 'request.action must be "delete", "archive" or "restore", not "purge"'),
     (selection(countUnit="hours"), 'request.selection.countUnit must be "days", not "hours"'),
     (selection(countType="always"), f'request.selection.countType must be {COUNT_TYPES}, not "always"'),
     *(

@@ -270,9 +270,23 @@ SINCE = {"countType": "sinceImagePushed", "countNumber": 1}
         ({**ANY_TAG, "countType": "imageCountMoreThan"}, "must contain countType and countNumber together, or neither"),
         ({**ANY_TAG, "countNumber": 1}, "must contain countType and countNumber together, or neither"),
         *(
+            ({**ANY_TAG, **words}, f'with {name} must contain "storageClass": "archive"')
+            for words, name in (
+                (SINCE | {"countType": "sinceImageTransitioned", "countUnit": "days"}, 'countType ".*"'),
+                ({"countType": "gracePeriodEnded"}, 'countType ".*"'),
+                ({"archivedBy": "r-1"}, "archivedBy"),
+                ({"archivedBy": "r-1", "storageClass": "standard"}, "archivedBy"),
+            )
+        ),
+        (
+            {**ANY_TAG, "storageClass": "archive", "countType": "gracePeriodEnded", "countNumber": 1},
+            '"gracePeriodEnded" must not contain countNumber',
+        ),
+        ({"tagStatus": "any", "storageClass": "archive"}, "must contain countType or keepMostRecent"),
+        *(
             (
                 {**ANY_TAG, **words},
-                'must contain "countUnit": "days" with sinceImagePushed and sinceImagePulled, and only',
+                'must contain "countUnit": "days" with sinceImagePushed, sinceImagePulled, sinceImageTransitioned, and',
             )
             for words in (
                 {"countUnit": "days"},
@@ -297,18 +311,45 @@ def test_a_number_that_json_does_not_have_is_rejected(key: str, number: str) -> 
         selected(**ANY_TAG, **{key: json.loads(number)})
 
 
-IDS, MEANT = {"imageIds": ["imageTag=precise"]}, {"selection": ANY_TAG}
-ONE, MANY = {"repositoryName": "team/app"}, {"repositoryNames": ["team/app", "team/*"]}
+IN_ARCHIVE: dict[str, Any] = {"storageClass": "archive"}
+IDS: dict[str, Any] = {"imageIds": ["imageTag=precise"]}
+MEANT: dict[str, Any] = {"selection": ANY_TAG}
+ONE: dict[str, Any] = {"repositoryName": "team/app"}
+MANY: dict[str, Any] = {"repositoryNames": ["team/app", "team/*"]}
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (ONE | IDS | {"untag": True, "cascade": True}, "request.untag keeps every image, so request.cascade cannot"),
+        *((ONE | MEANT | {"cascade": value}, "request.cascade is for imageIds") for value in (True, False)),
         *(
-            (ONE | MEANT | {key: value}, f"request.{key} is for imageIds")
+            (
+                ONE | {"selection": {"tagStatus": status, "keepMostRecent": 1}, "untag": True},
+                'request.untag .*"tagged"$',
+            )
+            for status in ("untagged", "any")
+        ),
+        *(
+            (ONE | IDS | {"action": action, key: value}, f"request.{key} is for deletions")
+            for action in ("archive", "restore")
             for key in ("cascade", "untag")
             for value in (True, False)
+        ),
+        *(
+            (
+                ONE | {"selection": ANY_TAG | words, "action": action},
+                f'.* "{action}" .* say "storageClass": "{wanted}"$',
+            )
+            for action, wanted, words in (
+                ("archive", "standard", IN_ARCHIVE),
+                ("restore", "archive", {}),
+                ("restore", "archive", {"storageClass": "standard"}),
+            )
+        ),
+        (
+            ONE | {"selection": ANY_TAG | IN_ARCHIVE | {"countType": "gracePeriodEnded"}, "action": "restore"},
+            'request.selection with countType "gracePeriodEnded" is for deletions',
         ),
         *(
             (content, "request must contain exactly one of imageIds and selection$")
@@ -332,6 +373,15 @@ def test_what_cannot_be_asked_for_together_is_rejected(content: dict[str, Any], 
     [
         ONE | IDS | {"untag": True, "cascade": False},
         ONE | IDS | {"untag": False, "cascade": True},
+        ONE | MEANT | {"untag": True},
+        ONE | {"selection": {"tagStatus": "any", "keepMostRecent": 1}, "untag": False},
+        *(ONE | IDS | {"action": action} for action in ("delete", "archive", "restore")),
+        ONE | MEANT | {"action": "archive"},
+        ONE | {"selection": ANY_TAG | {"storageClass": "standard"}, "action": "archive"},
+        ONE | {"selection": ANY_TAG | IN_ARCHIVE, "action": "restore"},
+        ONE | {"selection": ANY_TAG | IN_ARCHIVE, "action": "delete"},
+        ONE | {"selection": {"tagStatus": "any", "archivedBy": "r-1"} | IN_ARCHIVE, "action": "restore"},
+        ONE | {"selection": {"tagStatus": "any", "countType": "gracePeriodEnded"} | IN_ARCHIVE},
         ONE | MEANT | {"allowPercent": 50, "dryRun": True, "notify": "always"},
         MANY | MEANT | {"allowPercent": 50},
         MANY | IDS,
@@ -369,5 +419,7 @@ def test_limits_are_no_matter_of_parsing(
     changes: dict[str, Any], message: str | None, switches: dict[str, bool]
 ) -> None:
     """A request is the same under any limits; these say why they do not admit it, and which parameter says so."""
-    refusal = over_limits(parsed(REQUEST | switches | changes), (ACCOUNT, FOREIGN), max_images=3, max_percent=50)
+    refusal = over_limits(
+        parsed(REQUEST | switches | changes), (ACCOUNT, FOREIGN), max_images=3, max_percent=50, allow_archive=True
+    )
     assert refusal is None if message is None else re.search(message, str(refusal))

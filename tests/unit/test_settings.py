@@ -39,6 +39,8 @@ def test_settings_are_what_the_environment_says() -> None:
         usage_sources=(),
         usage_table="",
         in_use_days=7,
+        allow_archive=False,
+        grace_period_days=0,
         foreign_registry_ids=(),
     )
 

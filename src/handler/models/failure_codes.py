@@ -6,23 +6,38 @@ Most are ECR's own; `guards` has those of the guards, and `registry` and `workfl
 TRANSIENT = frozenset({"KmsError", "UpstreamTooManyRequests", "UpstreamUnavailable"})
 """ECR cannot delete the image at the moment: it is asked again within the request."""
 
-BLOCKED = frozenset({"ImageReferencedByManifestList", "StillTagged", "StillUsed"})
+CANNOT_CHANGE = "ImageStorageClassUpdateNotSupportedException"
+"""ECR does not archive or restore the image as it is now."""
+
+ARCHIVED_INDEX = "ArchivedIndex"
+"""What the index names cannot be known while it is in the archive."""
+
+BLOCKED = frozenset({"ImageReferencedByManifestList", "StillTagged", "StillUsed", CANNOT_CHANGE})
 """May pass once another image is gone: it is asked again after a pass that deleted something."""
 
-KEPT = BLOCKED | {"ImageInUse", "ProtectedTag"}
+UNFINISHED = frozenset({"Unfinished"})
+"""Its turn did not come in a step that has done others: it is asked again in any case."""
+
+KEPT = (BLOCKED - {CANNOT_CHANGE}) | {"ImageInUse", "ProtectedTag"}
 """No failure of a relative: it is kept on purpose, and reported as kept."""
 
 ACCOUNTED_FOR = frozenset({"ImageNotFound", "LeftUntagged"})
 """No failure of a relative either: it is counted, or was deleted along with another image."""
 
 KEPT_REASONS = {
+    "ImageInUse": "InUse",
     "ImageNotFound": "AlreadyGone",
     "ImageReferencedByManifestList": "StillUsed",
+    "ImageTagDoesNotMatchDigest": "TaggedSince",
+    "LastTag": "LastTag",
+    "ProtectedTag": "ProtectedTag",
+    "StorageClassChanged": "StorageClassChanged",
     "TaggedSince": "TaggedSince",
 }
 """No failure of a selected image, for the plan was made a moment ago: the reason for which it counts as kept."""
 
 RETRY_IS_NO_HELP = frozenset({
+    ARCHIVED_INDEX,
     "ImageInUse",
     "ImageNotFound",
     "ImageTagDoesNotMatchDigest",
@@ -50,4 +65,4 @@ def leaves_relatives_unknown(code: str) -> bool:
 
     Any other code is about the image alone. That of a call that ECR refused as a whole ends in Exception.
     """
-    return code in {"TooManyRelatives", "UnreadableIndex"} or code.endswith("Exception")
+    return code in {ARCHIVED_INDEX, "TooManyRelatives", "UnreadableIndex"} or code.endswith("Exception")

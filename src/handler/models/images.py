@@ -112,6 +112,27 @@ class Image(NamedTuple):
     """It may name other manifests."""
     subject: str | None = None
     """The digest of the manifest that it refers to, as signatures do."""
+    size: int = 0
+    """Bytes, layers that it shares with others included."""
+    status: str = "ACTIVE"
+    """"ACTIVE", "ARCHIVED", or "ACTIVATING" while it is being restored from the archive."""
+    archived: float | None = None
+    """When it was last archived, in seconds since the epoch."""
+
+
+def unseen(image_id: ImageId, image: Image | ImageFailure | None) -> ImageFailure | None:
+    """Returns the failure of an id that a look-up has not found: nothing is done on doubt."""
+    if isinstance(image, ImageFailure):
+        return image
+    return ImageFailure(image_id, "ImageNotFound", "Requested image not found") if image is None else None
+
+
+def moved(image_id: ImageId, image: Image | ImageFailure | None) -> ImageFailure | None:
+    """Returns the failure of an id whose tag names another image than its digest."""
+    if not isinstance(image, Image) or image_id.digest in (None, image.digest):
+        return None
+    reason = f"the tag names {image.digest} by now; if that image is meant, ask for it"
+    return ImageFailure(image_id, "ImageTagDoesNotMatchDigest", reason)
 
 
 class ListedImage(NamedTuple):
@@ -128,10 +149,12 @@ class ListedImage(NamedTuple):
     """It may name other manifests."""
     subject: str | None
     """The digest of the manifest that it refers to, as signatures do."""
-    active: bool
-    """It is not archived."""
+    status: str = "ACTIVE"
+    """"ACTIVE", "ARCHIVED", or "ACTIVATING" while it is being restored from the archive."""
     activated: float | None = None
     """When it was last restored from the archive."""
+    archived: float | None = None
+    """When it was last archived."""
 
 
 class NamedManifests(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from .images import ImageFailure, ImageId, Json
 from .limits import truncate_to_fit
+from .request import Action
 
 _ENTRY_BYTES = len('["", null], ')
 """The least that an image takes as JSON: of 100,000, most are known not to fit without being measured."""
@@ -34,6 +35,10 @@ class ChunkOutcome(NamedTuple):
     """Ids that are gone and that an earlier try, whose answer was lost, may have deleted."""
     omitted: int = 0
     """Entries of image_ids that were left out to fit the store."""
+    activating: int = 0
+    """How many of image_ids are still being restored."""
+    bytes: int = 0
+    """The size of what was archived or restored, layers that others share included."""
 
     @classmethod
     def from_json(cls, value: Json) -> Self:
@@ -42,10 +47,16 @@ class ChunkOutcome(NamedTuple):
             failures=_failures(value["failures"]),
             unconfirmed=_image_ids(value.get("unconfirmed", ())),
             omitted=value.get("omitted", 0),
+            activating=value.get("activating", 0),
+            bytes=value.get("changedBytes", 0),
         )
 
     def to_json(self) -> Json:
         value: Json = {"imageIds": self.image_ids, "failures": [_flat(failure) for failure in self.failures]}
+        if self.activating:
+            value["activating"] = self.activating
+        if self.bytes:
+            value["changedBytes"] = self.bytes
         if self.unconfirmed:
             value["unconfirmed"] = self.unconfirmed
         if self.omitted:
@@ -150,6 +161,10 @@ class SelectionOutcome(NamedTuple):
     """The requestId under which it goes on, where time ran short."""
     in_use: tuple[ImageFailure, ...] = ()
     """Of the kept, some of those that are in use, and by whom."""
+    action: Action = "delete"
+    """What became of the images, which is not what was asked for where the stack has a grace period."""
+    restorable_until: float | None = None
+    """Until when they stay in the archive, where they were to be deleted; in seconds since the epoch."""
 
     @classmethod
     def from_json(cls, value: Json) -> Self:
@@ -163,6 +178,8 @@ class SelectionOutcome(NamedTuple):
             unconfirmed_omitted=value["unconfirmedOmitted"],
             continued_as=value["continuedAs"],
             in_use=_failures(value.get("inUse", ())),
+            action=value.get("action", "delete"),
+            restorable_until=value.get("restorableUntil"),
         )
 
     def to_json(self) -> Json:
@@ -176,6 +193,8 @@ class SelectionOutcome(NamedTuple):
             "unconfirmedOmitted": self.unconfirmed_omitted,
             "continuedAs": self.continued_as,
             **({"inUse": [_flat(failure) for failure in self.in_use]} if self.in_use else {}),
+            **({"action": self.action} if self.action != "delete" else {}),
+            **({} if self.restorable_until is None else {"restorableUntil": self.restorable_until}),
         }
 
     def truncated(self, limit: int) -> "SelectionOutcome":
@@ -188,7 +207,7 @@ class SelectionOutcome(NamedTuple):
             image_ids = whole.image_ids[: count - len(failures) - len(unconfirmed)]
             omitted = whole.omitted + len(whole.image_ids) - len(image_ids)
             return self._replace(
-                chunk=ChunkOutcome(image_ids, failures, unconfirmed, omitted),
+                chunk=whole._replace(image_ids=image_ids, failures=failures, unconfirmed=unconfirmed, omitted=omitted),
                 failures_omitted=len(whole.failures) - len(failures),
                 unconfirmed_omitted=len(whole.unconfirmed) - len(unconfirmed),
             )

@@ -1,12 +1,14 @@
 """The report of a request, from which its answer, its notice and the metrics are made."""
 
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from .images import ImageFailure, ImageId, Json
 from .limits import ANSWER_BYTES, truncate_to_fit
 from .outcomes import SelectionOutcome
-from .request import DeletionRequest
+from .request import Action, DeletionRequest
 
 UNCONFIRMED_REASON = (
     "these images are gone, and an earlier try of this request, whose outcome was lost, may have deleted them; whether "
@@ -37,14 +39,38 @@ class FanOutReport(NamedTuple):
         return truncate_to_fit(first, len(self.repository_names), lambda answer: len(json.dumps(answer)), limit)
 
 
+class Words(NamedTuple):
+    """What the results of an action are called in answers and notices."""
+
+    images: str
+    number: str
+    size: str
+    done: str
+    """Behind "were" and "could not be"."""
+
+    @property
+    def omitted(self) -> str:
+        return f"{self.images}Omitted"
+
+
+WORDS: Mapping[Action, Words] = {
+    "delete": Words("imageIds", "deleted", "bytesReclaimed", "deleted"),  # as the AWS CLI has them
+    "archive": Words("archived", "archivedCount", "bytesArchived", "archived"),
+    "restore": Words("restored", "restoredCount", "bytesRestored", "restored"),
+}
+
+
 class DeletionReport(NamedTuple):
-    """The report of a deletion: each id asked for is among the deleted or among the failures, once."""
+    """The report on images: each id asked for is among those that are done or among the failures, once.
+
+    Done is what was asked for: to be deleted, archived or restored.
+    """
 
     request: DeletionRequest
     image_ids: tuple[ImageId, ...] = ()
-    """The deleted images, relatives included, as ECR lists them: an entry per tag."""
+    """Those that are done, relatives included; of the deleted, as ECR lists them, an entry per tag."""
     failures: tuple[ImageFailure, ...] = ()
-    """The images that were not deleted, relatives last."""
+    """Those that are not, relatives last."""
     unconfirmed: tuple[ImageId, ...] = ()
     """Those of the deleted that an earlier try may have deleted, whose answer was lost."""
     omitted: int = 0
@@ -55,6 +81,10 @@ class DeletionReport(NamedTuple):
     """Relatives that stay on purpose, and why."""
     left_untagged: int = 0
     """Relatives without tags that nothing of the request needs any more, left because it said so."""
+    activating: int = 0
+    """How many of the restored cannot be pulled yet."""
+    bytes: int = 0
+    """The size of what was archived or restored, layers that others share included."""
     selection: SelectionOutcome | None = None
     """More of it, where the request is a selection."""
     replicated_to: tuple[tuple[str, str], ...] = ()
@@ -68,8 +98,17 @@ class DeletionReport(NamedTuple):
         return self.selection.selected if self.selection else len(self.request.image_ids) + self.failed_relatives
 
     @property
-    def deleted(self) -> int:
-        """How many of the ids asked for, or selected, are deleted."""
+    def action(self) -> Action:
+        """What became of the images."""
+        return self.selection.action if self.selection else self.request.action
+
+    @property
+    def words(self) -> Words:
+        return WORDS[self.action]
+
+    @property
+    def done(self) -> int:
+        """How many of the ids asked for, or selected, are done."""
         return self.selection.deleted if self.selection else self.asked - len(self.failures)
 
     @property
@@ -116,12 +155,13 @@ class DeletionReport(NamedTuple):
         return truncate_to_fit(first, self.entries, lambda answer: len(json.dumps(answer)), limit)
 
     def first(self, count: int) -> Json:
-        """Returns the first entries: failures, then what was kept, then what was deleted; the others are counted."""
+        """Returns the first entries: failures, then what was kept, then what was done; the others are counted."""
         failures = self.failures[:count]
         kept = self.kept[: count - len(failures)]
         image_ids = self.image_ids[: count - len(failures) - len(kept)]
+        words = self.words
         value: Json = {
-            "imageIds": [image_id.to_json() for image_id in image_ids],
+            words.images: [image_id.to_json() for image_id in image_ids],
             "failures": [failure.to_json() for failure in failures],
         }
         if self.request.dry_run:
@@ -135,20 +175,39 @@ class DeletionReport(NamedTuple):
         if self.selection:
             value |= {
                 "selected": self.selection.selected,
-                "deleted": self.selection.deleted,
-                "bytesReclaimed": self.selection.bytes,
+                words.number: self.done,
+                words.size: self.selection.bytes,
                 "keptByReason": dict(self.selection.kept),
             }
             if self.selection.continued_as:
                 value["continuedAs"] = self.selection.continued_as
+        if self.action != "delete":
+            value |= self._of_archive()
         if self.replicated_to:
             value["replicatedTo"] = [{"region": place, "registryId": owner} for place, owner in self.replicated_to]
         omitted = {
-            "imageIdsOmitted": self.omitted + len(self.image_ids) - len(image_ids),
+            words.omitted: self.omitted + len(self.image_ids) - len(image_ids),
             "keptOmitted": self.kept_omitted + len(self.kept) - len(kept),
             "failuresOmitted": self.failures_omitted + len(self.failures) - len(failures),
         }
         return value | {key: count for key, count in omitted.items() if count}
+
+    def _of_archive(self) -> Json:
+        """Returns what there is to say of images that were archived or restored: how they come back, and when."""
+        value: Json = {}
+        if not self.selection:
+            value |= {self.words.number: self.done, self.words.size: self.bytes}
+        if self.activating:
+            value["activatingCount"] = self.activating
+        if self.action == "archive" and self.done and not self.request.dry_run:
+            if self.selection and self.selection.restorable_until:
+                until = datetime.fromtimestamp(self.selection.restorable_until, UTC)
+                value["restorableUntil"] = f"{until:%Y-%m-%dT%H:%M:%SZ}"
+            registry = {"registryId": self.request.registry_id} if self.request.registry_id else {}
+            selection = {"tagStatus": "any", "storageClass": "archive", "archivedBy": self.request.root_id}
+            repository = {"repositoryName": self.request.repository_name, **registry}
+            value["restoreRequest"] = {**repository, "action": "restore", "selection": selection}
+        return value
 
 
 class DeclarationReport(NamedTuple):

@@ -11,8 +11,10 @@ type Key = tuple[Any, ...]
 """A kind and an identifier within that kind, such as ("request", "close-pr-417"). Never a joined string."""
 
 
-type Action = Literal["delete", "untag", "simulate"]
-"""The kinds of work: images are deleted, or lose tags only; a dry run foresees what ECR would answer to a deletion."""
+type Action = Literal["delete", "archive", "restore"]
+"""What is to become of images."""
+type Effect = Literal["delete", "untag", "simulate"]
+"""The kinds of deletion: of images, or of tags only; a dry run foresees what ECR would answer."""
 
 
 def quoted(text: str) -> str:
@@ -97,11 +99,20 @@ class Selection(NamedTuple):
     exclude_tag_patterns: tuple[str, ...] = ()
     """None is matched by a tag of the image."""
     count_type: str | None = None
-    """"imageCountMoreThan", "sinceImagePushed" or "sinceImagePulled"."""
+    """"imageCountMoreThan", "sinceImagePushed", "sinceImagePulled", "sinceImageTransitioned" or "gracePeriodEnded"."""
     count_number: int = 0
     """Images, or days."""
     keep_most_recent: int = 0
     """Images that are left of those that match, the last pushed first."""
+    storage_class: str = "standard"
+    """"standard" or "archive": images of the other are not meant."""
+    archived_by: str | None = None
+    """The requestId of the request that archived them."""
+
+    @property
+    def of_archive(self) -> bool:
+        """Whether archived images are meant."""
+        return self.storage_class == "archive"
 
 
 class DeletionRequest(NamedTuple):
@@ -122,6 +133,7 @@ class DeletionRequest(NamedTuple):
     """Nothing is deleted; the report says what would have been."""
     notify: bool = False
     """Its report is published also when nothing failed."""
+    action: Action = "delete"
     untag: bool = False
     """Tags are removed, and no image with them."""
     cascade: bool | None = None
@@ -140,10 +152,21 @@ class DeletionRequest(NamedTuple):
     """The request as it was sent."""
 
     @property
-    def action(self) -> Action:
+    def effect(self) -> Effect:
+        """What BatchDeleteImage is asked for."""
         if self.dry_run:
             return "simulate"
         return "untag" if self.untag else "delete"
+
+    @property
+    def finds_relatives(self) -> bool:
+        """Whether it is also about what belongs to the images that it names."""
+        return self.cascade is not None or self.action != "delete"
+
+    @property
+    def root_id(self) -> str:
+        """The requestId of the request that a further turn goes on with."""
+        return self.request_id.removesuffix(f"#{self.turn}") if self.turn else self.request_id
 
     @property
     def switches(self) -> Json:
@@ -153,6 +176,8 @@ class DeletionRequest(NamedTuple):
             switches["dryRun"] = True
         if self.notify:
             switches["notify"] = "always"
+        if self.action != "delete":
+            switches["action"] = self.action
         if self.untag:
             switches["untag"] = True
         if self.cascade is not None:

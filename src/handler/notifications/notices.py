@@ -7,7 +7,7 @@ from handler.models.failure_codes import RETRY_IS_NO_HELP, RETRY_WHOLE
 from handler.models.images import Json
 from handler.models.limits import MESSAGE_BYTES, truncate_to_fit
 from handler.models.report import DeletionReport
-from handler.models.request import DeletionRequest, Origin, quoted
+from handler.models.request import Origin, quoted
 
 from .text import rejection_text, report_text
 
@@ -45,15 +45,15 @@ def report_notice(report: DeletionReport, registry_id: str, limit: int = MESSAGE
     attributes = {"type": _string(_type(report)), "repositoryName": _string(request.repository_name)}
     if codes:
         attributes["failureCodes"] = _strings(codes[:_CODES_IN_ATTRIBUTE])
-    failed, asked = report.failed, report.asked
+    failed, asked, done = report.failed, report.asked, report.words.done
     if failed > asked:  # of a selection: the repository itself
         subject = f"nothing could be selected in {request.repository_name}"
     elif request.dry_run:
-        subject = f"dry run: {report.deleted} of {asked} would be deleted in {request.repository_name}"
+        subject = f"dry run: {report.done} of {asked} would be {done} in {request.repository_name}"
     elif failed:
         subject = f"{failed} of {asked} failed in {request.repository_name}"
     else:
-        subject = f"{report.deleted} of {asked} deleted in {request.repository_name}"
+        subject = f"{report.done} of {asked} {done} in {request.repository_name}"
 
     def first(count: int) -> Notice:
         data = _report_data(report, registry_id, count)
@@ -81,9 +81,9 @@ def _report_data(report: DeletionReport, registry_id: str, count: int) -> Json:
     request = report.request
     value = report.first(count)
     if not request.notify:
-        del value["imageIds"]  # their count says enough
-        value.pop("imageIdsOmitted", None)
-    retry = _retry_request(request, value["failures"])
+        del value[report.words.images]  # their count says enough
+        value.pop(report.words.omitted, None)
+    retry = _retry_request(report, value["failures"])
     return {
         "type": _type(report),
         "requestId": request.request_id,
@@ -91,8 +91,9 @@ def _report_data(report: DeletionReport, registry_id: str, count: int) -> Json:
         "reason": request.reason,
         "registryId": request.registry_id or registry_id,
         "repositoryName": request.repository_name,
+        "action": report.action,
         "requested": report.asked,
-        "deleted": report.deleted,
+        report.words.number: report.done,
         "failed": report.failed,
         "failuresOmitted": 0,
         **value,
@@ -100,14 +101,17 @@ def _report_data(report: DeletionReport, registry_id: str, count: int) -> Json:
     }
 
 
-def _retry_request(request: DeletionRequest, failures: list[Json]) -> Json | None:
+def _retry_request(report: DeletionReport, failures: list[Json]) -> Json | None:
     """Returns a request that tries again what trying again can help; None where there is nothing of the kind.
 
-    Without the requestId: it is another request. None from a dry run: it would be a real one.
+    Without the requestId: it is another request. None from a dry run: it would be a real one. What a grace period keeps
+    is not named, for what is named is deleted at once.
     """
+    request = report.request
     image_ids = [f["imageId"] for f in failures if f["imageId"] and f["failureCode"] not in RETRY_IS_NO_HELP]
     meant: Json = {"imageIds": image_ids}
-    if request.selection and any(f["failureCode"] in RETRY_WHOLE for f in failures if not f["imageId"]):
+    whole = any(f["failureCode"] in RETRY_WHOLE for f in failures if not f["imageId"])
+    if request.selection and (whole or (image_ids and report.action != request.action)):
         meant = {name: request.payload[name] for name in ("selection", "allowPercent") if name in request.payload}
     if request.dry_run or not any(meant.values()):
         return None

@@ -8,13 +8,15 @@ import json
 from collections.abc import Iterable
 
 from handler.models.images import Json
+from handler.models.report import WORDS, Words
 
 _ENTRIES_SHOWN = 50
 
 
 def report_text(data: Json) -> str:
     """Returns the data of a report's notice as text."""
-    origin, dry = data["origin"], "dryRun" in data
+    origin, dry, words = data["origin"], "dryRun" in data, WORDS[data["action"]]
+    done = words.done.capitalize()
     lines = [
         _headline(data),
         "",
@@ -23,22 +25,15 @@ def report_text(data: Json) -> str:
         f"Arrived:     {origin['kind']} {origin['id']} from {origin['source']}",
         f"Sent by:     {origin['sender'] or '(not known)'}",
         f"Reason:      {data['reason'] or '(none given)'}",
-        f"Deleted:     {0 if dry else data['deleted']}",
+        f"{done + ':':<13}{0 if dry else data[words.number]}",
     ]
+    if "activatingCount" in data:
+        lines += [f"Activating:  {data['activatingCount']} of these; they can be pulled in up to 20 minutes"]
     if "unconfirmed" in data:
         lines += [f"Unconfirmed: {data['unconfirmed']} of these; {data['unconfirmedReason']}"]
-    if "keptByReason" in data:
-        kept = ", ".join(f"{count} {reason}" for reason, count in sorted(data["keptByReason"].items()))
-        lines += [f"Kept:        {kept or 'none'}", f"Reclaimed:   {data['bytesReclaimed']:,} bytes at most"]
-    if "replicatedTo" in data:
-        there = ", ".join(f"{place['region']} (registry {place['registryId']})" for place in data["replicatedTo"])
-        lines += [f"Replicated:  {'they would be deleted' if dry else 'ECR deletes them'} in {there} as well"]
-    if "continuedAs" in data:
-        lines += [f"Continues:   as {data['continuedAs']}, with a report of its own"]
-    if "leftUntagged" in data:
-        lines += [f"Left:        {data['leftUntagged']} images without tags, of those that belonged to the deleted"]
+    lines += _details(data, words)
     if data["failed"]:
-        lines += ["", "Would be refused:" if dry else "Not deleted:"]
+        lines += ["", "Would be refused:" if dry else f"Not {words.done}:"]
         shown = data["failures"][:_ENTRIES_SHOWN]
         for failure in shown:
             lines += [f"  {_name(failure)}", f"      {failure['failureCode']}: {failure['failureReason']}"]
@@ -47,9 +42,31 @@ def report_text(data: Json) -> str:
         elif "retryRequest" in data:
             lines += ["", "To try these again, send this request:", json.dumps(data["retryRequest"])]
     lines += _listed("Kept:", data.get("kept", []), data.get("keptOmitted", 0))
-    deleted = [{"imageId": image_id} for image_id in data.get("imageIds", [])]
-    lines += _listed("Would be deleted:" if dry else "Deleted:", deleted, data.get("imageIdsOmitted", 0))
+    if "restoreRequest" in data:
+        until = f" until {data['restorableUntil']}; then they are deleted" if "restorableUntil" in data else ""
+        lines += ["", f"To bring them back, send this request{until}:", json.dumps(data["restoreRequest"])]
+    images = [{"imageId": image_id} for image_id in data.get(words.images, [])]
+    lines += _listed(f"Would be {words.done}:" if dry else f"{done}:", images, data.get(words.omitted, 0))
     return _text(lines)
+
+
+def _details(data: Json, words: Words) -> list[str]:
+    """Returns a line for each thing that is known of some reports alone."""
+    dry, lines = "dryRun" in data, list[str]()
+    if "keptByReason" in data:
+        kept = ", ".join(f"{count} {reason}" for reason, count in sorted(data["keptByReason"].items()))
+        lines += [f"Kept:        {kept or 'none'}"]
+    if words.size in data:
+        title = "Reclaimed:" if data["action"] == "delete" else "Size:"
+        lines += [f"{title:<13}{data[words.size]:,} bytes at most"]
+    if "replicatedTo" in data:
+        there = ", ".join(f"{place['region']} (registry {place['registryId']})" for place in data["replicatedTo"])
+        lines += [f"Replicated:  {'they would be deleted' if dry else 'ECR deletes them'} in {there} as well"]
+    if "continuedAs" in data:
+        lines += [f"Continues:   as {data['continuedAs']}, with a report of its own"]
+    if "leftUntagged" in data:
+        lines += [f"Left:        {data['leftUntagged']} images without tags, of those that belonged to the deleted"]
+    return lines
 
 
 def rejection_text(data: Json) -> str:
@@ -81,14 +98,15 @@ def _text(lines: Iterable[str]) -> str:
 
 
 def _headline(data: Json) -> str:
-    deleted, failed, requested = data["deleted"], data["failed"], data["requested"]
+    words = WORDS[data["action"]]
+    done, failed, requested = data[words.number], data["failed"], data["requested"]
     if failed > requested:
-        return "Nothing could be selected, and this try deleted nothing."
+        return f"Nothing could be selected, and this try {words.done} nothing."
     if "dryRun" in data:
-        return f"A dry run: nothing was deleted. {deleted} of {requested} images would have been."
+        return f"A dry run: nothing was {words.done}. {done} of {requested} images would have been."
     if failed:
-        return f"{failed} of {requested} images could not be deleted."
-    return f"{deleted} of {requested} images were deleted."
+        return f"{failed} of {requested} images could not be {words.done}."
+    return f"{done} of {requested} images were {words.done}."
 
 
 def _listed(title: str, entries: list[Json], omitted: int) -> list[str]:

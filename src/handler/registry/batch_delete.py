@@ -12,7 +12,7 @@ from handler.models.errors import RefusedLookUpError, UnfinishedRequestError, Un
 from handler.models.images import Guard, Image, ImageFailure, ImageId, LookUp, ids_of
 from handler.models.limits import STORED_BYTES, truncate_to_fit
 from handler.models.outcomes import ChunkOutcome
-from handler.models.request import Action
+from handler.models.request import Effect
 
 from .client import Repository
 from .errors import failure, final_error
@@ -40,7 +40,7 @@ def delete_images(
     guard: Guard,
     log: "LoggerAdapter[Any]",
     *,
-    action: Action,
+    effect: Effect,
     first_attempt_at: float | None,
 ) -> ChunkOutcome:
     """Asks ECR once to delete those of up to 100 images that the guard lets go, or their tags; or simulates that.
@@ -59,7 +59,7 @@ def delete_images(
         started = time.time()
         try:
             repository.sleep(wait)
-            _ask(repository, chunk, guard, action, first_attempt_at)
+            _ask(repository, chunk, guard, effect, first_attempt_at)
             if last:
                 _close(repository, chunk, first_attempt_at or started)
             why = "ECR's answer leaves out some images"
@@ -94,23 +94,23 @@ def _ask(
     repository: Repository,
     chunk: "_Chunk",
     guard: Guard,
-    action: Action,
+    effect: Effect,
     first_attempt_at: float | None,
 ) -> None:
     """Asks for what is pending of a chunk, once; what ECR's answer leaves out stays so."""
     look = partial(look_up, repository)
     deleting = False
     try:
-        if first_attempt_at is not None and action != "simulate":  # which has no effect that could be in doubt
+        if first_attempt_at is not None and effect != "simulate":  # which has no effect that could be in doubt
             # To remove a tag, ECR is never asked for a digest alone.
-            chunk.recheck(look, first_attempt_at, [i for i in chunk.pending if action != "untag" or i.tag])
+            chunk.recheck(look, first_attempt_at, [i for i in chunk.pending if effect != "untag" or i.tag])
         chunk.fail(guard(chunk.pending, look))
-        if action == "simulate":
+        if effect == "simulate":
             chunk.simulate(look)
         if not chunk.pending:
             return
         # With a digest beside the tag, ECR might take the whole image; the guard has compared them.
-        sent = dict.fromkeys(ImageId(tag=i.tag) for i in chunk.pending) if action == "untag" else chunk.pending
+        sent = dict.fromkeys(ImageId(tag=i.tag) for i in chunk.pending) if effect == "untag" else chunk.pending
         with repository.calling():
             deleting = True
             response = repository.ecr.batch_delete_image(**repository.scope, imageIds=[i.to_json() for i in sent])

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_ecr import ECRClient
 
+CALLS_AT_A_TIME = 12
+"""Calls that one step makes side by side, in threads of its own: those of the invocation may all be waiting for it."""
 _HANDOVER_SECONDS = 0.001
 """How long it takes Python to send a call. A thread that has its response leaves the interpreter to those that wait to
 send: with its own work first, ECR would have one call less to do for another five milliseconds."""

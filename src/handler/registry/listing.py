@@ -1,7 +1,7 @@
 """Lists of all images in a repository, and of all repositories."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -10,11 +10,8 @@ from handler.models.images import INDEX_MEDIA_TYPES, ImageId, ListedImage
 
 from .client import Repository
 from .errors import final_error, member
-from .lookup import get_manifests
+from .lookup import get_manifests, seconds
 from .manifests import named_manifests
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 _PAGE = 1_000
 
@@ -46,17 +43,14 @@ def _listed(detail: Any) -> ListedImage:
         digest=detail["imageDigest"],
         tags=tuple(detail.get("imageTags", ())),
         pushed=detail["imagePushedAt"].timestamp(),
-        pulled=_seconds(detail.get("lastRecordedPullTime")),
+        pulled=seconds(detail.get("lastRecordedPullTime")),
         size=detail.get("imageSizeInBytes", 0),
         is_index=detail.get("imageManifestMediaType") in INDEX_MEDIA_TYPES,
         subject=detail.get("subjectManifestDigest"),
-        active=detail.get("imageStatus", "ACTIVE") == "ACTIVE",
-        activated=_seconds(detail.get("lastActivatedAt")),
+        status=detail.get("imageStatus", "ACTIVE"),
+        activated=seconds(detail.get("lastActivatedAt")),
+        archived=seconds(detail.get("lastArchivedAt")),
     )
-
-
-def _seconds(time: "datetime | None") -> float | None:
-    return time.timestamp() if time else None
 
 
 def read_indexes(repository: Repository, digests: Sequence[str]) -> dict[str, list[str] | None]:

@@ -1,8 +1,8 @@
 """Look-ups of images and manifests by the ids that name them."""
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -12,6 +12,9 @@ from handler.models.limits import CHUNK_SIZE
 
 from .client import Repository
 from .errors import failure, final_error, member
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _MEDIA_TYPES = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -74,17 +77,25 @@ def _describe_existing(
             if len(wanted) == 1:
                 return [], unseen | {wanted[0]: ImageFailure(wanted[0], "ImageNotFound", "Requested image not found")}
             manifests, missing = get_manifests(repository, wanted)
-            archived = _archived(repository, [i for i, failure in missing.items() if failure.code in _NOT_TO_BE_PULLED])
+            archived = archived_images(repository, not_to_be_pulled(missing))
             unseen |= {image_id: failure for image_id, failure in missing.items() if image_id not in archived}
             wanted = [*manifests, *archived]
     raise ServiceUnavailableError("images went away while they were looked up, again and again")
 
 
-def _archived(repository: Repository, image_ids: Sequence[ImageId]) -> list[ImageId]:
-    """Returns which of the images that cannot be pulled are there: in the archive, or on their way out of it."""
+def not_to_be_pulled(failures: Mapping[ImageId, ImageFailure]) -> list[ImageId]:
+    """Returns the images that may be in the archive, of those that BatchGetImage did not answer with."""
+    return [image_id for image_id, failure in failures.items() if failure.code in _NOT_TO_BE_PULLED]
+
+
+def archived_images(repository: Repository, image_ids: Sequence[ImageId]) -> dict[ImageId, Image]:
+    """Returns which of the images that cannot be pulled are there: in the archive, or on their way out of it.
+
+    Raises botocore's errors.
+    """
     if len(image_ids) <= _DESCRIBED_SINGLY:
-        return [image_id for image_id in image_ids if _is_described(repository, image_id)]
-    found: set[ImageId] = set()
+        return {image_id: image for image_id in image_ids for image in _described(repository, image_id)}
+    found: dict[ImageId, Image] = {}
     for status in ("ARCHIVED", "ACTIVATING"):
         page: Any = {}
         while page is not None:
@@ -92,17 +103,17 @@ def _archived(repository: Repository, image_ids: Sequence[ImageId]) -> list[Imag
                 response = repository.ecr.describe_images(
                     **repository.scope, maxResults=1_000, filter={"imageStatus": status}, **page
                 )
-            for detail in member(response, "imageDetails"):
-                found |= {ImageId(detail["imageDigest"]), *(ImageId(tag=tag) for tag in detail.get("imageTags", []))}
+            for image in map(_image, member(response, "imageDetails")):
+                found |= dict.fromkeys([ImageId(image.digest), *(ImageId(tag=tag) for tag in image.tags)], image)
             page = {"nextToken": token} if (token := response.get("nextToken")) else None
-    return [image_id for image_id in image_ids if image_id in found]
+    return {image_id: found[image_id] for image_id in image_ids if image_id in found}
 
 
-def _is_described(repository: Repository, image_id: ImageId) -> bool:
+def _described(repository: Repository, image_id: ImageId) -> list[Image]:
     try:
-        return bool(_describe(repository, [image_id]))
+        return _describe(repository, [image_id])
     except repository.ecr.exceptions.ImageNotFoundException:
-        return False
+        return []
 
 
 def _name(image_id: ImageId) -> ImageId:
@@ -117,16 +128,25 @@ def _describe(repository: Repository, image_ids: Sequence[ImageId]) -> list[Imag
         response = repository.ecr.describe_images(
             **repository.scope, imageIds=[image_id.to_json() for image_id in image_ids], filter={"imageStatus": "ANY"}
         )
-    return [
-        Image(
-            detail["imageDigest"],
-            frozenset(detail.get("imageTags", [])),
-            detail["imagePushedAt"].timestamp(),
-            detail.get("imageManifestMediaType") in INDEX_MEDIA_TYPES,
-            detail.get("subjectManifestDigest"),
-        )
-        for detail in member(response, "imageDetails")
-    ]
+    return [_image(detail) for detail in member(response, "imageDetails")]
+
+
+def _image(detail: Any) -> Image:
+    return Image(
+        detail["imageDigest"],
+        frozenset(detail.get("imageTags", [])),
+        detail["imagePushedAt"].timestamp(),
+        detail.get("imageManifestMediaType") in INDEX_MEDIA_TYPES,
+        detail.get("subjectManifestDigest"),
+        detail.get("imageSizeInBytes", 0),
+        detail.get("imageStatus", "ACTIVE"),
+        seconds(detail.get("lastArchivedAt")),
+    )
+
+
+def seconds(time: "datetime | None") -> float | None:
+    """Returns a time as seconds since the epoch."""
+    return time.timestamp() if time else None
 
 
 def get_manifests(

@@ -13,11 +13,10 @@ from handler.models.errors import RefusedLookUpError
 from handler.models.images import INDEX_MEDIA_TYPES, ImageFailure, ImageId, NamedManifests
 from handler.models.limits import CHUNK_SIZE
 
-from .client import Repository
+from .client import CALLS_AT_A_TIME, Repository
 from .errors import final_error
 from .lookup import get_manifests
 
-_CALLS_AT_A_TIME = 12
 _OF_ONE_IMAGE = frozenset({"UnableToGetUpstreamImageException", "UnableToGetUpstreamLayerException"})
 """Refusals of a whole call for the sake of one image, which its upstream registry does not have any more."""
 
@@ -32,8 +31,7 @@ def read_manifests(
     chunks = list(itertools.batched(dict.fromkeys(image_ids), CHUNK_SIZE, strict=False))
     if len(chunks) == 1:
         return _read(repository, chunks[0])
-    # Threads of its own: those of the invocation may all be waiting for this.
-    with ThreadPoolExecutor(_CALLS_AT_A_TIME) as executor:
+    with ThreadPoolExecutor(CALLS_AT_A_TIME) as executor:
         found = list(executor.map(partial(_read, repository), chunks))
     return {image_id: manifest for chunk in found for image_id, manifest in chunk.items()}
 

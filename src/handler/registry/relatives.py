@@ -1,35 +1,46 @@
 """Images that belong to another: those that an index names, and those that have an image as their subject."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.models.errors import OutOfTimeError
-from handler.models.images import ImageFailure, ImageId, signature_tags
+from handler.models.failure_codes import ARCHIVED_INDEX
+from handler.models.images import Image, ImageFailure, ImageId, signature_tags
 from handler.models.limits import STORED_BYTES, truncate_to_fit
 from handler.models.outcomes import Family, FoundFamilies
 
 from .client import Repository
 from .errors import final_error, member
-from .lookup import get_manifests
+from .lookup import archived_images, get_manifests, not_to_be_pulled
 from .manifests import named_manifests
 
+type Remembered = Callable[[], Mapping[str, Sequence[str]]]
+"""Returns what belongs to images that were archived, by digest, as far as it was remembered."""
 
-def find_families(repository: Repository, image_ids: Sequence[ImageId]) -> FoundFamilies:
+
+def find_families(repository: Repository, image_ids: Sequence[ImageId], remembered: Remembered) -> FoundFamilies:
     """Returns what belongs to the first of these images: to as many as there is time for, and as one step may store.
 
-    One level only: what an index names may be an index again. Raises ServiceUnavailableError and OutOfTimeError.
+    One level only: what an index names may be an index again. What one in the archive names, ECR need not show; then it
+    must be remembered. Raises ServiceUnavailableError and OutOfTimeError.
     """
     families: list[Family | ImageFailure | None] = []
     try:
         manifests, unseen = get_manifests(repository, image_ids)
+        archived = archived_images(repository, not_to_be_pulled(unseen))
+        tags = [ImageId(tag=tag) for image in archived.values() for tag in signature_tags(image.digest)]
+        archived_signatures = archived_images(repository, tags)
+        names = remembered() if archived else {}
         signatures = _signatures(repository, sorted({digest for digest, _ in manifests.values()}))
         for image_id in image_ids:
             if image_id in manifests:
                 digest, manifest = manifests[image_id]
                 families.append(_family(repository, image_id, digest, manifest, signatures.get(digest, [])))
+            elif image_id in archived:
+                families.append(_archived_family(repository, image_id, archived[image_id], names, archived_signatures))
             else:  # what is not there belongs to nobody
                 families.append(None if unseen[image_id].code == "ImageNotFound" else unseen[image_id])
     except OutOfTimeError:
@@ -59,6 +70,24 @@ def _family(
     relatives = dict.fromkeys([*manifests.named, *_referrers(repository, digest), *signatures])
     relatives.pop(digest, None)
     return Family(digest, _subject(manifest), tuple(relatives))
+
+
+def _archived_family(
+    repository: Repository,
+    image_id: ImageId,
+    image: Image,
+    names: Mapping[str, Sequence[str]],
+    signatures: Mapping[ImageId, Image],
+) -> Family | ImageFailure:
+    if image.is_index and not names.get(image.digest):
+        reason = (
+            f"what {image.digest} names cannot be known while it is in the archive; restore it, or leave out cascade"
+        )
+        return ImageFailure(image_id, ARCHIVED_INDEX, reason)
+    own = [found.digest for tag in signature_tags(image.digest) if (found := signatures.get(ImageId(tag=tag)))]
+    relatives = dict.fromkeys([*names.get(image.digest, ()), *_referrers(repository, image.digest), *own])
+    relatives.pop(image.digest, None)
+    return Family(image.digest, image.subject, tuple(relatives))
 
 
 def _subject(manifest: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Deletes what a plan selects, level by level, whatever comes in between."""
+"""Takes what a plan selects, level by level, whatever comes in between."""
 
 import itertools
 import logging
@@ -9,8 +9,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from handler.concurrency import TaskPool
-from handler.models.errors import UnfinishedRequestError
-from handler.models.failure_codes import KEPT_REASONS
+from handler.models.errors import OutOfTimeError, UnfinishedRequestError
+from handler.models.failure_codes import KEPT_REASONS, UNFINISHED
 from handler.models.images import ListedImage
 from handler.models.limits import CHUNK_SIZE
 from handler.models.outcomes import ChunkOutcome, SelectionOutcome
@@ -20,29 +20,33 @@ from .plan import Plan
 if TYPE_CHECKING:
     from logging import LoggerAdapter
 
-type DeleteImages = Callable[[Sequence[ListedImage]], ChunkOutcome]
-"""Deletes up to 100 images, but those that have changed since they were listed."""
+type TakeImages = Callable[[Sequence[ListedImage]], ChunkOutcome]
+"""Deletes, archives or restores up to 100 images, but those that have changed since they were listed."""
 
 
-def delete_planned(
-    plan: Plan, delete_images: DeleteImages, pool: TaskPool, log: "LoggerAdapter[Any]"
+def take_planned(
+    plan: Plan, take_images: TakeImages, pool: TaskPool, log: "LoggerAdapter[Any]", width: int | None = None
 ) -> tuple[SelectionOutcome, bool]:
-    """Deletes what a plan selects; returns what became of it, and whether that is all, or something came in between.
+    """Takes what a plan selects; returns what became of it, and whether that is all, or something came in between.
 
-    Raises UnfinishedRequestError if something did before anything was deleted.
+    `width` is how many chunks go side by side; None for as many as there are threads for. Raises UnfinishedRequestError
+    if something came in between before anything was done.
     """
     progress = _Progress(plan, log)
 
-    def delete(chunk: Sequence[ListedImage]) -> None:
-        progress.add(chunk, delete_images(chunk))
+    def take(chunk: Sequence[ListedImage]) -> None:
+        outcome = take_images(chunk)
+        progress.add(chunk, outcome)
+        if unfinished := [failure for failure in outcome.failures if failure.code in UNFINISHED]:
+            raise OutOfTimeError(unfinished[0].reason)
 
     try:
         for level in plan.levels:
             free = progress.free(level)
-            pool.run(partial(delete, chunk) for chunk in itertools.batched(free, CHUNK_SIZE, strict=False))
+            pool.run((partial(take, chunk) for chunk in itertools.batched(free, CHUNK_SIZE, strict=False)), width)
     except UnfinishedRequestError as error:
-        # Begun anew, it would not know what it has deleted; what has got somewhere reports that, and is continued.
-        if not progress.deleted:
+        # Begun anew, it would not know what it has done; what has got somewhere reports that, and is continued.
+        if not progress.done:
             raise
         log.info("selection stopped", extra={"why": str(error)})
         return progress.outcome(), False
@@ -53,7 +57,7 @@ class _Progress:
     """The outcome of a selection so far; chunks that run side by side add to it."""
 
     def __init__(self, plan: Plan, log: "LoggerAdapter[Any]") -> None:
-        self.deleted = 0
+        self.done = 0
         self._plan, self._log = plan, log
         self._bytes = 0
         self._kept = Counter(plan.reasons)
@@ -70,18 +74,20 @@ class _Progress:
 
     def add(self, chunk: Sequence[ListedImage], outcome: ChunkOutcome) -> None:
         """Adds what became of a chunk."""
-        failed = {failure.image_id.digest: failure for failure in outcome.failures}
-        gone = [image for image in chunk if image.digest not in failed]
-        failures = tuple(failure for failure in outcome.failures if failure.code not in KEPT_REASONS)
+        failed = {failure.image_id: failure for failure in outcome.failures}
+        gone = [image for image in chunk if self._plan.image_id(image) not in failed]
+        failures = tuple(
+            failure for failure in outcome.failures if failure.code not in KEPT_REASONS.keys() | UNFINISHED
+        )
         with self._lock:
-            self.deleted += len(gone)
+            self.done += len(gone)
             self._bytes += sum(image.size for image in gone)
-            self._stayed.update(digest for digest, failure in failed.items() if failure.code != "ImageNotFound")
+            self._stayed.update(i.digest for i, failure in failed.items() if failure.code != "ImageNotFound")
             self._kept.update(
                 KEPT_REASONS[failure.code] for failure in outcome.failures if failure.code in KEPT_REASONS
             )
             self._chunks.append(outcome._replace(failures=failures))
-        self._log.info("chunk done", extra={"deleted": len(gone), "failed": len(failed)})
+        self._log.info("chunk done", extra={"done": len(gone), "failed": len(failed)})
         if self._log.isEnabledFor(logging.DEBUG):
             self._log.debug("images selected", extra={"imageDigests": [image.digest for image in gone]})
 
@@ -90,7 +96,7 @@ class _Progress:
         merge = itertools.chain.from_iterable
         return SelectionOutcome(
             selected=self._plan.selected,
-            deleted=self.deleted,
+            deleted=self.done,
             bytes=self._bytes,
             kept=dict(+self._kept),
             chunk=ChunkOutcome(
@@ -98,5 +104,6 @@ class _Progress:
                 failures=tuple(merge(chunk.failures for chunk in self._chunks)),
                 unconfirmed=tuple(merge(chunk.unconfirmed for chunk in self._chunks)),
                 omitted=sum(chunk.omitted for chunk in self._chunks),
+                activating=sum(chunk.activating for chunk in self._chunks),
             ),
         )

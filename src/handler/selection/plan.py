@@ -1,11 +1,12 @@
 """Which images of a repository a selection means, in the sense of ECR's lifecycle policies."""
 
+import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from handler.models.images import ListedImage, own_tags, signature_subject
+from handler.models.images import ImageId, ListedImage, own_tags, signature_subject
 from handler.models.outcomes import Admission
 from handler.models.request import Selection
 
@@ -22,10 +23,16 @@ class Protection(NamedTuple):
     """Whether an image with these tags stays."""
     in_use: Collection[str] = ()
     """The digests of images in use."""
+    in_grace: Collection[str] = ()
+    """The digests of images in the archive that were to be deleted, and can still be restored instead."""
+    only: Collection[str] | None = None
+    """Everything but these digests stays; None if nothing stays for that reason."""
+    restored_since: float = math.inf
+    """What was restored from the archive after this time, in seconds since the epoch, stays."""
 
 
 class Plan(NamedTuple):
-    """The images of a repository that are to be deleted, and why all others are kept."""
+    """The images of a repository that are to be deleted, archived or restored, and why all others are kept."""
 
     levels: list[list[ListedImage]]
     """Whole images in the order they may go: an index before what it names, a subject before what refers to it."""
@@ -34,27 +41,34 @@ class Plan(NamedTuple):
     parents: Parents
     followers: frozenset[str]
     """The digests of what goes along with something, having no tag of its own."""
+    of_tags: bool = False
+    """Tags are removed, and no image: each of the levels has an image for each tag, with that tag alone."""
 
     @property
     def selected(self) -> int:
         return sum(map(len, self.levels))
+
+    def image_id(self, image: ListedImage) -> ImageId:
+        """Returns what one of the levels asks ECR for."""
+        return ImageId(image.digest, image.tags[0] if self.of_tags else None)
 
     @property
     def reasons(self) -> dict[str, int]:
         """How many are kept, by reason."""
         return dict(Counter(self.kept.values()))
 
-    def over_limits(self, limits: Admission) -> str | None:
+    def over_limits(self, limits: Admission, verb: str = "delete") -> str | None:
         """Returns why the limits do not admit it; None if they do."""
         if self.selected > limits.max_images:
             return (
-                f"request.selection means {self.selected:,} images, and a request may delete {limits.max_images:,}; "
-                "narrow it, or set the stack's MaxImagesPerRequest"
+                f"request.selection means {self.selected:,} {'tags' if self.of_tags else 'images'}, and a request may "
+                f"{verb} {limits.max_images:,}; narrow it, or set the stack's MaxImagesPerRequest"
             )
-        if self.selected * 100 > limits.max_percent * limits.repository_images:
+        images = len({image.digest for level in self.levels for image in level}) if self.of_tags else self.selected
+        if images * 100 > limits.max_percent * limits.repository_images:
             return (
-                f"request.selection means {self.selected:,} of the repository's {limits.repository_images:,} images, "
-                f"more than the {limits.max_percent} % that it may delete; narrow it, or set the stack's "
+                f"request.selection means {images:,} of the repository's {limits.repository_images:,} images, "
+                f"more than the {limits.max_percent} % that it may {verb}; narrow it, or set the stack's "
                 "MaxPercentOfRepository"
             )
         return None
@@ -75,9 +89,10 @@ def make_plan(
     without tags can be known to be unused. The `remembered` go along with what an earlier try has deleted.
     """
     existing = {image.digest for image in images}
-    unread = {index for index, digests in named.items() if digests is None}
+    # What one in the archive names needs it as little as it needs them; and ECR deletes nothing that an index names.
+    unread = {image.digest for image in images if image.status == "ACTIVE" and named.get(image.digest, ()) is None}
     untagged = {image.digest for image in images if not own_tags(image.tags, existing)}
-    parents = _parents(images, named, existing, untagged)
+    parents = parents_of(images, named, existing, untagged)
     remembered = {
         image.digest
         for image in images
@@ -85,15 +100,15 @@ def make_plan(
     }
     followers = remembered.union(digest for digest in untagged if digest in parents)
     alone = [image for image in images if image.digest not in followers]
-    kept = {image.digest: reason for image, reason in _verdicts(selection, alone, protection, now) if reason}
+    kept = {image.digest: reason for image, reason in verdicts(selection, alone, protection, now) if reason}
     levels: list[list[ListedImage]] = []
     level_of: dict[str, int] = {}
-    for image in _parents_first(images, parents):
+    for image in parents_first(images, parents):
         needed_by = parents.get(image.digest, ())
         if image.digest in unread or (unread and image.digest in untagged):
             kept[image.digest] = "UnreadableIndex"
-        elif not image.active:
-            kept.setdefault(image.digest, "Archived")
+        elif reason := _not_meant(selection, image, protection):
+            kept.setdefault(image.digest, reason)
         elif image.digest in followers and protection.protects(image.tags):
             kept[image.digest] = "ProtectedTag"
         elif not all(parent in level_of for parent in needed_by):
@@ -110,12 +125,13 @@ def make_plan(
     return Plan(levels, kept, parents, frozenset(followers))
 
 
-def _parents(
+def parents_of(
     images: Sequence[ListedImage],
     named: Mapping[str, Sequence[str] | None],
     existing: set[str],
     untagged: set[str],
 ) -> Parents:
+    """Returns the indexes and subjects of each image."""
     parents: defaultdict[str, list[str]] = defaultdict(list)
     for index, digests in named.items():
         for digest in dict.fromkeys(digests or ()):
@@ -130,7 +146,8 @@ def _parents(
     return parents
 
 
-def _parents_first(images: Sequence[ListedImage], parents: Parents) -> Iterator[ListedImage]:
+def parents_first(images: Sequence[ListedImage], parents: Parents) -> Iterator[ListedImage]:
+    """Yields the images, each behind all that it belongs to."""
     by_digest = {image.digest: image for image in images}
     below: defaultdict[str, list[str]] = defaultdict(list)
     waiting = {}
@@ -148,7 +165,7 @@ def _parents_first(images: Sequence[ListedImage], parents: Parents) -> Iterator[
                 ready.append(child)
 
 
-def _verdicts(
+def verdicts(
     selection: Selection,
     images: Sequence[ListedImage],
     protection: Protection,
@@ -157,9 +174,9 @@ def _verdicts(
     """Yields why each image by itself is kept, or None."""
     matching: list[ListedImage] = []
     for image in images:
-        if not image.active:
-            yield image, "Archived"
-        elif _matched_by_one(image, selection.exclude_tag_patterns):
+        if reason := _not_meant(selection, image, protection):
+            yield image, reason
+        elif matched_by_one(image, selection.exclude_tag_patterns):
             yield image, "Excluded"
         elif not _matches(image, selection):
             yield image, "NotMatched"
@@ -168,7 +185,21 @@ def _verdicts(
     by_pull = selection.count_type == "sinceImagePulled"
     matching.sort(key=lambda image: (-_age_from(image, by_pull=by_pull), image.digest))
     for rank, image in enumerate(matching):
-        yield image, "ProtectedTag" if protection.protects(image.tags) else _too_recent(selection, image, rank, now)
+        if protection.protects(image.tags):
+            yield image, "ProtectedTag"
+        elif (image.activated or 0.0) > protection.restored_since:
+            yield image, "Restored"
+        else:
+            yield image, _too_recent(selection, image, rank, now)
+
+
+def _not_meant(selection: Selection, image: ListedImage, protection: Protection) -> str | None:
+    """Returns why a selection cannot mean an image, whatever its tags and its age."""
+    if not selection.of_archive:
+        return None if image.status == "ACTIVE" else "Archived"
+    if image.status != "ARCHIVED" or (protection.only is not None and image.digest not in protection.only):
+        return "NotMatched"
+    return "InGracePeriod" if image.digest in protection.in_grace else None
 
 
 def _matches(image: ListedImage, selection: Selection) -> bool:
@@ -176,10 +207,11 @@ def _matches(image: ListedImage, selection: Selection) -> bool:
         return True
     if selection.tag_status == "untagged":
         return not image.tags
-    return bool(image.tags) and all(_matched_by_one(image, [pattern]) for pattern in selection.tag_patterns)
+    return bool(image.tags) and all(matched_by_one(image, [pattern]) for pattern in selection.tag_patterns)
 
 
-def _matched_by_one(image: ListedImage, patterns: Sequence[str]) -> bool:
+def matched_by_one(image: ListedImage, patterns: Sequence[str]) -> bool:
+    """Returns whether one of an image's tags matches one of the patterns."""
     return any(fnmatchcase(tag, pattern) for tag in image.tags for pattern in patterns)
 
 
@@ -191,10 +223,12 @@ def _age_from(image: ListedImage, *, by_pull: bool) -> float:
 def _too_recent(selection: Selection, image: ListedImage, rank: int, now: float) -> str | None:
     if rank < selection.keep_most_recent:
         return "MostRecent"
-    if selection.count_type is None:
+    if selection.count_type in {None, "gracePeriodEnded"}:
         return None
     if selection.count_type == "imageCountMoreThan":
         return "MostRecent" if rank < selection.count_number else None
+    if selection.count_type == "sinceImageTransitioned":
+        return "TooRecent" if now - (image.archived or now) <= selection.count_number * _DAY else None
     by_pull = selection.count_type == "sinceImagePulled"
     last = max(_age_from(image, by_pull=by_pull), image.pulled or 0.0 if by_pull else 0.0)
     return "TooRecent" if now - last <= selection.count_number * _DAY else None

@@ -1,9 +1,16 @@
 """The execution of one request: the value that all workflows work with."""
 
+import itertools
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from handler import registry
+from handler.archive_records import ArchiveRecords
 from handler.bootstrap import Invocation, Services
 from handler.guards import Rules
+from handler.models.images import ListedImage
+from handler.models.limits import CHUNK_SIZE
 from handler.models.request import DeletionRequest
 from handler.registry import Repository
 from handler.steps import StepRunner
@@ -32,6 +39,18 @@ class Execution(NamedTuple):
     def repository(self) -> Repository:
         """The request's repository."""
         return self.invocation.repository(self.services, self.request)
+
+    @property
+    def archive(self) -> ArchiveRecords:
+        """What this stack has archived of the repository."""
+        registry_id = self.request.registry_id or self.invocation.account_id
+        return ArchiveRecords(self.invocation.step_table(self.services), registry_id, self.request.repository_name)
+
+    def read_indexes(self, images: Sequence[ListedImage]) -> dict[str, list[str] | None]:
+        """Returns what each index among the images names; None for one that cannot be read."""
+        indexes = itertools.batched([image.digest for image in images if image.is_index], CHUNK_SIZE, strict=False)
+        read = self.invocation.pool.run(partial(registry.read_indexes, self.repository, digests) for digests in indexes)
+        return {index: named for indexes_read in read for index, named in indexes_read.items()}
 
     @property
     def use(self) -> "RepositoryUse | None":

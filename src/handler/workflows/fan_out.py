@@ -9,6 +9,7 @@ from handler.models.outcomes import SentRequests
 from handler.models.report import FanOutReport
 from handler.steps import Attempt
 
+from .archive import targets_in_grace
 from .execution import Execution
 
 _REQUESTS_PER_STEP = 200
@@ -20,7 +21,9 @@ class FanOut:
 
     def __init__(self, execution: Execution) -> None:
         self._request, self._steps, self._services, self._invocation, self._log = execution
-        self._rules, self._repository = execution.rules, execution.repository
+        self._execution, self._rules, self._repository = execution, execution.rules, execution.repository
+        selection = self._request.selection
+        self._of_grace = selection is not None and selection.count_type == "gracePeriodEnded"
 
     def carry_out(self) -> FanOutReport:
         """Sends one request for each repository, in the order of their names; a redelivery resumes after those sent.
@@ -39,6 +42,8 @@ class FanOut:
 
     @cached_property
     def _names(self) -> list[str]:
+        if self._of_grace:
+            return targets_in_grace(self._execution)
         existing = partial(registry.repository_names, self._repository)
         return guards.allowed_repositories(self._rules, self._request, existing)
 
@@ -53,7 +58,7 @@ class FanOut:
                 f"request.repositoryNames: the repositories cannot be listed: {error}; the function's role must allow "
                 "ecr:DescribeRepositories, or name the repositories without a pattern"
             ) from error
-        if not names and not last:
+        if not names and not last and not self._of_grace:
             raise error_type(
                 "request.repositoryNames means no repository; the stack's RepositoryPattern is "
                 f"{','.join(self._rules.repository_patterns)!r}"

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 
@@ -24,43 +24,56 @@ class NamedImages:
         self._execution, self._rules, self._repository = execution, execution.rules, execution.repository
         self._named = frozenset(self._request.image_ids)
         self._relatives = deletion.Relatives()
+        self._passes = deletion.PassRunner(self._request, self._steps, self._invocation.pool, self._log)
 
     def carry_out(self) -> DeletionReport:
         """Deletes the images that the request names, and what belongs to them where it says so.
 
         Raises RejectedRequestError where its relatives make it too large, and what a redelivery may cure.
         """
-        request, pool = self._request, self._invocation.pool
-        if request.cascade is not None:
-            well_formed = [image_id for image_id in request.image_ids if not image_id.malformed()]
-            self._relatives = deletion.RelativesFinder(well_formed).run(self._find_families, self._steps, pool)
-        if request.cascade:
+        if self._request.finds_relatives:
+            self._find_relatives()
+        return self._passes.run(self._relatives, self._take_chunk)
+
+    def _find_relatives(self) -> None:
+        request = self._request
+        well_formed = [image_id for image_id in request.image_ids if not image_id.malformed()]
+        finder = deletion.RelativesFinder(well_formed)
+        self._relatives = finder.run(self._find_families, self._steps, self._invocation.pool)
+        if request.cascade or request.action == "archive":
             self._steps.run("admission", Admission, self._admit)
-        passes = deletion.PassRunner(request, self._steps, pool, self._log)
-        return passes.run(self._relatives, self._delete_chunk)
 
     def _find_families(self, attempt: Attempt, *, image_ids: Sequence[ImageId]) -> FoundFamilies:
         del attempt  # looking twice does no harm
-        if refused := guards.on_repository(self._rules, self._request, image_ids):
+        if refused := self._refused(image_ids):
             return FoundFamilies(tuple(refused.values()))
+        return registry.find_families(self._repository, image_ids, self._remembered)
+
+    def _refused(self, image_ids: Sequence[ImageId]) -> Mapping[ImageId, ImageFailure]:
+        """Asks the guards that let nothing go, before anything is looked for."""
         # What was found to belong to an image is judged when it is its turn.
         named = list(itertools.takewhile(self._named.__contains__, image_ids))
-        if stopped := self._stopped(named):
-            return FoundFamilies(tuple(stopped.values()))
-        return registry.find_families(self._repository, image_ids)
+        return guards.on_repository(self._rules, self._request, image_ids) or self._stopped(named)
+
+    def _remembered(self) -> dict[str, Sequence[str]]:
+        return {digest: record.names for digest, record in self._execution.archive.read().items()}
 
     def _admit(self, attempt: Attempt) -> Admission:
         """Admits the request with its relatives; a lower limit does not reject it later."""
         del attempt
         limit = self._services.settings.max_images_per_request
         if (count := len(self._request.image_ids) + len(self._relatives.parents)) > limit:
+            by_cascade, by_action = (
+                "request.cascade: with what belongs to them",
+                "request.action: with what belongs to them",
+            )
             raise RejectedRequestError(
-                f"request.cascade: with what belongs to them these are {count:,} images, and a request may delete "
-                f"{limit:,}; send several requests, or set the stack's MaxImagesPerRequest"
+                f"{by_cascade if self._request.cascade else by_action} these are {count:,} images, and a request may "
+                f"{self._request.action} {limit:,}; send several requests, or set the stack's MaxImagesPerRequest"
             )
         return Admission(limit, 0, 0)
 
-    def _delete_chunk(
+    def _take_chunk(
         self,
         attempt: Attempt,
         *,
@@ -75,7 +88,7 @@ class NamedImages:
             image_ids,
             partial(self._guard, gone=gone),
             self._log,
-            action=self._request.action,
+            effect=self._request.effect,
             first_attempt_at=attempt.first_attempt_at,
         )
         # Logged at once: what is killed in the middle has logged what was done.
@@ -91,7 +104,7 @@ class NamedImages:
             return refused
         relatives = {i: None for i in image_ids if i.tag is None and i.digest in parents}
         named = [image_id for image_id in image_ids if image_id not in relatives]
-        kept = guards.on_relatives(rules, request, parents, gone, list(relatives), look_up)
+        kept = self._on_relatives(list(relatives), look_up, gone)
         # A relative that stays anyway is no failure, whatever stops the others.
         if stopped := self._stopped(image_ids):
             return stopped | kept
@@ -99,6 +112,11 @@ class NamedImages:
         others = [image_id for image_id in image_ids if image_id not in refused]
         read = partial(registry.read_manifests, self._repository)
         return refused | guards.on_use(self._execution.use, request, others, read, look_up)
+
+    def _on_relatives(
+        self, image_ids: Sequence[ImageId], look_up: LookUp, gone: AbstractSet[ImageId]
+    ) -> dict[ImageId, ImageFailure]:
+        return guards.on_relatives(self._rules, self._request, self._relatives.parents, gone, image_ids, look_up)
 
     def _stopped(self, image_ids: Sequence[ImageId]) -> dict[ImageId, ImageFailure]:
         """Asks the guards that let nothing go, whatever it is."""

@@ -56,6 +56,7 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
                 registry_ids,
                 max_images=settings.max_images_per_request,
                 max_percent=None if settings.allow_percent_in_requests else settings.max_percent_of_repository,
+                allow_archive=settings.allow_archive,
             )
             if not request.turn:  # a further turn stays what the request was admitted as
                 request = request._replace(dry_run=request.dry_run or settings.dry_run)
@@ -82,13 +83,28 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
 def _workflow(execution: Execution) -> FanOut | SelectedImages | NamedImages:
     if execution.request.repository_names:
         return FanOut(execution)
-    return SelectedImages(execution) if execution.request.selection else NamedImages(execution)
+    selected = execution.request.selection
+    if selected and execution.request.untag:
+        from .untag import SelectedTags  # noqa: PLC0415  # what is not used is not imported
+
+        return SelectedTags(execution)
+    spared = selected and not selected.of_archive and execution.services.settings.grace_period_days
+    if spared or execution.request.action != "delete":
+        from .transition import TransitionedImages, TransitionedSelection  # noqa: PLC0415
+
+        return TransitionedSelection(execution) if selected else TransitionedImages(execution)
+    return SelectedImages(execution) if selected else NamedImages(execution)
 
 
 def _with_replication(report: DeletionReport, services: Services, invocation: Invocation) -> DeletionReport:
     """Adds where ECR deletes as well what is deleted here, as far as that is asked for and can be known."""
     request = report.request
-    if not (services.replication and report.image_ids and request.registry_id in {None, invocation.account_id}):
+    if not (
+        services.replication
+        and report.image_ids
+        and report.action == "delete"
+        and request.registry_id in {None, invocation.account_id}
+    ):
         return report
     destinations = services.replication.of(request.repository_name, invocation.deadline.calling)
     return report._replace(replicated_to=destinations)
@@ -137,5 +153,5 @@ def _log_report(report: DeletionReport, log: "LoggerAdapter[Any]") -> None:
     selected = {"selected": outcome.selected, "continued_as": outcome.continued_as} if outcome else {}
     log.info(
         "request done",
-        extra={"deleted": report.deleted, "failed": report.failed, "replayed": report.replayed, **selected},
+        extra={report.words.number: report.done, "failed": report.failed, "replayed": report.replayed, **selected},
     )

@@ -1,4 +1,4 @@
-"""A request that says which images it means: the repository is listed, a plan made, and what it selects deleted.
+"""A request that says which images it means: the repository is listed, a plan made, and what it selects is taken.
 
 That is one step: done again, it is done with what is left. Within it are steps that further turns share: what was
 admitted, and what goes along with something. When time runs short, another message continues it.
@@ -8,20 +8,21 @@ import hashlib
 import itertools
 import json
 import logging
-import time
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
+from functools import cached_property, partial
 
 from handler import guards, registry, request_queue, selection
 from handler.models.errors import OutOfTimeError, RefusedLookUpError, RejectedRequestError
 from handler.models.images import ImageFailure, ImageId, ListedImage
-from handler.models.limits import CHUNK_SIZE, STORED_BYTES
+from handler.models.limits import STORED_BYTES
 from handler.models.outcomes import Admission, ChunkOutcome, Digests, SelectionOutcome
 from handler.models.report import DeletionReport
-from handler.models.request import Selection
+from handler.models.request import Action, Selection
 from handler.steps import Attempt
 
+from .archive import Archive
 from .execution import Execution
 
 MAX_TURNS = 100
@@ -33,14 +34,20 @@ _SPARED_SHOWN = 100
 
 
 class SelectedImages:
-    """The steps of a request that says which images it means."""
+    """The steps of a request that says which images are to be deleted."""
+
+    action: Action = "delete"
+    """What becomes of the images."""
+    width: int | None = None
+    """How many chunks are taken side by side; None for as many as there are threads for."""
 
     def __init__(self, execution: Execution) -> None:
         self._request, self._steps, self._services, self._invocation, self._log = execution
         self._execution, self._rules, self._repository = execution, execution.rules, execution.repository
+        self._selection = self._request.selection or Selection("any")
 
     def carry_out(self) -> DeletionReport:
-        """Deletes what the selection means, as far as time allows.
+        """Takes what the selection means, as far as time allows.
 
         Raises RejectedRequestError where it means too much, and what kept it from deleting anything.
         """
@@ -52,33 +59,26 @@ class SelectedImages:
             outcome.chunk.unconfirmed,
             kept=outcome.in_use,
             omitted=outcome.chunk.omitted,
+            activating=outcome.chunk.activating,
             selection=outcome,
             replayed=self._steps.replaying,
         )
 
     def _select(self, attempt: Attempt) -> SelectionOutcome:
-        del attempt  # images go by digest: what an earlier try has deleted is not there any more
-        for guard in (guards.on_repository, guards.on_dry_run):
-            if refused := guard(self._rules, self._request, [ImageId()]):
-                return _failed(refused.values())
-        use = self._execution.use
-        if unknown := guards.on_unknown_use(use, [ImageId()]):
-            return _failed(unknown.values())
+        del attempt  # images go by digest: what an earlier try has done is not there any more, or is where it is to be
+        if refused := self._refused():
+            return self._failed(refused)
+        archive = Archive.of(self._execution)
+        if archive.nothing_ended:
+            return SelectionOutcome()
         try:
             images = registry.list_images(self._repository)
         except RefusedLookUpError as error:
-            return _failed([ImageFailure(ImageId(), error.code, error.reason)])
-        remembered = {digest for stored in self._steps.remembered("along/") for digest in stored["digests"]}
-        named = self._read_indexes(images)
-        users = use.among(images, named) if use else {}
-        plan = selection.make_plan(
-            self._request.selection or Selection("any"),
-            images,
-            named,
-            selection.Protection(partial(guards.protects, self._rules), users.keys()),
-            time.time(),
-            remembered,
-        )
+            if archive.ended_only and error.code == "RepositoryNotFoundException":
+                return SelectionOutcome()
+            return self._failed([ImageFailure(ImageId(), error.code, error.reason)])
+        named = archive.completed(self._execution.read_indexes(images))
+        plan, users = self._plan(images, named, archive)
         extra = {"images": len(images), "selected": plan.selected, "kept": plan.reasons}
         self._log.info("selection made", extra=extra)
         if self._log.isEnabledFor(logging.DEBUG):
@@ -86,55 +86,98 @@ class SelectedImages:
                 extra = {"imageDigest": digest, "why": reason}
                 self._log.debug("image kept", extra=extra | ({"usedBy": users[digest]} if reason == "InUse" else {}))
         if grown := self._admit(plan, len(images)):
-            return _failed([ImageFailure(ImageId(), "SelectionGrew", grown)])
-        self._remember(plan, remembered)
-        outcome, whole = selection.delete_planned(plan, self._delete, self._invocation.pool, self._log)
+            return self._failed([ImageFailure(ImageId(), "SelectionGrew", grown)])
+        self._prepare(plan)
+        outcome, whole = selection.take_planned(plan, self._take, self._invocation.pool, self._log, self.width)
         spared = itertools.islice((digest for digest, reason in plan.kept.items() if reason == "InUse"), _SPARED_SHOWN)
         outcome = outcome._replace(in_use=tuple(guards.in_use(ImageId(digest), users[digest]) for digest in spared))
+        outcome = self._finished(outcome, plan, named)
         return (outcome if whole else self._continued(outcome)).truncated(STORED_BYTES)
 
-    def _read_indexes(self, images: Sequence[ListedImage]) -> dict[str, list[str] | None]:
-        indexes = itertools.batched([image.digest for image in images if image.is_index], CHUNK_SIZE, strict=False)
-        read = self._invocation.pool.run(
-            partial(registry.read_indexes, self._repository, digests) for digests in indexes
+    def _refused(self) -> Iterable[ImageFailure]:
+        """Asks the guards that let nothing go, whatever the selection means."""
+        whole = [ImageId()]
+        return (
+            guards.on_repository(self._rules, self._request, whole)
+            or guards.on_dry_run(self._rules, self._request, whole)
+            or guards.on_unknown_use(self._execution.use, whole)
+        ).values()
+
+    def _plan(
+        self, images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None], archive: Archive
+    ) -> tuple[selection.Plan, Mapping[str, str]]:
+        """Returns what is to be taken, and who uses which image."""
+        use = self._execution.use
+        users = use.among(images, named) if use else {}
+        protects = partial(guards.protects, self._rules)
+        protection = selection.Protection(
+            protects, users.keys(), archive.in_grace(images), archive.only(images), self._restored_since
         )
-        return {index: named for indexes_read in read for index, named in indexes_read.items()}
+        plan = selection.make_plan(self._selection, images, named, protection, archive.now, self._remembered)
+        return plan, users
+
+    @property
+    def _restored_since(self) -> float:
+        """From when on an image must have been restored to stay; in seconds since the epoch."""
+        return math.inf
+
+    @cached_property
+    def _remembered(self) -> set[str]:
+        """The digests of what goes along with something that is gone already."""
+        return {digest for stored in self._steps.remembered("along/") for digest in stored["digests"]}
 
     def _admit(self, plan: selection.Plan, total: int) -> str | None:
-        """Admits the plan, or rejects it; returns why the plan of an admitted request is beyond what was admitted."""
+        """Admits the plan, or rejects it; returns why the plan of an admitted request is beyond what was admitted.
+
+        What a grace period has kept was admitted when it was to be deleted.
+        """
+        if self._selection.count_type == "gracePeriodEnded":
+            return None
         percent = self._request.allow_percent or self._services.settings.max_percent_of_repository
         limits = Admission(self._services.settings.max_images_per_request, percent, total)
 
         def check(_: Attempt) -> Admission:
-            if refusal := plan.over_limits(limits):
+            if refusal := plan.over_limits(limits, self.action):
                 raise RejectedRequestError(refusal)
             return limits
 
         admitted, replayed = self._steps.run("admission", Admission, check, of_all_turns=True)
         if not replayed:
             return None
-        return plan.over_limits(admitted._replace(repository_images=max(total, admitted.repository_images)))
+        admitted = admitted._replace(repository_images=max(total, admitted.repository_images))
+        return plan.over_limits(admitted, self.action)
 
-    def _remember(self, plan: selection.Plan, remembered: set[str]) -> None:
+    def _prepare(self, plan: selection.Plan) -> None:
         """Stores what goes along with something: once an index is gone, nothing in ECR says what it named."""
         if self._request.dry_run:
             return
-        new = plan.followers - remembered
+        new = plan.followers - self._remembered
         along = [image.digest for level in plan.levels for image in level if image.digest in new]
         for digests in itertools.batched(along, _DIGESTS_PER_STEP, strict=False):
             name = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
             self._steps.run(f"along/{name}", Digests, partial(_remembered, digests=digests), of_all_turns=True)
 
-    def _delete(self, images: Sequence[ListedImage]) -> ChunkOutcome:
+    def _take(self, images: Sequence[ListedImage]) -> ChunkOutcome:
         selected = {ImageId(digest=image.digest): image for image in images}
         return registry.delete_images(
             self._repository,
             list(selected),
             partial(guards.on_selected, selected),
             self._log,
-            action=self._request.action,
+            effect=self._request.effect,
             first_attempt_at=None,
         )
+
+    def _finished(
+        self, outcome: SelectionOutcome, plan: selection.Plan, named: Mapping[str, Sequence[str] | None]
+    ) -> SelectionOutcome:
+        """Adds what there is to say of the outcome."""
+        del plan, named
+        return outcome._replace(action=self.action)
+
+    def _failed(self, failures: Iterable[ImageFailure]) -> SelectionOutcome:
+        """Returns the outcome where nothing could be selected."""
+        return SelectionOutcome(chunk=ChunkOutcome(failures=tuple(failures)), action=self.action)
 
     def _continued(self, outcome: SelectionOutcome) -> SelectionOutcome:
         """Sends the message that continues the selection."""
@@ -148,11 +191,6 @@ class SelectedImages:
         # Whatever time is left: that it is short is why the selection stopped.
         request_queue.send(self._services.sqs, self._services.settings.request_queue_url, [message], nullcontext)
         return outcome._replace(continued_as=message["followUp"]["requestId"])
-
-
-def _failed(failures: Iterable[ImageFailure]) -> SelectionOutcome:
-    """Returns the outcome where nothing could be selected."""
-    return SelectionOutcome(chunk=ChunkOutcome(failures=tuple(failures)))
 
 
 def _remembered(attempt: Attempt, *, digests: tuple[str, ...]) -> Digests:

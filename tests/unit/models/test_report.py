@@ -39,7 +39,7 @@ def test_each_id_is_deleted_or_failed() -> None:
     """Failures of relatives are beside those of the ids asked for; what was kept is neither."""
     report = deletion_report(failure(), failure("other"), deleted=3)._replace(failed_relatives=1, kept=KEPT)
     report = report._replace(request=report.request._replace(image_ids=report.request.image_ids[1:]))
-    assert (report.asked, report.deleted, report.failed, report.entries) == (5, 3, 2, 25)
+    assert (report.asked, report.done, report.failed, report.entries) == (5, 3, 2, 25)
 
 
 def test_an_answer_says_what_is_unconfirmed() -> None:
@@ -47,7 +47,7 @@ def test_an_answer_says_what_is_unconfirmed() -> None:
     report = deletion_report(deleted=3)
     report = report._replace(unconfirmed=report.image_ids[:2])
     answer = report.to_answer(ACCOUNT)
-    assert (report.deleted, report.failed, answer["failures"], len(answer["imageIds"])) == (3, 0, [], 3)
+    assert (report.done, report.failed, answer["failures"], len(answer["imageIds"])) == (3, 0, [], 3)
     assert (answer["unconfirmed"], answer["unconfirmedReason"]) == (2, UNCONFIRMED_REASON)
     outcome = SelectionOutcome(9, 9, chunk=ChunkOutcome(unconfirmed=(ImageId("d"),)), unconfirmed_omitted=4)
     assert selection_report(outcome).to_answer(ACCOUNT)["unconfirmed"] == 5
@@ -74,7 +74,7 @@ def test_an_answer_of_a_selection_is_in_numbers() -> None:
     chunk = ChunkOutcome((ImageId("d", "a"), ImageId("d", "b")), (failure(),), omitted=7)
     report = selection_report(SelectionOutcome(9, 5, 500, {"TooRecent": 4}, chunk, failures_omitted=3))
     answer = report.to_answer(ACCOUNT)
-    assert (report.asked, report.deleted, report.failed) == (9, 5, 4)
+    assert (report.asked, report.done, report.failed) == (9, 5, 4)
     assert {key: answer[key] for key in ("selected", "deleted", "bytesReclaimed", "keptByReason")} == {
         "selected": 9,
         "deleted": 5,

@@ -7,7 +7,7 @@ from tests.values import ORIGIN, deletion_request, payload
 
 
 @pytest.mark.parametrize(
-    ("switches", "action"),
+    ("switches", "effect"),
     [
         ({}, "delete"),
         ({"untag": True}, "untag"),
@@ -15,9 +15,9 @@ from tests.values import ORIGIN, deletion_request, payload
         ({"dry_run": True, "untag": True}, "simulate"),
     ],
 )
-def test_the_action_of_a_request(switches: dict[str, bool], action: str) -> None:
+def test_the_effect_of_a_request(switches: dict[str, bool], effect: str) -> None:
     """A dry run of any kind only foresees."""
-    assert deletion_request(**switches).action == action
+    assert deletion_request(**switches).effect == effect
 
 
 def test_the_switches_are_written_as_a_request_writes_them() -> None:

@@ -60,6 +60,7 @@ def test_a_machine_reads_what_became_of_a_request() -> None:
     report = deletion_report(BUSY, PROTECTED, deleted=2, reason="nightly cleanup")
     assert data(report_notice(report, ACCOUNT)) == {
         "type": "failure",
+        "action": "delete",
         "requestId": "cleanup-1",
         "origin": ORIGIN.to_json(),
         "reason": "nightly cleanup",
@@ -289,7 +290,7 @@ def check_counts(notice: Notice, report: DeletionReport) -> int:
     assert shown["failures"] == [failed.to_json() for failed in report.failures[: len(shown["failures"])]]
     assert len(shown["failures"]) == len(report.failures) or not (shown["kept"] or shown.get("imageIds"))
     assert len(shown["kept"]) == len(report.kept) or not shown.get("imageIds")
-    assert (found["failed"], found["deleted"]) == (report.failed, report.deleted)
+    assert (found["failed"], found["deleted"]) == (report.failed, report.done)
     return sum(omitted.values())
 
 

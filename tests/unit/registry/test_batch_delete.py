@@ -15,7 +15,7 @@ from handler.models.errors import OutOfTimeError, ServiceUnavailableError, Unfin
 from handler.models.images import Guard, ImageFailure, ImageId, LookUp, ids_of
 from handler.models.limits import STORED_BYTES
 from handler.models.outcomes import ChunkOutcome
-from handler.models.request import Action
+from handler.models.request import Effect
 from handler.registry import Repository, delete_images
 from tests.fakes.clients import Clients
 from tests.fakes.execution import UNHURRIED
@@ -39,11 +39,11 @@ def delete(
     repository: Repository,
     *image_ids: ImageId,
     guard: Guard = anything,
-    action: Action = "delete",
+    effect: Effect = "delete",
     since: float | None = None,
 ) -> ChunkOutcome:
     """Deletes these ids; `since` is when an earlier try began whose outcome is not known."""
-    return delete_images(repository, image_ids, guard, LOG, action=action, first_attempt_at=since)
+    return delete_images(repository, image_ids, guard, LOG, effect=effect, first_attempt_at=since)
 
 
 def failure(image_id: Mapping[str, object], code: str = "ImageNotFound") -> dict[str, Any]:
@@ -164,7 +164,7 @@ def test_what_a_guard_refuses_is_not_asked_for(repository: Repository, aws: Scri
 def test_to_untag_sends_tags_alone(repository: Repository, aws: ScriptedAWS) -> None:
     """Each once: with a digest beside the tag, ECR might take the whole image."""
     aws.ecr.push(REPOSITORY, "v1", "v2", digest=A)
-    outcome = delete(repository, BOTH, TAG, action="untag")
+    outcome = delete(repository, BOTH, TAG, effect="untag")
     assert outcome == ChunkOutcome((BOTH,))
     assert [call["imageIds"] for call in aws.asked("BatchDeleteImage")] == [[{"imageTag": "v1"}]]
     assert aws.ecr.names(REPOSITORY) == {A, "v2"}
@@ -359,7 +359,7 @@ def test_a_dry_run_foresees_what_ecr_would_answer(repository: Repository, aws: S
     aws.ecr.push(REPOSITORY, digest=B)
     aws.ecr.push(REPOSITORY, "locked", failure="KmsError")
     ids = [TAG, DIGEST, ImageId(B), ImageId(tag="none"), ImageId(tag="locked")]
-    outcome = delete(repository, *ids, action="simulate")
+    outcome = delete(repository, *ids, effect="simulate")
     assert outcome.image_ids == (BOTH, ImageId(A, "v2"), ImageId(B))
     assert codes(outcome) == [(ImageId(tag="none"), "ImageNotFound"), (ImageId(tag="locked"), "KmsError")]
     assert aws.asked("BatchDeleteImage") == []
@@ -368,7 +368,7 @@ def test_a_dry_run_foresees_what_ecr_would_answer(repository: Repository, aws: S
 def test_a_dry_run_is_never_in_doubt(repository: Repository, aws: ScriptedAWS) -> None:
     """Its earlier try deleted nothing: a tag pushed since is foreseen as any other, and what is missing is missing."""
     aws.ecr.push(REPOSITORY, "v1", digest=A, days=0)
-    outcome = delete(repository, TAG, ImageId(tag="v2"), action="simulate", since=time.time() - HOUR)
+    outcome = delete(repository, TAG, ImageId(tag="v2"), effect="simulate", since=time.time() - HOUR)
     assert (outcome.image_ids, codes(outcome)) == ((BOTH,), [(ImageId(tag="v2"), "ImageNotFound")])
 
 

@@ -74,10 +74,10 @@ def test_all_that_ecr_says_of_an_image_is_listed(repository: Repository, aws: Sc
         imageStatus="ARCHIVED",
     )
     aws.plays["DescribeImages"] = [page(full, detail("c"))]
-    said = ListedImage("a", ("v1", "v2"), PUSHED, PUSHED + DAY, 5, is_index=True, subject="b", active=False)
+    said = ListedImage("a", ("v1", "v2"), PUSHED, PUSHED + DAY, 5, is_index=True, subject="b", status="ARCHIVED")
     assert list_images(repository) == [
         said._replace(activated=PUSHED + 2 * DAY),
-        ListedImage("c", (), PUSHED, None, 0, is_index=False, subject=None, active=True),
+        ListedImage("c", (), PUSHED, None, 0, is_index=False, subject=None),
     ]
 
 
@@ -103,7 +103,7 @@ def test_an_index_is_known_by_its_media_type_and_an_archived_image_by_its_status
     """Docker's and OCI's indexes; one that is on its way out of the archive is not active yet."""
     aws.plays["DescribeImages"] = [page(detail(**says))]
     [image] = list_images(repository)
-    assert (image.is_index, image.active) == (is_index, active)
+    assert (image.is_index, image.status == "ACTIVE") == (is_index, active)
 
 
 @pytest.mark.parametrize("list_", [list_images, repository_names])

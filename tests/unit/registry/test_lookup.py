@@ -18,7 +18,8 @@ GONE = "sha256:" + "0" * 64
 def image(aws: ScriptedAWS, digest: str) -> Image:
     """An image as a look-up finds it: of its push, whole seconds."""
     there = aws.ecr.repositories[REPOSITORY][digest]
-    return Image(digest, frozenset(there.tags), float(int(there.pushed)))
+    pushed, status = float(int(there.pushed)), there.current_status()
+    return Image(digest, frozenset(there.tags), pushed, size=there.size, status=status, archived=there.archived)
 
 
 def test_an_image_is_found_by_tag_by_digest_and_by_both(repository: Repository, aws: ScriptedAWS) -> None:
@@ -26,7 +27,7 @@ def test_an_image_is_found_by_tag_by_digest_and_by_both(repository: Repository, 
     one, other, untagged = (
         aws.ecr.push(REPOSITORY, "v1", "v2"),
         aws.ecr.push(REPOSITORY, "v3"),
-        aws.ecr.push(REPOSITORY, status="ARCHIVED"),
+        aws.ecr.push(REPOSITORY, status="ARCHIVED", archived=1e9),
     )
     ids = [ImageId(tag="v1"), ImageId(one), ImageId(one, "v2"), ImageId(one, "v3"), ImageId(untagged)]
     digests = [one, one, one, other, untagged]

@@ -55,7 +55,7 @@ def select(
 ) -> tuple[SelectionOutcome, bool]:
     """Deletes what a selection means; returns what became of it, and whether that is all."""
     plan = selection.make_plan(meant, images, named or {}, selection.Protection(lambda _: False), NOW)
-    return selection.delete_planned(plan, repository.delete, pool, LOG)
+    return selection.take_planned(plan, repository.delete, pool, LOG)
 
 
 def test_the_outcome_says_what_was_deleted(pool: TaskPool) -> None:
@@ -77,7 +77,7 @@ def test_the_outcome_holds_what_the_chunks_left_unsaid(pool: TaskPool) -> None:
     plan = selection.make_plan(
         Selection("any"), [image(f"{n:03}") for n in range(150)], {}, selection.Protection(lambda _: False), NOW
     )
-    outcome, _ = selection.delete_planned(plan, delete, pool, LOG)
+    outcome, _ = selection.take_planned(plan, delete, pool, LOG)
     assert (outcome.deleted, len(outcome.chunk.image_ids), outcome.chunk.omitted) == (150, 150, 10)
     assert outcome.chunk.unconfirmed == (ImageId("000"), ImageId("100"))
 
@@ -165,5 +165,5 @@ def test_each_image_is_in_the_debug_log_alone(caplog: pytest.LogCaptureFixture, 
         caplog.set_level(level, "test")
         select(Repository({"b": "KmsError"}), [image("a"), image("b")], pool)
         entries: list[dict[str, Any]] = [vars(entry) for entry in caplog.records]
-        assert [(e["deleted"], e["failed"]) for e in entries if e["msg"] == "chunk done"] == [(1, 1)]
+        assert [(e["done"], e["failed"]) for e in entries if e["msg"] == "chunk done"] == [(1, 1)]
         assert [e["imageDigests"] for e in entries if e["msg"] == "images selected"] == digests

@@ -218,7 +218,7 @@ def test_where_an_index_cannot_be_read_no_untagged_image_goes() -> None:
 @pytest.mark.parametrize("tags", [(), ("v1",)])
 def test_an_archived_image_stays(tags: tuple[str, ...]) -> None:
     """Whether it is selected by itself or would go along with something; so does what belongs to it."""
-    images = [image("x", "v1", is_index=True), image("a", *tags, active=False), image("s", subject="a")]
+    images = [image("x", "v1", is_index=True), image("a", *tags, status="ARCHIVED"), image("s", subject="a")]
     made = plan(tagged("v*"), images, children={"x": ["a"]})
     assert (going(made), made.kept) == ("x", {"a": "Archived", "s": "StillUsed"})
 
@@ -265,7 +265,7 @@ def test_what_is_remembered_stays_where_something_needs_it_by_now() -> None:
         image("a"),
         image("b", "rescued"),
         image("c"),
-        image("d", active=False),
+        image("d", status="ARCHIVED"),
         image("y", "main", is_index=True),
     ]
     made = plan(tagged("v1"), images, children={"y": ["a"]}, remembered={"a", "b", "c", "d"})

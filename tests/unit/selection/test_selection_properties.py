@@ -139,7 +139,7 @@ def meant_by(model: Model, meant: Selection) -> set[str]:
         image
         for name, image in images.items()
         if (model.own_tags(image) or not readable[name])
-        and image.active
+        and image.status == "ACTIVE"
         and not any_tag(image, meant.exclude_tag_patterns)
         and (meant.tag_status != "tagged" or image.tags)
         and (meant.tag_status != "untagged" or not image.tags)
@@ -166,7 +166,7 @@ def meant_by(model: Model, meant: Selection) -> set[str]:
         own = model.own_tags(image)
         if name in model.unread or (model.unread and not own):
             return False
-        along = not own and readable[name] and image.active and not any_tag(image, [PROTECTED])
+        along = not own and readable[name] and image.status == "ACTIVE" and not any_tag(image, [PROTECTED])
         return bool(name in chosen or along) and all(map(goes, model.indexes_of(name) + model.subjects_of(image)))
 
     return set(filter(goes, images))
@@ -197,7 +197,7 @@ def models(draw: st.DrawFn, *, wholes: bool = True) -> Model:
             size=n,
             is_index=index,
             subject=draw(st.sampled_from([None, None, MISSING, *before])) if wholes else None,
-            active=draw(st.integers(0, 9)) < 9,
+            status="ACTIVE" if draw(st.integers(0, 9)) < 9 else "ARCHIVED",
             activated=draw(st.sampled_from([None, None]) | days),
         )
     unread = {draw(st.sampled_from(sorted(children)))} if children and draw(st.integers(0, 3)) == 3 else set()
@@ -238,7 +238,7 @@ def select(model: Model, meant: Selection, pool: TaskPool) -> tuple[SelectionOut
     plan = model.plan(meant)
     model.call(lambda: model.remember(plan))
     model.before_deleting()
-    return selection.delete_planned(plan, model.delete, pool, LOG)
+    return selection.take_planned(plan, model.delete, pool, LOG)
 
 
 def select_all(model: Model, meant: Selection, pool: TaskPool) -> Iterator[SelectionOutcome]:
@@ -272,7 +272,7 @@ def test_what_is_meant_goes_and_all_else_stays(pool: TaskPool, model: Model, mea
         assert not any_tag(image, [PROTECTED])
         assert not (before.own_tags(image) and any_tag(image, meant.exclude_tag_patterns))
         assert not {*before.indexes_of(image.digest), *before.subjects_of(image)} & model.images.keys()
-        assert image.active
+        assert image.status == "ACTIVE"
         assert before.own_tags(image) or not model.unread
     # It knows what ECR would refuse, but for what an index names that it cannot read.
     assert model.refused <= {name for index in model.unread for name in model.children[index]}

@@ -56,7 +56,7 @@ class Registry:
 
     def listed(self) -> list[ListedImage]:
         return [
-            ListedImage(i.digest, tuple(sorted(i.tags)), 0.0, None, 1, bool(i.named), i.subject, active=True)
+            ListedImage(i.digest, tuple(sorted(i.tags)), 0.0, None, 1, bool(i.named), i.subject)
             for i in self.images.values()
         ]
 

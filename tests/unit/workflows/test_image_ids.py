@@ -71,7 +71,7 @@ def test_without_cascade_no_look_up_is_made(clients: Clients) -> None:
         ecr.push(REPOSITORY, "v1")
         aws = clients.use(ScriptedAWS(ecr=ecr))
         request = asking(ImageId(tag="v1"), cascade=cascade)
-        assert NamedImages(execution(clients, request, MemorySteps())).carry_out().deleted == 1
+        assert NamedImages(execution(clients, request, MemorySteps())).carry_out().done == 1
         assert aws.calls["ecr"] == calls
 
 
@@ -110,7 +110,7 @@ def test_a_request_that_is_too_large_with_its_relatives_is_rejected(clients: Cli
     clients.use(ScriptedAWS(ecr=ecr))
     with pytest.raises(KilledError):
         NamedImages(execution(clients, request, MemorySteps(memory, survives=3))).carry_out()
-    assert deliver(clients, ecr, request, memory=memory, max_images_per_request=4).deleted == 1
+    assert deliver(clients, ecr, request, memory=memory, max_images_per_request=4).done == 1
     assert ecr.digests(REPOSITORY) == set()
 
 
@@ -122,7 +122,7 @@ def test_a_retry_waits_before_its_chunk_is_asked_for(clients: Clients, sleeps: l
     trouble = {"imageId": {"imageTag": "v1"}, "failureCode": "UpstreamUnavailable", "failureReason": "why"}
     aws.plays["BatchDeleteImage"] = [answered({"imageIds": [], "failures": [trouble]})] * 2
     report = NamedImages(execution(clients, asking(ImageId(tag="v1"), cascade=None), MemorySteps())).carry_out()
-    assert (report.deleted, [round(seconds) for seconds in sleeps]) == (1, [1, 2])
+    assert (report.done, [round(seconds) for seconds in sleeps]) == (1, [1, 2])
 
 
 @pytest.mark.parametrize("does_the_next", [True, False])
@@ -136,7 +136,7 @@ def test_more_than_a_hundred_relatives_go_wherever_an_invocation_ends(
     ecr = FakeECR()
     indexes = [ecr.push(REPOSITORY, children=[ecr.push(REPOSITORY) for _ in range(6)]) for _ in range(20)]
     report = deliver(clients, ecr, asking(*map(ImageId, indexes)), lives=[(survives, does_the_next)])
-    assert (ecr.digests(REPOSITORY), report.deleted, report.failures, report.kept) == (set(), 20, (), ())
+    assert (ecr.digests(REPOSITORY), report.done, report.failures, report.kept) == (set(), 20, (), ())
     assert len(report.image_ids) == 140
     assert set(report.unconfirmed) <= set(report.image_ids)
 

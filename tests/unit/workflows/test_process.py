@@ -90,7 +90,7 @@ def asking(*tags: str, **more: Any) -> Json:
 def test_a_request_of_one_chunk_makes_one_call_to_ecr_and_two_to_dynamodb(queue: Queue) -> None:
     """A duplicate makes one, to DynamoDB; no notice is published where nothing failed."""
     report = queue.report("m-1", asking("v0", "v1"))
-    assert (report.deleted, report.replayed) == (2, False)
+    assert (report.done, report.replayed) == (2, False)
     assert queue.aws.calls == {"ecr": 1, "BatchDeleteImage": 1, "dynamodb": 2, "UpdateItem": 2}
     queue.aws.calls.clear()
     again = queue.report("m-2", asking("v0", "v1", requestId="r-1"))
@@ -107,7 +107,7 @@ def test_what_failed_is_published_once(queue: Queue) -> None:
     queue.unfinished("m-1", content)
     assert queue.aws.ecr.tags(REPOSITORY) == {"v1", "v2"}
     report = queue.report("m-1", content)
-    assert (report.deleted, report.replayed) == (1, False)
+    assert (report.done, report.replayed) == (1, False)
     assert queue.report("m-2", content).replayed
     assert queue.aws.calls["BatchDeleteImage"] == len(queue.aws.notices) == 1
 
@@ -134,10 +134,10 @@ def test_whatever_is_raised_is_returned(queue: Queue) -> None:
     """The other messages of its batch go on; a redelivery goes on with this one."""
     queue.aws.plays["BatchDeleteImage"] = [refused("ThrottlingException")]
     assert isinstance(queue.unfinished("m-1", asking("v0")), ServiceUnavailableError)
-    assert queue.report("m-1", asking("v0")).deleted == 1
+    assert queue.report("m-1", asking("v0")).done == 1
     queue.aws.plays["UpdateItem"] = [refused("AccessDeniedException")]
     queue.unfinished("m-2", asking("v1"))
-    assert queue.report("m-2", asking("v1")).deleted == 1
+    assert queue.report("m-2", asking("v1")).done == 1
 
 
 # Rejections.
@@ -148,7 +148,7 @@ def test_a_rejection_is_that_of_its_arrival(queue: Queue) -> None:
     content = asking("v0", "v1", requestId="r-1")
     first = queue.rejected("m-1", content, max_images_per_request=1)
     assert (str(first), first.replayed) == (str(queue.rejected("m-1", content)), False)
-    assert queue.report("m-2", content).deleted == 2
+    assert queue.report("m-2", content).done == 2
     for n in range(2):
         queue.aws.ecr.push(REPOSITORY, f"v{n}")
     again = queue.rejected("m-1", content)
@@ -169,9 +169,9 @@ def test_a_foreign_registry_must_be_allowed(queue: Queue) -> None:
     """By the stack's ForeignRegistryIds; its own account needs no leave."""
     foreign = {"registryId": "210987654321"}
     assert "ForeignRegistryIds" in str(queue.rejected("m-1", asking("v0", **foreign)))
-    assert queue.report("m-2", asking("v0", registryId="123456789012")).deleted == 1
+    assert queue.report("m-2", asking("v0", registryId="123456789012")).done == 1
     allowed: Json = {"foreign_registry_ids": ("210987654321",)}
-    assert queue.report("m-3", asking("v1", **foreign), **allowed).deleted == 1
+    assert queue.report("m-3", asking("v1", **foreign), **allowed).done == 1
 
 
 # Requests that lead to others.
@@ -190,7 +190,7 @@ def test_a_fan_out_reports_its_repositories_and_each_child_reports_itself(queue:
     for n, body in enumerate(queue.aws.sent):
         for message_id in (f"child-{n}", f"duplicate-{n}"):
             child = queue.report(message_id, body)
-            assert (child.deleted, child.request.request_id.startswith("r-1/team/")) == (1, True)
+            assert (child.done, child.request.request_id.startswith("r-1/team/")) == (1, True)
     assert len(queue.aws.notices) == 2
 
 
@@ -208,7 +208,7 @@ def test_a_selection_that_is_continued_deletes_all_and_each_turn_reports_its_own
             return 60.0 if queue.aws.calls["BatchDeleteImage"] < limit else 0.1
 
         report = queue.report(f"m-{n}", body, remaining_seconds=remaining)
-        deleted += report.deleted
+        deleted += report.done
         again = queue.report(f"duplicate-{n}", body)
         assert again == report._replace(request=again.request, replayed=True)
         bodies += queue.aws.sent[len(bodies) - 1 :]

@@ -54,7 +54,7 @@ def test_what_a_selection_means_is_deleted_and_counted(clients: Clients, aws: Sc
     kept = [aws.ecr.push(REPOSITORY, "main"), aws.ecr.push(REPOSITORY, "pr-2", "prod")]
     report = select(clients, variables={"protected_tags": ("prod",)})
     assert report.selection
-    assert (report.selection.selected, report.deleted, report.selection.bytes) == (2, 2, 7)
+    assert (report.selection.selected, report.done, report.selection.bytes) == (2, 2, 7)
     assert report.selection.kept == {"NotMatched": 1, "ProtectedTag": 1}
     assert (aws.ecr.digests(REPOSITORY), report.failures) == (set(kept), ())
 
@@ -68,7 +68,7 @@ def test_a_selection_that_means_too_much_is_rejected(clients: Clients, aws: Scri
         select(clients, variables=share)
     assert len(aws.ecr.digests(REPOSITORY)) == 3
     if "max_percent_of_repository" in share:
-        assert select(clients, variables=share, allow_percent=70).deleted == 2
+        assert select(clients, variables=share, allow_percent=70).done == 2
 
 
 def test_what_was_admitted_is_measured_by_the_limits_of_then(clients: Clients, aws: ScriptedAWS) -> None:
@@ -81,9 +81,9 @@ def test_what_was_admitted_is_measured_by_the_limits_of_then(clients: Clients, a
     half: dict[str, Any] = {"max_percent_of_repository": 50}
     aws.plays["BatchDeleteImage"] = [lambda do: do(), lambda do: do(), refused("ThrottlingException")]
     report = select(clients, memory, variables=half)
-    assert (report.deleted, report.selection and report.selection.continued_as) == (200, "r-1#1")
+    assert (report.done, report.selection and report.selection.continued_as) == (200, "r-1#1")
     report = select(clients, memory, variables=half | {"max_images_per_request": 1}, turn=1)
-    assert (report.deleted, len(aws.ecr.tags(REPOSITORY))) == (50, 250)
+    assert (report.done, len(aws.ecr.tags(REPOSITORY))) == (50, 250)
 
 
 def test_what_has_grown_beyond_its_admission_is_a_failure(clients: Clients, aws: ScriptedAWS) -> None:
@@ -106,11 +106,11 @@ def test_a_selection_goes_on_with_another_message_where_time_runs_short(clients:
     for n in range(250):
         aws.ecr.push(REPOSITORY, f"pr-{n}")
     report = select(clients, memory := StepMemory(), remaining_seconds=after(aws, 1))
-    assert (report.deleted, report.selection and report.selection.continued_as) == (100, "r-1#1")
+    assert (report.done, report.selection and report.selection.continued_as) == (100, "r-1#1")
     follow_up = json.loads(aws.sent[0])["followUp"]
     assert (follow_up["turn"], follow_up["key"], follow_up["generation"]) == (1, ["request", "r-1"], "generation")
     report = select(clients, memory, turn=1, remaining_seconds=after(aws, 2))
-    assert (report.deleted, report.selection and report.selection.continued_as) == (100, "r-1#2")
+    assert (report.done, report.selection and report.selection.continued_as) == (100, "r-1#2")
 
 
 def test_without_any_progress_a_redelivery_begins_anew(clients: Clients, aws: ScriptedAWS) -> None:
@@ -139,7 +139,7 @@ def test_a_dry_run_is_not_continued(clients: Clients, aws: ScriptedAWS) -> None:
     with pytest.raises(OutOfTimeError):
         select(clients, dry_run=True, remaining_seconds=remaining)
     report = select(clients, dry_run=True)
-    assert (report.deleted, len(aws.ecr.tags(REPOSITORY)), aws.sent) == (150, 150, [])
+    assert (report.done, len(aws.ecr.tags(REPOSITORY)), aws.sent) == (150, 150, [])
 
 
 def test_a_selection_that_is_continued_without_end_is_a_failure(clients: Clients, aws: ScriptedAWS) -> None:
@@ -147,7 +147,7 @@ def test_a_selection_that_is_continued_without_end_is_a_failure(clients: Clients
     for n in range(150):
         aws.ecr.push(REPOSITORY, f"pr-{n}")
     report = select(clients, turn=MAX_TURNS, remaining_seconds=after(aws, 1))
-    assert (report.deleted, [failure.code for failure in report.failures]) == (100, ["TooManyTurns"])
+    assert (report.done, [failure.code for failure in report.failures]) == (100, ["TooManyTurns"])
     assert aws.sent == []
 
 

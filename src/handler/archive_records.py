@@ -1,0 +1,125 @@
+"""What this stack has archived: which image, when, by which request, and what belongs to it.
+
+ECR tells when an image was archived, and not by whom; and it may not show what an archived index names. So each image
+has an item, written before ECR is asked: nothing is archived without one. It is about the archiving that happened
+between two times; an image that was archived at another time, was archived by somebody else.
+
+An item belongs to a repository (partition key `id`) and is one of its images (sort key `step`, the digest). It has the
+times `notBefore` and `notAfter`; the `request`; the `names` of what belongs to the image; `graceDays`, where the image
+was to be deleted and is kept for that long; and an `expiration`. Times are in seconds since the epoch. A further
+partition lists the repositories in which images are kept so.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .models.errors import ServiceUnavailableError
+from .models.images import Image, ListedImage
+from .models.request import Key
+from .step_table import StepTable, number, partition_key
+
+_DAY = 24 * 60 * 60
+RECORD_SECONDS = 500 * _DAY
+"""Longer than any grace period, with time for what is deleted after it."""
+_CLOCK_SECONDS = 5
+"""ECR's clock may be another one behind ours or ahead of it, and its times may be in whole seconds."""
+_NAMES = 3_000
+"""Digests that an item holds beside the rest: DynamoDB's limit is 400 KB."""
+_REPOSITORIES: Key = ("archives",)
+_REMEMBER = (
+    "SET #notBefore = :notBefore, #notAfter = :notAfter, #request = :request, #names = :names, "
+    "#expiration = :expiration"
+)
+
+
+class ArchiveRecord(NamedTuple):
+    """What is known of one image that this stack has archived."""
+
+    not_before: float
+    not_after: float
+    request_id: str
+    names: tuple[str, ...] = ()
+    """The digests of what belongs to it."""
+    grace_days: int | None = None
+    """How many days it is kept that was to be deleted; None where it was to be archived."""
+
+    def is_of(self, image: Image | ListedImage) -> bool:
+        """Returns whether the image has been in the archive ever since."""
+        if image.status != "ARCHIVED" or image.archived is None:
+            return False
+        return self.not_before - _CLOCK_SECONDS <= image.archived <= self.not_after + _CLOCK_SECONDS
+
+    def may_have_ended(self, now: float) -> bool:
+        """Returns whether a grace period can be over, whatever ECR says of the image."""
+        return self.grace_days is not None and now > self.not_before - _CLOCK_SECONDS + self.grace_days * _DAY
+
+    def in_grace(self, image: Image | ListedImage, now: float) -> bool:
+        """Returns whether the image was to be deleted, and can still be restored instead."""
+        return self.is_of(image) and now <= (image.archived or 0.0) + (self.grace_days or 0) * _DAY
+
+    def grace_ended(self, image: Image | ListedImage, now: float) -> bool:
+        """Returns whether the image was to be deleted, and is to be now."""
+        return self.grace_days is not None and self.is_of(image) and not self.in_grace(image, now)
+
+
+class ArchiveRecords:
+    """The records of one repository."""
+
+    def __init__(self, table: StepTable, registry_id: str, repository_name: str) -> None:
+        self._table = table
+        self._repository = (registry_id, repository_name)
+        self._key: Key = ("archived", *self._repository)
+
+    def remember(self, digest: str, request_id: str, names: Sequence[str], grace_days: int | None) -> None:
+        """Writes the record of an image that is about to be archived, in this invocation."""
+        values = {
+            ":notBefore": number(time.time()),
+            ":notAfter": number(self._table.ends_at() / 1_000),
+            ":request": {"S": request_id},
+            ":names": {"L": [{"S": name} for name in names] if len(names) <= _NAMES else []},
+            ":expiration": number(int(time.time()) + RECORD_SECONDS),
+        }
+        if grace_days is None:
+            self._update(self._key, digest, f"{_REMEMBER} REMOVE #graceDays", "", values)
+        else:
+            values[":graceDays"] = number(grace_days)
+            self._update(self._key, digest, f"{_REMEMBER}, #graceDays = :graceDays", "", values)
+
+    def keep(self, digest: str) -> None:
+        """Ends the grace period of an image that is in the archive, for it is to stay there."""
+        self._update(self._key, digest, "REMOVE #graceDays", "attribute_exists(#graceDays)", {})
+
+    def announce(self) -> None:
+        """Lists the repository among those whose images are kept for a grace period."""
+        values = {":expiration": number(int(time.time()) + RECORD_SECONDS)}
+        self._update(_REPOSITORIES, json.dumps(self._repository), "SET #expiration = :expiration", "", values)
+
+    def read(self) -> dict[str, ArchiveRecord]:
+        """Returns the records by digest."""
+        return {item["step"]["S"]: _record(item) for item in self._table.items(self._key)}
+
+    def _update(self, key: Key, step: str, update: str, condition: str, values: Mapping[str, Any]) -> None:
+        """Writes an item, unless a condition does not hold. Raises ServiceUnavailableError."""
+        try:
+            self._table.update({"id": {"S": partition_key(key)}, "step": {"S": step}}, update, condition, values)
+        except (ClientError, BotoCoreError) as error:
+            raise ServiceUnavailableError("DynamoDB did not take the record of an image in the archive") from error
+
+
+def repositories_in_grace(table: StepTable) -> list[tuple[str, str]]:
+    """Returns registry and name of each repository whose images are kept for a grace period."""
+    return [tuple(json.loads(item["step"]["S"])) for item in table.items(_REPOSITORIES)]
+
+
+def _record(item: Any) -> ArchiveRecord:
+    return ArchiveRecord(
+        not_before=float(item["notBefore"]["N"]),
+        not_after=float(item["notAfter"]["N"]),
+        request_id=item["request"]["S"],
+        names=tuple(name["S"] for name in item["names"]["L"]),
+        grace_days=int(item["graceDays"]["N"]) if "graceDays" in item else None,
+    )
