@@ -167,8 +167,12 @@ class EmbeddedAWS:
         return sqs_backends[ACCOUNT_ID][REGION].get_queue(self.resources[logical_name].rpartition("/")[2])
 
     def images(self, repository: str) -> set[tuple[str, tuple[str, ...]]]:
-        """The digest and the sorted tags of each image of a repository, which must exist."""
-        pages = self.client("ecr").get_paginator("describe_images").paginate(repositoryName=repository)
+        """The digest and the sorted tags of each image of a repository, which must exist; archived ones too."""
+        pages = (
+            self.client("ecr")
+            .get_paginator("describe_images")
+            .paginate(repositoryName=repository, filter={"imageStatus": "ANY"})
+        )
         details = itertools.chain.from_iterable(page["imageDetails"] for page in pages)
         return {(image["imageDigest"], tuple(sorted(image.get("imageTags", [])))) for image in details}
 

@@ -21,7 +21,8 @@ EVENTS = ROOT / "events"
 LOG = ROOT / ".local" / "demo.log"
 _UNTAGGED_LEFT = 3  # in team/app the two images of 1.1, and one that nothing names; in team/web three such
 REPOSITORIES = ("ubuntu", "my-repository", "team/app", "team/web", "team/api")
-PARAMETERS = {"ProtectedTags": "release-*", "ProtectInUse": "ecs"}
+PARAMETERS = {"ProtectedTags": "release-*", "ProtectInUse": "ecs", "AllowArchive": "true"}
+_WHOLE = 3  # 1.1 and its two platform images
 
 
 class Demo:
@@ -32,6 +33,8 @@ class Demo:
         self._function = function
         self._terminal = terminal
         self._poller = Poller(aws, function)
+        self._archives = aws.parameters.get("AllowArchive") == "true"
+        self._archived = self._restored = 0
         self._protects = "ecs" in aws.parameters.get("ProtectInUse", "").split(",")
 
     def run(self) -> bool:
@@ -76,6 +79,9 @@ class Demo:
         self._select("schedule-selection", dry_run=True)
         say.line()
         self._select("schedule-selection", dry_run=False)
+        if self._archives:
+            say.heading("Undo: to the archive with all that belongs to it, and back")
+            self._undo()
         say.heading("Delivered twice: after the tag was pushed again")
         newest = self._twice()
         self._show_results(before)
@@ -87,7 +93,7 @@ class Demo:
         self._terminal.paragraph(_readable(request), label="    request  ")
         context = FakeLambdaContext(function_name=self._aws.function.name, invoked_function_arn=self._aws.function.arn)
         answer = self._function(request, context)
-        for image_id in answer["imageIds"]:
+        for image_id in answer.get("imageIds", []):
             would = "dryRun" in answer
             self._show_deleted(
                 request["repositoryName"], image_id["imageDigest"], image_id.get("imageTag"), would=would
@@ -96,6 +102,19 @@ class Demo:
             name = ",".join(f"{key}={value}" for key, value in failure["imageId"].items())
             name = re.sub(r"sha256:\w{64}", lambda digest: short(digest[0]), name)
             self._terminal.line(f"    failed   {name}: {failure['failureCode']}", "red")
+
+    def _undo(self) -> None:
+        """Archives an image for two platforms, and sends the request that brings it back."""
+        request = _event("by-hand-archive")
+        self._terminal.line("  events/by-hand-archive.json", "bold")
+        for key in ("archived", "restored"):
+            self._terminal.paragraph(_readable(request), label="    request  ")
+            answer = self._function(request, FakeLambdaContext(invoked_function_arn=self._aws.function.arn))
+            for image_id in answer[key]:
+                tag = f":{image_id['imageTag']}" if "imageTag" in image_id else ""
+                self._terminal.line(f"    {key} {short(image_id['imageDigest'])}  team/app{tag}", "cyan")
+            self._archived, self._restored = self._restored, len(answer[key])
+            request = answer.get("restoreRequest", request)
 
     def _select(self, name: str, *, dry_run: bool) -> None:
         """Sends a selection to the queue, as the schedule would, and shows what the report says of it."""
@@ -187,6 +206,9 @@ class Demo:
                 digest for digest, tags in after["team/api"] if not tags
             }
             == ({running} if self._protects else set()),
+            "1.1 was in the archive with its platform images, and all of it is back": self._archived
+            == self._restored
+            == (_WHOLE if self._archives else 0),
             "latest is the image that was pushed between a message and its duplicate": (newest, ("latest",))
             in after["team/app"],
             "a notice each: a rejection, an image not found, in use, protected; a dry run, two selections": sorted(

@@ -42,8 +42,8 @@ def holds(call: Call, item: Item) -> bool:
 
 def updated(call: Call, item: Item) -> Item:
     """Returns an item, empty if there is none, as the SET and the REMOVE of the UpdateExpression leave it."""
-    names, values = call["ExpressionAttributeNames"], call["ExpressionAttributeValues"]
-    assignments, _, removed = call["UpdateExpression"].partition(" REMOVE ")
+    names, values = call["ExpressionAttributeNames"], call.get("ExpressionAttributeValues", {})
+    assignments, _, removed = f" {call['UpdateExpression']}".partition(" REMOVE ")
     new = {**call["Key"], **item}
     for name, kept, default, value in _ASSIGNMENT.findall(assignments):
         new[names[name]] = item.get(names[kept], values[default]) if kept else values[value]

@@ -12,28 +12,29 @@ partition lists the repositories in which images are kept so.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from .models.errors import ServiceUnavailableError
-from .models.images import Image, ListedImage
+from .models.images import ListedImage
 from .models.request import Key
 from .step_table import StepTable, number, partition_key
 
 _DAY = 24 * 60 * 60
 RECORD_SECONDS = 500 * _DAY
-"""Longer than any grace period, with time for what is deleted after it."""
+"""How long it is remembered what belongs to an image, and which request archived it."""
+_AFTER_GRACE_SECONDS = 90 * _DAY
+"""The same of an image that is kept for a grace period, behind its end."""
 _CLOCK_SECONDS = 5
 """ECR's clock may be another one behind ours or ahead of it, and its times may be in whole seconds."""
 _NAMES = 3_000
 """Digests that an item holds beside the rest: DynamoDB's limit is 400 KB."""
 _REPOSITORIES: Key = ("archives",)
-_REMEMBER = (
-    "SET #notBefore = :notBefore, #notAfter = :notAfter, #request = :request, #names = :names, "
-    "#expiration = :expiration"
-)
+_REMEMBER = "SET #notBefore = :notBefore, #notAfter = :notAfter, #request = :request, #expiration = :expiration"
+_IS_OVER = "attribute_not_exists(#notAfter) OR #notAfter < :notBefore"
 
 
 class ArchiveRecord(NamedTuple):
@@ -42,14 +43,14 @@ class ArchiveRecord(NamedTuple):
     not_before: float
     not_after: float
     request_id: str
-    names: tuple[str, ...] = ()
-    """The digests of what belongs to it."""
+    names: tuple[str, ...] | None = ()
+    """The digests of what belongs to it; None where they are too many to be remembered."""
     grace_days: int | None = None
     """How many days it is kept that was to be deleted; None where it was to be archived."""
 
-    def is_of(self, image: Image | ListedImage) -> bool:
+    def is_of(self, image: ListedImage) -> bool:
         """Returns whether the image has been in the archive ever since."""
-        if image.status != "ARCHIVED" or image.archived is None:
+        if image.status != "ARCHIVED" or image.archived is None or (image.activated or 0.0) > self.not_before:
             return False
         return self.not_before - _CLOCK_SECONDS <= image.archived <= self.not_after + _CLOCK_SECONDS
 
@@ -57,11 +58,11 @@ class ArchiveRecord(NamedTuple):
         """Returns whether a grace period can be over, whatever ECR says of the image."""
         return self.grace_days is not None and now > self.not_before - _CLOCK_SECONDS + self.grace_days * _DAY
 
-    def in_grace(self, image: Image | ListedImage, now: float) -> bool:
+    def in_grace(self, image: ListedImage, now: float) -> bool:
         """Returns whether the image was to be deleted, and can still be restored instead."""
         return self.is_of(image) and now <= (image.archived or 0.0) + (self.grace_days or 0) * _DAY
 
-    def grace_ended(self, image: Image | ListedImage, now: float) -> bool:
+    def grace_ended(self, image: ListedImage, now: float) -> bool:
         """Returns whether the image was to be deleted, and is to be now."""
         return self.grace_days is not None and self.is_of(image) and not self.in_grace(image, now)
 
@@ -75,19 +76,38 @@ class ArchiveRecords:
         self._key: Key = ("archived", *self._repository)
 
     def remember(self, digest: str, request_id: str, names: Sequence[str], grace_days: int | None) -> None:
-        """Writes the record of an image that is about to be archived, in this invocation."""
-        values = {
-            ":notBefore": number(time.time()),
-            ":notAfter": number(self._table.ends_at() / 1_000),
+        """Writes the record of an image that is about to be archived, in this invocation.
+
+        Another one may be about to do the same, or have done it: its record stays, and is about either. What one of
+        them archives for good, has no grace period. Raises ServiceUnavailableError.
+        """
+        now, ends = time.time(), self._table.ends_at() / 1_000
+        lasts = RECORD_SECONDS if grace_days is None else grace_days * _DAY + _AFTER_GRACE_SECONDS
+        values: dict[str, Any] = {
+            ":notBefore": number(now),
+            ":notAfter": number(ends),
             ":request": {"S": request_id},
-            ":names": {"L": [{"S": name} for name in names] if len(names) <= _NAMES else []},
-            ":expiration": number(int(time.time()) + RECORD_SECONDS),
+            ":expiration": number(int(now) + lasts),
         }
-        if grace_days is None:
-            self._update(self._key, digest, f"{_REMEMBER} REMOVE #graceDays", "", values)
+        update, absent = _REMEMBER, []
+        if len(names) <= _NAMES:
+            update += ", #names = :names"
+            values[":names"] = {"L": [{"S": name} for name in names]}
         else:
+            absent.append("#names")
+        if grace_days is None:
+            absent.append("#graceDays")
+        else:
+            update += ", #graceDays = :graceDays"
             values[":graceDays"] = number(grace_days)
-            self._update(self._key, digest, f"{_REMEMBER}, #graceDays = :graceDays", "", values)
+        if absent:
+            update += f" REMOVE {', '.join(absent)}"
+        met = self._update(self._key, digest, update, _IS_OVER, values)
+        if met is None:
+            return
+        longer = {":notAfter": number(max(ends, float(met["notAfter"]["N"])))}
+        for_good = " REMOVE #graceDays" if grace_days is None else ""
+        self._update(self._key, digest, f"SET #notAfter = :notAfter{for_good}", "", longer)
 
     def keep(self, digest: str) -> None:
         """Ends the grace period of an image that is in the archive, for it is to stay there."""
@@ -99,20 +119,43 @@ class ArchiveRecords:
         self._update(_REPOSITORIES, json.dumps(self._repository), "SET #expiration = :expiration", "", values)
 
     def read(self) -> dict[str, ArchiveRecord]:
-        """Returns the records by digest."""
-        return {item["step"]["S"]: _record(item) for item in self._table.items(self._key)}
+        """Returns the records by digest. Raises ServiceUnavailableError."""
+        with _reading():
+            return {item["step"]["S"]: _record(item) for item in self._table.items(self._key)}
 
-    def _update(self, key: Key, step: str, update: str, condition: str, values: Mapping[str, Any]) -> None:
-        """Writes an item, unless a condition does not hold. Raises ServiceUnavailableError."""
+    def names_of(self, digests: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Returns what belongs to some images, as far as it is remembered. Raises ServiceUnavailableError."""
+        with _reading():
+            items = {digest: self._table.item(self._key, digest) for digest in digests}
+        records = {digest: _record(item) for digest, item in items.items() if item}
+        return {digest: record.names for digest, record in records.items() if record.names is not None}
+
+    def _update(
+        self, key: Key, step: str, update: str, condition: str, values: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Writes an item. Returns None, or the item where a condition does not hold."""
         try:
-            self._table.update({"id": {"S": partition_key(key)}, "step": {"S": step}}, update, condition, values)
+            return self._table.update({"id": {"S": partition_key(key)}, "step": {"S": step}}, update, condition, values)
         except (ClientError, BotoCoreError) as error:
             raise ServiceUnavailableError("DynamoDB did not take the record of an image in the archive") from error
 
 
 def repositories_in_grace(table: StepTable) -> list[tuple[str, str]]:
-    """Returns registry and name of each repository whose images are kept for a grace period."""
-    return [tuple(json.loads(item["step"]["S"])) for item in table.items(_REPOSITORIES)]
+    """Returns registry and name of each repository whose images are kept for a grace period.
+
+    Raises ServiceUnavailableError.
+    """
+    with _reading():
+        return [tuple(json.loads(item["step"]["S"])) for item in table.items(_REPOSITORIES)]
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Keeps what DynamoDB refuses from being taken for an answer of ECR's."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise ServiceUnavailableError("DynamoDB did not tell what is in the archive") from error
 
 
 def _record(item: Any) -> ArchiveRecord:
@@ -120,6 +163,6 @@ def _record(item: Any) -> ArchiveRecord:
         not_before=float(item["notBefore"]["N"]),
         not_after=float(item["notAfter"]["N"]),
         request_id=item["request"]["S"],
-        names=tuple(name["S"] for name in item["names"]["L"]),
+        names=tuple(name["S"] for name in item["names"]["L"]) if "names" in item else None,
         grace_days=int(item["graceDays"]["N"]) if "graceDays" in item else None,
     )

@@ -44,14 +44,21 @@ class Relatives(NamedTuple):
     """Of the images that the request names."""
 
     @property
-    def levels(self) -> "list[list[ImageId]]":
-        """Returns the relatives by how far they are from the images of the request, the nearest first."""
+    def levels(self) -> list[list[ImageId]]:
+        """Returns the relatives, each behind all that it belongs to."""
         depths: dict[str, int] = {}
-        for digest in self.parents:  # each behind the first of what it belongs to
-            depths[digest] = 1 + max((depths.get(parent, 0) for parent in self.parents[digest]), default=0)
+
+        def depth(digest: str) -> int:
+            if digest in self.parents and digest not in depths:
+                depths[digest] = 0  # of a circle, if there could be one
+                depths[digest] = 1 + max(map(depth, self.parents[digest]), default=0)
+            return depths.get(digest, 0)
+
+        for digest in self.parents:
+            depth(digest)
         levels: list[list[ImageId]] = [[] for _ in range(max(depths.values(), default=0))]
-        for digest, depth in depths.items():
-            levels[depth - 1].append(ImageId(digest))
+        for digest, level in depths.items():
+            levels[level - 1].append(ImageId(digest))
         return levels
 
 

@@ -145,73 +145,48 @@ def on_relatives(
     """Returns the relatives of a request's images that stay: those with a tag of their own, and those still needed.
 
     `parents` are the indexes that name each, and its subject. In a dry run, `gone` are the images that would have been
-    deleted by then.
+    deleted, or archived, by then.
     """
     parent_ids = {i: [ImageId(digest) for digest in parents[str(i.digest)]] for i in image_ids}
     found = look_up([*image_ids, *{*itertools.chain.from_iterable(parent_ids.values())}]) if image_ids else {}
-
-    def tags_left(image: Image) -> set[str]:
-        return {tag for tag in image.tags if not (request.dry_run and ImageId(image.digest, tag) in gone)}
-
-    def still_there(image_id: ImageId) -> bool:
-        image = found.get(image_id)
-        if not (request.dry_run and isinstance(image, Image)):
-            return image is not None
-        return bool(tags_left(image)) if image.tags else ImageId(image.digest) not in gone
-
+    left = _Left(found, gone if request.dry_run else frozenset(), by_archiving=request.action == "archive")
     kept: dict[ImageId, ImageFailure] = {}
     for image_id in image_ids:
-        image = found.get(image_id) if still_there(image_id) else None
+        image = found.get(image_id) if left.is_there(image_id) else None
         failure = unseen(image_id, image)
         if isinstance(image, Image):
-            if tags := own_tags(tags_left(image), parents[image.digest]):
+            if tags := own_tags(left.tags(image), parents[image.digest]):
                 failure = ImageFailure(image_id, "StillTagged", f"it has a tag of its own: {min(tags)}")
-            elif users := [str(parent.digest) for parent in parent_ids[image_id] if still_there(parent)]:
+            elif users := [str(parent.digest) for parent in parent_ids[image_id] if left.is_there(parent)]:
                 failure = ImageFailure(image_id, "StillUsed", f"{users[0]} still needs it")
-            elif not request.cascade:
+            elif request.cascade or request.action == "archive":
+                failure = _protected(image_id, sorted(image.tags), rules)
+            else:
                 failure = ImageFailure(image_id, "LeftUntagged", "what it belonged to is gone")
-            else:
-                failure = _protected(image_id, sorted(image.tags), rules)
         if failure:
             kept[image_id] = failure
     return kept
 
 
-def on_relatives_to_archive(
-    rules: Rules,
-    parents: Mapping[str, Sequence[str]],
-    gone: AbstractSet[ImageId],
-    image_ids: Sequence[ImageId],
-    look_up: LookUp,
-) -> dict[ImageId, ImageFailure]:
-    """Returns the relatives of archived images that stay: those with a tag of their own, and those still needed.
+class _Left(NamedTuple):
+    """What is left where it can be pulled, of images as a look-up found them."""
 
-    An index in the archive needs nothing. In a dry run, `gone` are the images that would have been archived by then.
-    """
-    parent_ids = {i: [ImageId(digest) for digest in parents[str(i.digest)]] for i in image_ids}
-    found = look_up([*image_ids, *{*itertools.chain.from_iterable(parent_ids.values())}]) if image_ids else {}
-    archived = {image_id.digest for image_id in gone}
+    found: Mapping[ImageId, Image | ImageFailure]
+    gone: AbstractSet[ImageId]
+    """What a dry run has foreseen to be gone."""
+    by_archiving: bool
+    """An image in the archive is not left: it needs nothing, and keeps its tags."""
 
-    def needs(parent: ImageId) -> bool:
-        image = found.get(parent)
-        return image is not None and not (
-            isinstance(image, Image) and (image.status == "ARCHIVED" or image.digest in archived)
-        )
+    def tags(self, image: Image) -> set[str]:
+        return {tag for tag in image.tags if self.by_archiving or ImageId(image.digest, tag) not in self.gone}
 
-    kept: dict[ImageId, ImageFailure] = {}
-    for image_id in image_ids:
-        image = found.get(image_id)
-        failure = unseen(image_id, image)
-        if isinstance(image, Image):
-            if tags := own_tags(image.tags, parents[image.digest]):
-                failure = ImageFailure(image_id, "StillTagged", f"it has a tag of its own: {min(tags)}")
-            elif users := [str(parent.digest) for parent in parent_ids[image_id] if needs(parent)]:
-                failure = ImageFailure(image_id, "StillUsed", f"{users[0]} still needs it")
-            else:
-                failure = _protected(image_id, sorted(image.tags), rules)
-        if failure:
-            kept[image_id] = failure
-    return kept
+    def is_there(self, image_id: ImageId) -> bool:
+        image = self.found.get(image_id)
+        if not isinstance(image, Image):
+            return image is not None
+        if self.by_archiving:
+            return image.status != "ARCHIVED" and image.digest not in {gone.digest for gone in self.gone}
+        return bool(self.tags(image)) if image.tags else ImageId(image.digest) not in self.gone
 
 
 def on_selected(
@@ -226,7 +201,7 @@ def on_selected(
         if isinstance(image, Image) and (gained := image.tags.difference(selected[image_id].tags)):
             failure = ImageFailure(image_id, "TaggedSince", f"it has been tagged {min(gained)} since it was selected")
         elif isinstance(image, Image) and (image.status, image.archived) != _storage(selected[image_id]):
-            reason = f"it was {selected[image_id].status} when it was selected, and is {image.status} now"
+            reason = f"it has been archived or restored since it was selected, and is {image.status} now"
             failure = ImageFailure(image_id, "StorageClassChanged", reason)
         if failure:
             refused[image_id] = failure
@@ -247,7 +222,7 @@ def allowed_repositories(rules: Rules, request: DeletionRequest, existing: Calla
         for name in (existing() if patterns else ())
         if _matching([name], patterns)
         and _matching([name], rules.repository_patterns)
-        and not _matching([name], rules.protected_repositories)
+        and (request.action == "restore" or not _matching([name], rules.protected_repositories))
     ]
     return sorted({*named, *found})
 

@@ -134,6 +134,8 @@ def _check_switches(content: Json) -> None:
         raise RejectedRequestError("request.untag keeps every image, so request.cascade cannot be true beside it")
     if "cascade" in content and "selection" in content:
         raise RejectedRequestError("request.cascade is for imageIds; a selection always takes whole images")
+    if content.get("untag") and content.get("selection", {}).get("storageClass") == "archive":
+        raise RejectedRequestError('request.untag is for images that can be pulled; say "storageClass": "standard"')
     if content.get("untag") and "selection" in content and content["selection"]["tagStatus"] != "tagged":
         raise RejectedRequestError(
             'request.untag removes the tags that match the patterns of a selection; say "tagStatus": "tagged"'
@@ -180,8 +182,8 @@ def _selection(value: Json) -> Selection:
         )
     if tag_status != "tagged" and count_type is None and not {"keepMostRecent", "archivedBy"} & value.keys():
         raise RejectedRequestError(
-            f'request.selection with tagStatus "{tag_status}" must contain countType or keepMostRecent; '
-            "without, it would take all"
+            f'request.selection with tagStatus "{tag_status}" must contain countType or keepMostRecent'
+            f"{', or archivedBy' if value.get('storageClass') == 'archive' else ''}; without, it would take all"
         )
     _check_archive(value)
     if (count_type in {None, "gracePeriodEnded"}) != ("countNumber" not in value):

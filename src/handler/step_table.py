@@ -93,6 +93,20 @@ class StepTable(NamedTuple):
         )
         return (item for page in query for item in page["Items"])
 
+    def item(self, key: Key, step: str) -> Item | None:
+        """Returns an item as it is, if it has not expired. Raises ServiceUnavailableError."""
+        # An answer that was cut short would look like that about an item which is not there, but for its capacity.
+        answer = self.dynamodb.get_item(
+            TableName=self.name,
+            Key={"id": {"S": partition_key(key)}, "step": {"S": step}},
+            ConsistentRead=True,
+            ReturnConsumedCapacity="TOTAL",
+        )
+        if "ConsumedCapacity" not in answer:
+            raise ServiceUnavailableError("DynamoDB's answer did not arrive whole")
+        item = answer.get("Item")
+        return item if item and float(item["expiration"]["N"]) >= time.time() else None
+
     def remember(self, item: Item, seconds: int) -> None:
         """Keeps an item for so long from now, unless that makes no more than a day's difference."""
         expiration = int(time.time()) + seconds
@@ -104,14 +118,13 @@ class StepTable(NamedTuple):
         """Writes under a condition. Returns None, or the item as it is where the condition does not hold."""
         options: Any = {"ExpressionAttributeValues": values} if values else {}
         if condition:
-            options["ConditionExpression"] = condition
+            options |= {"ConditionExpression": condition, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         try:
             self.dynamodb.update_item(
                 TableName=self.name,
                 Key=key,
                 UpdateExpression=update,
                 ExpressionAttributeNames=_names(f"{update} {condition}"),
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 **options,
             )
         except self.dynamodb.exceptions.ConditionalCheckFailedException as error:
@@ -137,7 +150,7 @@ class StepRecord(BasePersistenceLayer):
         """An earlier try has left no outcome."""
         self.first_attempt_at: float | None = None
         """When the first of these began, if it may have had an effect."""
-        self._table = table
+        self._table, self._claim_key = table, key
         self._key: Item = {"id": {"S": partition_key(key)}, "step": {"S": step}}
         self._content = content
         self._claim = claim
@@ -145,14 +158,7 @@ class StepRecord(BasePersistenceLayer):
 
     def stored(self) -> Item | None:
         """Returns the item as it is, if it has not expired. Raises ServiceUnavailableError."""
-        # An answer that was cut short would look like that about an item which is not there, but for its capacity.
-        answer = self._table.dynamodb.get_item(
-            TableName=self._table.name, Key=self._key, ConsistentRead=True, ReturnConsumedCapacity="TOTAL"
-        )
-        if "ConsumedCapacity" not in answer:
-            raise ServiceUnavailableError("DynamoDB's answer did not arrive whole")
-        item = answer.get("Item")
-        return item if item and float(item["expiration"]["N"]) >= time.time() else None
+        return self._table.item(self._claim_key, self.step)
 
     def begin(self) -> None:
         """Begins the step, or takes over what an invocation has left that is over.

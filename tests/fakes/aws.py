@@ -23,6 +23,9 @@ from tests.fakes.errors import ServiceError
 
 type Json = dict[str, Any]
 
+_TIMES = {"begun": 1, "expiration": 1, "until": 1000, "notBefore": 1, "notAfter": 1}
+"""The times in the items of a table, and how many of their units are a second."""
+
 
 @dataclass
 class FakeAWS:
@@ -83,7 +86,7 @@ class FakeAWS:
                             setattr(image, name, at - seconds)
             for table in self.dynamodb.tables.values():
                 for item in table.values():
-                    for name, unit in {"begun": 1, "expiration": 1, "until": 1000}.items():
+                    for name, unit in _TIMES.items():
                         if name in item:
                             item[name] = {"N": str(float(item[name]["N"]) - seconds * unit)}
 

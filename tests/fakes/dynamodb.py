@@ -63,7 +63,7 @@ class FakeDynamoDB:
 
     def _update_item(self, call: Json) -> Json:
         table, key = self.tables[call["TableName"]], _key(call["Key"])
-        names, values = call["ExpressionAttributeNames"], call["ExpressionAttributeValues"]
+        names, values = call["ExpressionAttributeNames"], call.get("ExpressionAttributeValues", {})
         expressions = f"{call['UpdateExpression']} {call.get('ConditionExpression', '')}"
         if used := names.keys() ^ set(re.findall(r"#\w+", expressions)):
             raise ServiceError(400, "ValidationException", f"names unused or not given: {used}")

@@ -124,6 +124,11 @@ class FakeECR:
     def digests(self, repository: str) -> set[str]:
         return set(self.repositories[repository])
 
+    def archived(self, repository: str) -> set[str]:
+        """The digests in the archive."""
+        images = self.repositories[repository]
+        return {digest for digest, image in images.items() if image.current_status() == "ARCHIVED"}
+
     def names(self, repository: str) -> set[str]:
         """All tags and all digests."""
         return self.tags(repository) | self.digests(repository)

@@ -57,7 +57,7 @@ class RecordingAWS(WatchedAWS):
                 form = dict(urllib.parse.parse_qsl(body.decode()))
                 self.unsure.add(json.loads(json.loads(form["Message"])["default"])["origin"]["id"])
             if operation == "UpdateItem" and not well:
-                data = json.loads(body)["ExpressionAttributeValues"].get(":data", {"S": "{}"})
+                data = json.loads(body).get("ExpressionAttributeValues", {}).get(":data", {"S": "{}"})
                 if number := json.loads(data["S"]).get("messageId"):
                     self.unsure.add(self.notices[int(number) - 1]["origin"]["id"])
         return answer

@@ -60,6 +60,12 @@ def misplaced(scenario: Scenario, repository: str) -> Iterator[str]:
         yield f"{repository}: deleted although pushed again: {sorted(lost)[:3]}"
     if (stayed := (there & left & goes) - again) and not scenario.queue.dead:
         yield f"{repository}: left, although they must go: {sorted(stayed)[:3]} of {len(stayed)}"
+    wanted = {digest for one in scenario.expected.values() for digest in one.archived} & there
+    before, archived = scenario.put_away.get(repository, set()), scenario.aws.ecr.archived(repository)
+    if wrong := archived - before - wanted:
+        yield f"{repository}: archived, although they must not be: {sorted(wrong)[:3]} of {len(wrong)}"
+    if (wrong := (wanted - archived) | ((before - wanted) & archived)) and not scenario.queue.dead:
+        yield f"{repository}: not archived, or not restored: {sorted(wrong)[:3]} of {len(wrong)}"
 
 
 def _wrong_notices(scenario: Scenario, allowed: Allowance) -> Iterator[str]:
@@ -108,7 +114,8 @@ def _wrong_failures(scenario: Scenario, one: Expected, notice: Json, allowed: Al
 
 def _wrong_counts(one: Expected, notice: Json) -> Iterator[str]:
     """Yields counts that do not add up."""
-    requested, deleted, failed = notice["requested"], notice["deleted"], notice["failed"]
+    counts = {"delete": "deleted", "archive": "archivedCount", "restore": "restoredCount"}
+    requested, deleted, failed = notice["requested"], notice[counts[notice["action"]]], notice["failed"]
     if failed != len(notice["failures"]) + notice["failuresOmitted"]:
         yield f"{failed} failed, and {len(notice['failures'])} are reported"
     if "selected" in notice:

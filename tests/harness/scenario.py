@@ -16,6 +16,8 @@ OLD, YOUNG = 30, 1
 """Days since the push; two weeks are the limit of the selections here."""
 GUARDS = {"PROTECTED_TAGS": "prod*", "PROTECTED_REPOSITORIES": "kept-*", "MAX_CONCURRENT_CALLS": "2"}
 LARGE = {"MAX_IMAGES_PER_REQUEST": "100000"}
+ARCHIVES = {"ALLOW_ARCHIVE": "true"}
+GRACE = {"GRACE_PERIOD_DAYS": "30", **ARCHIVES}
 PROTECTS_IN_USE = {"PROTECT_IN_USE": "ecs", "USAGE_TABLE": "usage"}
 
 _PUSHED_AGAIN = 3
@@ -37,6 +39,8 @@ class Expected:
     request: Json
     goes: frozenset[str] = frozenset()
     """The tags and digests that are gone in the end. All others stay."""
+    archived: frozenset[str] = frozenset()
+    """The digests that are in the archive in the end. All others are not."""
     fails: Mapping[str, str] = field(default_factory=dict)
     """The failure code of each tag, or digest, that is refused."""
     kept: Mapping[str, str] = field(default_factory=dict)
@@ -57,7 +61,7 @@ def named(aws: WatchedAWS, repository: str, *, size: int, failing: bool = True) 
     there = {tag: aws.ecr.push(repository, tag) for tag in tags if tag != missing}
     request = {"repositoryName": repository, "imageIds": [f"imageTag={tag}" for tag in tags]}
     fails = {missing: "ImageNotFound"} if missing in tags else {}
-    return Expected(request, frozenset({*there, *there.values()}), fails, reports=("",) if fails else ())
+    return Expected(request, frozenset({*there, *there.values()}), fails=fails, reports=("",) if fails else ())
 
 
 def protected(aws: WatchedAWS, repository: str) -> Expected:
@@ -80,7 +84,7 @@ def protected(aws: WatchedAWS, repository: str) -> Expected:
     missing = f"sha256:{'f' * 63}{repository[-1]}"  # so that all are looked up one by one
     asked.append({"imageDigest": missing})
     fails[missing] = "ImageNotFound"
-    return Expected({"repositoryName": repository, "imageIds": asked}, frozenset(goes), fails)
+    return Expected({"repositoryName": repository, "imageIds": asked}, frozenset(goes), fails=fails)
 
 
 def in_use(aws: WatchedAWS, repository: str) -> Expected:
@@ -104,7 +108,7 @@ def in_use(aws: WatchedAWS, repository: str) -> Expected:
         asked += [{"imageDigest" if name.startswith("sha256:") else "imageTag": name} for name in names]
         fails |= dict.fromkeys(refused, "ImageInUse")
         goes |= {f"{tag}-lone", lone}
-    return Expected({"repositoryName": repository, "imageIds": asked}, frozenset(goes), fails)
+    return Expected({"repositoryName": repository, "imageIds": asked}, frozenset(goes), fails=fails)
 
 
 def selected_but_in_use(aws: WatchedAWS, repository: str) -> Expected:
@@ -176,7 +180,7 @@ def untag(aws: WatchedAWS, repository: str) -> Expected:
     aws.ecr.push(repository, last)
     asked = [{"imageTag": tag} for tag in [*tags, last]]
     request = {"repositoryName": repository, "imageIds": asked, "untag": True}
-    return Expected(request, frozenset(tags), {last: "LastTag"})
+    return Expected(request, frozenset(tags), fails={last: "LastTag"})
 
 
 def selected(aws: WatchedAWS, repository: str) -> Expected:
@@ -207,6 +211,51 @@ def wholes(aws: WatchedAWS, repository: str) -> Expected:
             goes |= {tag, child, index, signature, by_tag, f"{index.replace(':', '-')}.sig"}
     meant = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 2}
     return Expected({"repositoryName": repository} | _selection(meant), frozenset(goes), asked=16)
+
+
+def archived(aws: WatchedAWS, repository: str) -> Expected:
+    """Images for two platforms with signatures, which share one with others; and some that a tag protects."""
+    asked: list[Json] = []
+    goes: set[str] = set()
+    fails: dict[str, str] = {}
+    push = aws.ecr.push
+    for n in range(12):
+        tag = f"{repository}-{n}"
+        mine, shared, deep = (push(repository) for _ in range(3))
+        inner = push(repository, children=(deep,))
+        index = push(repository, tag, f"{tag}-x", children=(mine, shared, inner))
+        push(repository, f"{tag}-other", children=(shared,))
+        goes |= {index, mine, inner, deep, push(repository, subject=index)}
+        goes.add(push(repository, f"{mine.replace(':', '-')}.sig"))
+        push(repository, f"prod-{tag}", f"{tag}-y")
+        asked += [{"imageTag": tag}, {"imageTag": f"{tag}-y"}]
+        fails[f"{tag}-y"] = "ProtectedTag"
+    request = {"repositoryName": repository, "imageIds": asked, "action": "archive", "notify": "always"}
+    return Expected(request, archived=frozenset(goes), fails=fails)
+
+
+def restored(aws: WatchedAWS, repository: str) -> Expected:
+    """Images by tag, some of them in the archive; and one that does not exist."""
+    tags = [f"{repository}-{n}" for n in range(101)]
+    for n, tag in enumerate(tags):
+        status = "ARCHIVED" if n % 4 else "ACTIVE"
+        aws.ecr.push(repository, tag, status=status, archived=seconds_ago(100) if n % 4 else None)
+    left = aws.ecr.push(repository, f"{repository}-other", status="ARCHIVED", archived=seconds_ago(100))
+    missing = f"missing-{repository}"
+    asked = [{"imageTag": tag} for tag in [*tags, missing]]
+    request = {"repositoryName": repository, "imageIds": asked, "action": "restore"}
+    return Expected(request, archived=frozenset({left}), fails={missing: "ImageNotFound"})
+
+
+def kept_for_a_grace_period(build: Build) -> Build:
+    """The same, where the stack has a grace period: what would go is archived."""
+
+    def build_kept(aws: WatchedAWS, repository: str) -> Expected:
+        expected = build(aws, repository)
+        digests = frozenset(name for name in expected.goes if name.startswith("sha256:"))
+        return Expected(expected.request, archived=digests, asked=expected.asked)
+
+    return build_kept
 
 
 def fan_out(aws: WatchedAWS, repository: str) -> Expected:
@@ -266,6 +315,14 @@ KINDS = {
     "selection": Kind(selected, (*_ALL, "DescribeImages", "BatchGetImage")),
     "selection of whole images": Kind(wholes, ("ecr", "dynamodb", "BatchGetImage"), counts=True),
     "selection in turns": Kind(selected, ("ecr", "dynamodb", "sqs"), hurried=True),
+    "archive": Kind(archived, (*_ALL, "UpdateImageStorageClass", "DescribeImages"), variables=ARCHIVES),
+    "restore": Kind(restored, ("ecr", "dynamodb", "UpdateImageStorageClass"), variables=ARCHIVES),
+    "grace period": Kind(
+        kept_for_a_grace_period(wholes), ("ecr", "dynamodb", "UpdateImageStorageClass"), counts=True, variables=GRACE
+    ),
+    "grace period in turns": Kind(
+        kept_for_a_grace_period(selected), ("ecr", "dynamodb", "sqs"), hurried=True, variables=GRACE
+    ),
     "fan-out": Kind(fan_out, ("ecr", "dynamodb", "sqs", "DescribeRepositories")),
 }
 
@@ -281,6 +338,8 @@ class Scenario:
     counts: bool = False
     there: dict[str, set[str]] = field(default_factory=dict)
     """The tags and digests of each repository in the beginning."""
+    put_away: dict[str, set[str]] = field(default_factory=dict)
+    """The digests of each repository that were in the archive in the beginning."""
     pushed_again: dict[str, set[str]] = field(default_factory=dict)
     """Tags that were pushed again, by repository."""
 
@@ -292,7 +351,8 @@ class Scenario:
         bodies = {name: json.dumps(one.request | {"requestId": name}) for name, one in expected.items()}
         aws.overlapping = any("selection" in one.request for one in expected.values())
         there = {repository: aws.ecr.names(repository) for repository in list(aws.ecr.repositories)}
-        return cls(aws, RequestQueue(bodies), expected, counts, there)
+        put_away = {repository: aws.ecr.archived(repository) for repository in there}
+        return cls(aws, RequestQueue(bodies), expected, counts, there, put_away)
 
     @classmethod
     def of_images(cls, requests: int, size: int, *, aws: WatchedAWS | None = None, failing: bool = True) -> Self:

@@ -46,7 +46,7 @@ class WatchedAWS(FaultyAWS):
             if subject(notice) in self.reported:
                 self.violations.append(f"published again although its notice is stored: {subject(notice)}")
         if operation == "UpdateItem" and answer.status_code == 200:
-            data = json.loads(body)["ExpressionAttributeValues"].get(":data")
+            data = json.loads(body).get("ExpressionAttributeValues", {}).get(":data")
             for outcome in _objects(json.loads(data["S"]) if data else {}):
                 self._note(outcome)
         return answer

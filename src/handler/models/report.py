@@ -47,6 +47,7 @@ class Words(NamedTuple):
     size: str
     done: str
     """Behind "were" and "could not be"."""
+    things: str = "images"
 
     @property
     def omitted(self) -> str:
@@ -58,6 +59,7 @@ WORDS: Mapping[Action, Words] = {
     "archive": Words("archived", "archivedCount", "bytesArchived", "archived"),
     "restore": Words("restored", "restoredCount", "bytesRestored", "restored"),
 }
+TAG_WORDS = WORDS["delete"]._replace(done="removed", things="tags")
 
 
 class DeletionReport(NamedTuple):
@@ -104,7 +106,7 @@ class DeletionReport(NamedTuple):
 
     @property
     def words(self) -> Words:
-        return WORDS[self.action]
+        return TAG_WORDS if self.request.untag else WORDS[self.action]
 
     @property
     def done(self) -> int:

@@ -97,6 +97,7 @@ def _report_data(report: DeletionReport, registry_id: str, count: int) -> Json:
         "failed": report.failed,
         "failuresOmitted": 0,
         **value,
+        **({"untag": True} if request.untag else {}),
         **({"retryRequest": retry} if retry else {}),
     }
 

@@ -8,14 +8,14 @@ import json
 from collections.abc import Iterable
 
 from handler.models.images import Json
-from handler.models.report import WORDS, Words
+from handler.models.report import TAG_WORDS, WORDS, Words
 
 _ENTRIES_SHOWN = 50
 
 
 def report_text(data: Json) -> str:
     """Returns the data of a report's notice as text."""
-    origin, dry, words = data["origin"], "dryRun" in data, WORDS[data["action"]]
+    origin, dry, words = data["origin"], "dryRun" in data, _words(data)
     done = words.done.capitalize()
     lines = [
         _headline(data),
@@ -28,7 +28,7 @@ def report_text(data: Json) -> str:
         f"{done + ':':<13}{0 if dry else data[words.number]}",
     ]
     if "activatingCount" in data:
-        lines += [f"Activating:  {data['activatingCount']} of these; they can be pulled in up to 20 minutes"]
+        lines += [f"Activating:  {data['activatingCount']}, relatives included; they can be pulled in up to 20 minutes"]
     if "unconfirmed" in data:
         lines += [f"Unconfirmed: {data['unconfirmed']} of these; {data['unconfirmedReason']}"]
     lines += _details(data, words)
@@ -97,16 +97,20 @@ def _text(lines: Iterable[str]) -> str:
     )
 
 
+def _words(data: Json) -> Words:
+    return TAG_WORDS if "untag" in data else WORDS[data["action"]]
+
+
 def _headline(data: Json) -> str:
-    words = WORDS[data["action"]]
+    words = _words(data)
     done, failed, requested = data[words.number], data["failed"], data["requested"]
     if failed > requested:
         return f"Nothing could be selected, and this try {words.done} nothing."
     if "dryRun" in data:
-        return f"A dry run: nothing was {words.done}. {done} of {requested} images would have been."
+        return f"A dry run: nothing was {words.done}. {done} of {requested} {words.things} would have been."
     if failed:
-        return f"{failed} of {requested} images could not be {words.done}."
-    return f"{done} of {requested} images were {words.done}."
+        return f"{failed} of {requested} {words.things} could not be {words.done}."
+    return f"{done} of {requested} {words.things} were {words.done}."
 
 
 def _listed(title: str, entries: list[Json], omitted: int) -> list[str]:

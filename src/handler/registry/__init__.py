@@ -10,4 +10,3 @@ from .listing import repository_names as repository_names
 from .lookup import look_up as look_up
 from .manifests import read_manifests as read_manifests
 from .relatives import find_families as find_families
-from .storage_class import change_storage_class as change_storage_class

@@ -1,7 +1,8 @@
 """Images that belong to another: those that an index names, and those that have an image as their subject."""
 
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -9,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from handler.models.errors import OutOfTimeError
 from handler.models.failure_codes import ARCHIVED_INDEX
 from handler.models.images import Image, ImageFailure, ImageId, signature_tags
-from handler.models.limits import STORED_BYTES, truncate_to_fit
+from handler.models.limits import CHUNK_SIZE, STORED_BYTES, truncate_to_fit
 from handler.models.outcomes import Family, FoundFamilies
 
 from .client import Repository
@@ -17,30 +18,35 @@ from .errors import final_error, member
 from .lookup import archived_images, get_manifests, not_to_be_pulled
 from .manifests import named_manifests
 
-type Remembered = Callable[[], Mapping[str, Sequence[str]]]
+type Remembered = Callable[[Iterable[str]], Mapping[str, Sequence[str]]]
 """Returns what belongs to images that were archived, by digest, as far as it was remembered."""
 
 
-def find_families(repository: Repository, image_ids: Sequence[ImageId], remembered: Remembered) -> FoundFamilies:
+def find_families(
+    repository: Repository, image_ids: Sequence[ImageId], remembered: Remembered, *, restoring: bool
+) -> FoundFamilies:
     """Returns what belongs to the first of these images: to as many as there is time for, and as one step may store.
 
     One level only: what an index names may be an index again. What one in the archive names, ECR need not show; then it
-    must be remembered. Raises ServiceUnavailableError and OutOfTimeError.
+    must be remembered. What is `restoring` looks for signatures in the archive also of images that are not there.
+    Raises ServiceUnavailableError and OutOfTimeError.
     """
     families: list[Family | ImageFailure | None] = []
     try:
         manifests, unseen = get_manifests(repository, image_ids)
         archived = archived_images(repository, not_to_be_pulled(unseen))
-        tags = [ImageId(tag=tag) for image in archived.values() for tag in signature_tags(image.digest)]
-        archived_signatures = archived_images(repository, tags)
-        names = remembered() if archived else {}
-        signatures = _signatures(repository, sorted({digest for digest, _ in manifests.values()}))
+        away = {image.digest: image for image in archived.values()}
+        signatures_away = _signatures(repository, sorted(away), archived=True)
+        names = remembered(digest for digest, image in away.items() if image.is_index) if away else {}
+        signatures = _signatures(repository, sorted({digest for digest, _ in manifests.values()}), archived=restoring)
         for image_id in image_ids:
             if image_id in manifests:
                 digest, manifest = manifests[image_id]
                 families.append(_family(repository, image_id, digest, manifest, signatures.get(digest, [])))
             elif image_id in archived:
-                families.append(_archived_family(repository, image_id, archived[image_id], names, archived_signatures))
+                image = archived[image_id]
+                own = signatures_away.get(image.digest, [])
+                families.append(_archived_family(repository, image_id, image, names, own))
             else:  # what is not there belongs to nobody
                 families.append(None if unseen[image_id].code == "ImageNotFound" else unseen[image_id])
     except OutOfTimeError:
@@ -57,7 +63,7 @@ def find_families(repository: Repository, image_ids: Sequence[ImageId], remember
     )
     if found.families:
         return found
-    reason = "more images belong to it than one step can store; name them in requests of their own, without cascade"
+    reason = "more images belong to it than one step can store; name them in requests of their own"
     return FoundFamilies((ImageFailure(image_ids[0], "TooManyRelatives", reason),))
 
 
@@ -77,15 +83,14 @@ def _archived_family(
     image_id: ImageId,
     image: Image,
     names: Mapping[str, Sequence[str]],
-    signatures: Mapping[ImageId, Image],
+    signatures: Sequence[str],
 ) -> Family | ImageFailure:
-    if image.is_index and not names.get(image.digest):
+    if image.is_index and image.digest not in names:
         reason = (
             f"what {image.digest} names cannot be known while it is in the archive; restore it, or leave out cascade"
         )
         return ImageFailure(image_id, ARCHIVED_INDEX, reason)
-    own = [found.digest for tag in signature_tags(image.digest) if (found := signatures.get(ImageId(tag=tag)))]
-    relatives = dict.fromkeys([*names.get(image.digest, ()), *_referrers(repository, image.digest), *own])
+    relatives = dict.fromkeys([*names.get(image.digest, ()), *_referrers(repository, image.digest), *signatures])
     relatives.pop(image.digest, None)
     return Family(image.digest, image.subject, tuple(relatives))
 
@@ -113,12 +118,20 @@ def _referrers(repository: Repository, digest: str) -> list[str]:
         page = {"nextToken": token}
 
 
-def _signatures(repository: Repository, digests: Sequence[str]) -> dict[str, list[str]]:
-    """Returns the signatures and the like that say by their tag alone which of these images they belong to."""
+def _signatures(repository: Repository, digests: Sequence[str], *, archived: bool) -> dict[str, list[str]]:
+    """Returns the signatures and the like that say by their tag alone which of these images they belong to.
+
+    Those in the archive too, if that is asked for.
+    """
     subjects = {ImageId(tag=tag): digest for digest in digests for tag in signature_tags(digest)}
     found: dict[str, list[str]] = {}
     if subjects:
-        manifests, _ = get_manifests(repository, list(subjects))
-        for image_id, (signature, _) in manifests.items():
-            found.setdefault(subjects[image_id], []).append(signature)
+        for names in itertools.batched(subjects, CHUNK_SIZE, strict=False):
+            manifests, unseen = get_manifests(repository, names)
+            signatures = {image_id: digest for image_id, (digest, _) in manifests.items()}
+            if archived:
+                away = archived_images(repository, not_to_be_pulled(unseen))
+                signatures |= {image_id: image.digest for image_id, image in away.items()}
+            for image_id, digest in signatures.items():
+                found.setdefault(subjects[image_id], []).append(digest)
     return found

@@ -1,6 +1,6 @@
 """Images into ECR's archive, and back: one call for each, and what became of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal
@@ -8,6 +8,7 @@ from typing import Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.models.errors import RefusedLookUpError, UnfinishedRequestError, UnknownOutcomeError
+from handler.models.failure_codes import CANNOT_CHANGE
 from handler.models.images import Guard, Image, ImageFailure, ImageId, moved, unseen
 from handler.models.outcomes import ChunkOutcome
 from handler.models.request import Action
@@ -37,16 +38,16 @@ def change_storage_class(
 ) -> ChunkOutcome:
     """Archives or restores those of up to 100 images that the guard lets go, several at a time; or simulates that.
 
-    ECR itself remembers what was done: images that are where they are to be are done, and it is asked for none of them.
-    `remember` is called for each image right before its turn. An image whose turn does not come fails as
-    Unfinished; where that would be all of them, what came in between is raised: ServiceUnavailableError, OutOfTimeError
-    or UnknownOutcomeError.
+    ECR itself remembers what was done: images that are where they are to be are done, unless the guard refuses
+    them, and it is not asked for them. `remember` is called for each image right before its turn. An image whose turn
+    does not come fails as Unfinished; where that would be all of them, what came in between is raised:
+    ServiceUnavailableError, OutOfTimeError or UnknownOutcomeError.
     """
     try:
         found = look_up(repository, image_ids)
         images, failures = _seen(image_ids, found)
         changing = {i: image for i, image in images.items() if image.status not in _TARGETS[action][1]}
-        failures |= guard(list(changing), partial(_known, repository, images))
+        failures |= guard(list(images), partial(_known, repository, images))
     except RefusedLookUpError as error:
         return ChunkOutcome(failures=tuple(ImageFailure(i, error.code, error.reason) for i in image_ids))
     wanted = {image.digest: image for i, image in images.items() if i not in failures}
@@ -56,6 +57,7 @@ def change_storage_class(
         change = partial(_change, repository, action=action, remember=remember)
         with ThreadPoolExecutor(CALLS_AT_A_TIME) as executor:
             results = dict(zip(wanted, executor.map(change, wanted.values()), strict=True))
+        results |= _done_all_the_same(repository, results, _TARGETS[action][1])
     done: list[ImageId] = []
     interruptions: list[UnfinishedRequestError] = []
     for image_id, image in images.items():
@@ -128,6 +130,24 @@ def _change(repository: Repository, image: Image, *, action: Action, remember: C
         return error
     wrong = "Unanswered", f"ECR was asked for {target}, and answers that the image is {status}"
     return status if status in statuses else wrong
+
+
+def _done_all_the_same(
+    repository: Repository, results: Mapping[str, _Result], statuses: Collection[str]
+) -> dict[str, _Result]:
+    """Looks at the images of which an answer was lost, or ECR says that they cannot change: maybe they have."""
+
+    def in_doubt(result: _Result) -> bool:
+        return isinstance(result, UnknownOutcomeError) or (isinstance(result, tuple) and result[0] == CANNOT_CHANGE)
+
+    doubtful = [ImageId(digest) for digest, result in results.items() if in_doubt(result)]
+    if not doubtful:
+        return {}
+    try:
+        found = look_up(repository, doubtful)
+    except (RefusedLookUpError, UnfinishedRequestError):
+        return {}
+    return {i.digest: i.status for i in found.values() if isinstance(i, Image) and i.status in statuses}
 
 
 def _refused(error: ClientError | BotoCoreError) -> _Result:

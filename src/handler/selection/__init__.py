@@ -4,5 +4,3 @@ from .engine import take_planned as take_planned
 from .plan import Plan as Plan
 from .plan import Protection as Protection
 from .plan import make_plan as make_plan
-from .restore_plan import make_restore_plan as make_restore_plan
-from .untag_plan import make_untag_plan as make_untag_plan

@@ -89,8 +89,10 @@ def make_plan(
     without tags can be known to be unused. The `remembered` go along with what an earlier try has deleted.
     """
     existing = {image.digest for image in images}
-    # What one in the archive names needs it as little as it needs them; and ECR deletes nothing that an index names.
-    unread = {image.digest for image in images if image.status == "ACTIVE" and named.get(image.digest, ()) is None}
+    # One in the archive needs nothing, unless it is in use; and ECR deletes nothing that an index names.
+    hidden = {image.digest for image in images if named.get(image.digest, ()) is None}
+    archived = {image.digest for image in images if image.status == "ARCHIVED"}.difference(protection.in_use)
+    unread, blind = hidden - archived, hidden & archived if selection.of_archive else set[str]()
     untagged = {image.digest for image in images if not own_tags(image.tags, existing)}
     parents = parents_of(images, named, existing, untagged)
     remembered = {
@@ -116,13 +118,23 @@ def make_plan(
         elif image.digest in protection.in_use:
             kept.setdefault(image.digest, "InUse")
         elif image.digest not in kept:
-            level_of[image.digest] = level = max((level_of[parent] + 1 for parent in needed_by), default=0)
+            # What an index may name comes after it, or ECR would refuse it.
+            first = int(bool(blind) and image.digest in untagged and image.digest not in blind)
+            level_of[image.digest] = level = max((level_of[parent] + 1 for parent in needed_by), default=first)
             levels.extend([] for _ in range(level + 1 - len(levels)))
             levels[level].append(image)
     for image in images:  # in a circle, if there could be one
         if image.digest not in level_of:
             kept.setdefault(image.digest, "StillUsed")
     return Plan(levels, kept, parents, frozenset(followers))
+
+
+def parents_among(images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None]) -> Parents:
+    """Returns the indexes and subjects of each image that has no tag of its own."""
+    existing = {image.digest for image in images}
+    untagged = {image.digest for image in images if not own_tags(image.tags, existing)}
+    parents = parents_of(images, named, existing, untagged)
+    return {digest: found for digest, found in parents.items() if digest in untagged}
 
 
 def parents_of(

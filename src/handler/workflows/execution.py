@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import registry
-from handler.archive_records import ArchiveRecords
 from handler.bootstrap import Invocation, Services
 from handler.guards import Rules
 from handler.models.images import ListedImage
@@ -18,6 +17,7 @@ from handler.steps import StepRunner
 if TYPE_CHECKING:
     from logging import LoggerAdapter
 
+    from handler.archive_records import ArchiveRecords
     from handler.usage.guard import RepositoryUse
 
 
@@ -41,8 +41,10 @@ class Execution(NamedTuple):
         return self.invocation.repository(self.services, self.request)
 
     @property
-    def archive(self) -> ArchiveRecords:
+    def archive(self) -> "ArchiveRecords":
         """What this stack has archived of the repository."""
+        from handler.archive_records import ArchiveRecords  # noqa: PLC0415  # what is not used is not imported
+
         registry_id = self.request.registry_id or self.invocation.account_id
         return ArchiveRecords(self.invocation.step_table(self.services), registry_id, self.request.repository_name)
 

@@ -9,7 +9,6 @@ from handler.models.outcomes import SentRequests
 from handler.models.report import FanOutReport
 from handler.steps import Attempt
 
-from .archive import targets_in_grace
 from .execution import Execution
 
 _REQUESTS_PER_STEP = 200
@@ -43,6 +42,8 @@ class FanOut:
     @cached_property
     def _names(self) -> list[str]:
         if self._of_grace:
+            from .archive import targets_in_grace  # noqa: PLC0415  # what is not used is not imported
+
             return targets_in_grace(self._execution)
         existing = partial(registry.repository_names, self._repository)
         return guards.allowed_repositories(self._rules, self._request, existing)

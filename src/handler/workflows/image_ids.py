@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 
@@ -47,16 +47,21 @@ class NamedImages:
         del attempt  # looking twice does no harm
         if refused := self._refused(image_ids):
             return FoundFamilies(tuple(refused.values()))
-        return registry.find_families(self._repository, image_ids, self._remembered)
+        return registry.find_families(
+            self._repository,
+            image_ids,
+            self._remembered,
+            restoring=self._request.action == "restore",
+        )
+
+    def _remembered(self, digests: Iterable[str]) -> Mapping[str, Sequence[str]]:
+        return self._execution.archive.names_of(digests)
 
     def _refused(self, image_ids: Sequence[ImageId]) -> Mapping[ImageId, ImageFailure]:
         """Asks the guards that let nothing go, before anything is looked for."""
         # What was found to belong to an image is judged when it is its turn.
         named = list(itertools.takewhile(self._named.__contains__, image_ids))
         return guards.on_repository(self._rules, self._request, image_ids) or self._stopped(named)
-
-    def _remembered(self) -> dict[str, Sequence[str]]:
-        return {digest: record.names for digest, record in self._execution.archive.read().items()}
 
     def _admit(self, attempt: Attempt) -> Admission:
         """Admits the request with its relatives; a lower limit does not reject it later."""
@@ -108,10 +113,8 @@ class NamedImages:
         # A relative that stays anyway is no failure, whatever stops the others.
         if stopped := self._stopped(image_ids):
             return stopped | kept
-        refused = guards.on_named(rules, request, named, look_up) | kept
-        others = [image_id for image_id in image_ids if image_id not in refused]
-        read = partial(registry.read_manifests, self._repository)
-        return refused | guards.on_use(self._execution.use, request, others, read, look_up)
+        going = [image_id for image_id in relatives if image_id not in kept]
+        return guard_named(self._execution, named, look_up, going) | kept
 
     def _on_relatives(
         self, image_ids: Sequence[ImageId], look_up: LookUp, gone: AbstractSet[ImageId]
@@ -123,3 +126,16 @@ class NamedImages:
         return guards.on_dry_run(self._rules, self._request, image_ids) or guards.on_unknown_use(
             self._execution.use, image_ids
         )
+
+
+def guard_named(
+    execution: Execution, named: Sequence[ImageId], look_up: LookUp, relatives: Sequence[ImageId] = ()
+) -> dict[ImageId, ImageFailure]:
+    """Asks the guards about images or tags that are named, and whether these and some relatives are in use."""
+    rules, request, read = execution.rules, execution.request, partial(registry.read_manifests, execution.repository)
+    if request.untag:  # a tag that is in use is one that its image keeps
+        used = guards.on_use(execution.use, request, [*named, *relatives], read, look_up)
+        return used | guards.on_named(rules, request, [i for i in named if i not in used], look_up)
+    refused = guards.on_named(rules, request, named, look_up)
+    others = [image_id for image_id in (*named, *relatives) if image_id not in refused]
+    return refused | guards.on_use(execution.use, request, others, read, look_up)

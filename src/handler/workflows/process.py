@@ -90,7 +90,8 @@ def _workflow(execution: Execution) -> FanOut | SelectedImages | NamedImages:
         return SelectedTags(execution)
     spared = selected and not selected.of_archive and execution.services.settings.grace_period_days
     if spared or execution.request.action != "delete":
-        from .transition import TransitionedImages, TransitionedSelection  # noqa: PLC0415
+        from .transition_image_ids import TransitionedImages  # noqa: PLC0415
+        from .transition_selection import TransitionedSelection  # noqa: PLC0415
 
         return TransitionedSelection(execution) if selected else TransitionedImages(execution)
     return SelectedImages(execution) if selected else NamedImages(execution)

@@ -9,9 +9,11 @@ import itertools
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from handler import guards, registry, request_queue, selection
 from handler.models.errors import OutOfTimeError, RefusedLookUpError, RejectedRequestError
@@ -22,14 +24,19 @@ from handler.models.report import DeletionReport
 from handler.models.request import Action, Selection
 from handler.steps import Attempt
 
-from .archive import Archive
 from .execution import Execution
+
+if TYPE_CHECKING:
+    from .archive import Archive
+
+type Named = Mapping[str, Sequence[str] | None]
+"""What each index names; None for one of which that is not known."""
 
 MAX_TURNS = 100
 """How many messages may continue a selection. Each has deleted something, and the largest repository has 100,000 images
 and takes 1,000 calls: what gets this far is not short of time, but meets something that no further turn will cure."""
 _DIGESTS_PER_STEP = 4_000
-_SPARED_SHOWN = 100
+SPARED_SHOWN = 100
 """Images in use of which the report says by whom; it counts the others."""
 
 
@@ -40,6 +47,8 @@ class SelectedImages:
     """What becomes of the images."""
     width: int | None = None
     """How many chunks are taken side by side; None for as many as there are threads for."""
+    _first_attempt_at: float | None = None
+    """When the first try of this turn began, in seconds since the epoch, if this is not it."""
 
     def __init__(self, execution: Execution) -> None:
         self._request, self._steps, self._services, self._invocation, self._log = execution
@@ -65,20 +74,20 @@ class SelectedImages:
         )
 
     def _select(self, attempt: Attempt) -> SelectionOutcome:
-        del attempt  # images go by digest: what an earlier try has done is not there any more, or is where it is to be
+        # Images go by digest: what an earlier try has done is not there any more, or is where it is to be.
+        self._first_attempt_at = attempt.first_attempt_at
         if refused := self._refused():
             return self._failed(refused)
-        archive = Archive.of(self._execution)
-        if archive.nothing_ended:
+        after_grace = self._selection.count_type == "gracePeriodEnded"
+        if after_grace and self._nothing_ended():
             return SelectionOutcome()
         try:
             images = registry.list_images(self._repository)
         except RefusedLookUpError as error:
-            if archive.ended_only and error.code == "RepositoryNotFoundException":
+            if after_grace and error.code == "RepositoryNotFoundException":
                 return SelectionOutcome()
             return self._failed([ImageFailure(ImageId(), error.code, error.reason)])
-        named = archive.completed(self._execution.read_indexes(images))
-        plan, users = self._plan(images, named, archive)
+        plan, users = self._plan(images)
         extra = {"images": len(images), "selected": plan.selected, "kept": plan.reasons}
         self._log.info("selection made", extra=extra)
         if self._log.isEnabledFor(logging.DEBUG):
@@ -89,10 +98,15 @@ class SelectedImages:
             return self._failed([ImageFailure(ImageId(), "SelectionGrew", grown)])
         self._prepare(plan)
         outcome, whole = selection.take_planned(plan, self._take, self._invocation.pool, self._log, self.width)
-        spared = itertools.islice((digest for digest, reason in plan.kept.items() if reason == "InUse"), _SPARED_SHOWN)
+        spared = itertools.islice((digest for digest, reason in plan.kept.items() if reason == "InUse"), SPARED_SHOWN)
         outcome = outcome._replace(in_use=tuple(guards.in_use(ImageId(digest), users[digest]) for digest in spared))
-        outcome = self._finished(outcome, plan, named)
+        outcome = self._finished(outcome)
         return (outcome if whole else self._continued(outcome)).truncated(STORED_BYTES)
+
+    def _nothing_ended(self) -> bool:
+        from .archive import nothing_ended  # noqa: PLC0415  # what is not used is not imported
+
+        return nothing_ended(self._execution)
 
     def _refused(self) -> Iterable[ImageFailure]:
         """Asks the guards that let nothing go, whatever the selection means."""
@@ -103,18 +117,46 @@ class SelectedImages:
             or guards.on_unknown_use(self._execution.use, whole)
         ).values()
 
-    def _plan(
-        self, images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None], archive: Archive
-    ) -> tuple[selection.Plan, Mapping[str, str]]:
+    def _plan(self, images: Sequence[ListedImage]) -> tuple[selection.Plan, Mapping[str, str]]:
         """Returns what is to be taken, and who uses which image."""
+        named, archived = self._read_indexes(images)
+        users = self._users(images, named)
+        protection = self._protection(users)
+        if archived:
+            protection = protection._replace(in_grace=archived.in_grace, only=archived.only)
+        return self._make_plan(images, named, protection), users
+
+    def _read_indexes(self, images: Sequence[ListedImage]) -> "tuple[Named, Archive | None]":
+        """Returns what each index names, and what is remembered of the archive; None where nobody must know.
+
+        What an archived index names may be remembered, where ECR does not show it.
+        """
+        named = self._execution.read_indexes(images)
+        unread = any(image.status != "ACTIVE" and named.get(image.digest, ()) is None for image in images)
+        if not (self._selection.of_archive or unread):
+            return named, None
+        from .archive import Archive  # noqa: PLC0415  # what is not used is not imported
+
+        archived = Archive(self._execution, images)
+        return archived.completed(named), archived
+
+    def _users(self, images: Sequence[ListedImage], named: Named) -> Mapping[str, str]:
         use = self._execution.use
-        users = use.among(images, named) if use else {}
+        return use.among(images, named) if use else {}
+
+    def _protection(self, users: Mapping[str, str]) -> selection.Protection:
         protects = partial(guards.protects, self._rules)
-        protection = selection.Protection(
-            protects, users.keys(), archive.in_grace(images), archive.only(images), self._restored_since
-        )
-        plan = selection.make_plan(self._selection, images, named, protection, archive.now, self._remembered)
-        return plan, users
+        return selection.Protection(protects, users.keys(), restored_since=self._restored_since)
+
+    def _make_plan(
+        self,
+        images: Sequence[ListedImage],
+        named: Named,
+        protection: selection.Protection,
+        left_behind: Collection[str] = (),
+    ) -> selection.Plan:
+        remembered = self._remembered.union(left_behind)
+        return selection.make_plan(self._selection, images, named, protection, time.time(), remembered)
 
     @property
     def _restored_since(self) -> float:
@@ -152,10 +194,12 @@ class SelectedImages:
         if self._request.dry_run:
             return
         new = plan.followers - self._remembered
-        along = [image.digest for level in plan.levels for image in level if image.digest in new]
-        for digests in itertools.batched(along, _DIGESTS_PER_STEP, strict=False):
-            name = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-            self._steps.run(f"along/{name}", Digests, partial(_remembered, digests=digests), of_all_turns=True)
+        self._remember("along", [image.digest for level in plan.levels for image in level if image.digest in new])
+
+    def _remember(self, what: str, digests: Sequence[str]) -> None:
+        for some in itertools.batched(digests, _DIGESTS_PER_STEP, strict=False):
+            name = hashlib.sha256(json.dumps(some).encode()).hexdigest()
+            self._steps.run(f"{what}/{name}", Digests, partial(_remembered, digests=some), of_all_turns=True)
 
     def _take(self, images: Sequence[ListedImage]) -> ChunkOutcome:
         selected = {ImageId(digest=image.digest): image for image in images}
@@ -168,11 +212,8 @@ class SelectedImages:
             first_attempt_at=None,
         )
 
-    def _finished(
-        self, outcome: SelectionOutcome, plan: selection.Plan, named: Mapping[str, Sequence[str] | None]
-    ) -> SelectionOutcome:
+    def _finished(self, outcome: SelectionOutcome) -> SelectionOutcome:
         """Adds what there is to say of the outcome."""
-        del plan, named
         return outcome._replace(action=self.action)
 
     def _failed(self, failures: Iterable[ImageFailure]) -> SelectionOutcome:

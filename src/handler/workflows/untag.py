@@ -1,14 +1,16 @@
 """A request that removes tags of the images that it selects, and keeps the images."""
 
+import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 
-from handler import guards, registry, selection
+from handler import registry, selection
 from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp
-from handler.models.outcomes import ChunkOutcome
+from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.selection.untag_plan import make_untag_plan
 
-from .archive import Archive
-from .selection import SelectedImages
+from .execution import Execution
+from .image_ids import guard_named
+from .selection import SPARED_SHOWN, SelectedImages
 
 
 class SelectedTags(SelectedImages):
@@ -16,22 +18,25 @@ class SelectedTags(SelectedImages):
 
     width = 1  # tags of one image that go side by side would each see the other left
 
-    def _plan(
-        self, images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None], archive: Archive
-    ) -> tuple[selection.Plan, Mapping[str, str]]:
-        del named
-        return selection.make_untag_plan(self._selection, images, archive.now, archive.only(images)), {}
+    def __init__(self, execution: Execution) -> None:
+        super().__init__(execution)
+        self._spared: list[ImageFailure] = []
+
+    def _plan(self, images: Sequence[ListedImage]) -> tuple[selection.Plan, Mapping[str, str]]:
+        return make_untag_plan(self._selection, images, time.time()), {}
 
     def _take(self, images: Sequence[ListedImage]) -> ChunkOutcome:
         # With its digest, a tag that has moved since is left alone.
         image_ids = [ImageId(image.digest, image.tags[0]) for image in images]
-        return registry.delete_images(
+        outcome = registry.delete_images(
             self._repository, image_ids, self._guard, self._log, effect=self._request.effect, first_attempt_at=None
         )
+        self._spared += [failure for failure in outcome.failures if failure.code == "ImageInUse"]
+        return outcome
 
     def _guard(self, image_ids: Sequence[ImageId], look_up: LookUp) -> dict[ImageId, ImageFailure]:
         """Asks the guards of named tags: what has changed since the selection was made, is seen too."""
-        refused = guards.on_named(self._rules, self._request, image_ids, look_up)
-        others = [image_id for image_id in image_ids if image_id not in refused]
-        read = partial(registry.read_manifests, self._repository)
-        return refused | guards.on_use(self._execution.use, self._request, others, read, look_up)
+        return guard_named(self._execution, image_ids, look_up)
+
+    def _finished(self, outcome: SelectionOutcome) -> SelectionOutcome:
+        return super()._finished(outcome)._replace(in_use=tuple(self._spared[:SPARED_SHOWN]))

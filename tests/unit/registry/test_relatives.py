@@ -1,6 +1,7 @@
 """The relatives of an image: what an index names, what has the image as its subject, and signatures by their tag."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -25,10 +26,15 @@ def test_an_index_has_what_it_names(repository: Repository, aws: ScriptedAWS, by
     nested = aws.ecr.push(REPOSITORY, children=children)
     index = aws.ecr.push(REPOSITORY, "v1", children=[nested])
     image_id = ImageId(tag="v1") if by_tag else ImageId(index)
-    assert find_families(repository, [image_id, ImageId(nested)], dict).families == (
+    assert families_of(repository, [image_id, ImageId(nested)]).families == (
         Family(index, None, (nested,)),
         Family(nested, None, tuple(children)),
     )
+
+
+def families_of(repository: Repository, image_ids: Sequence[ImageId]) -> FoundFamilies:
+    """Returns what belongs to images of which none was archived here."""
+    return find_families(repository, image_ids, lambda _: {}, restoring=False)
 
 
 def test_an_image_has_what_refers_to_it(repository: Repository, aws: ScriptedAWS) -> None:
@@ -37,7 +43,7 @@ def test_an_image_has_what_refers_to_it(repository: Repository, aws: ScriptedAWS
     image = aws.ecr.push(REPOSITORY)
     signatures = [aws.ecr.push(REPOSITORY, subject=image) for _ in range(4)]
     signatures.append(aws.ecr.push(REPOSITORY, subject=image, status="ARCHIVED"))
-    assert find_families(repository, [ImageId(image), ImageId(signatures[0])], dict).families == (
+    assert families_of(repository, [ImageId(image), ImageId(signatures[0])]).families == (
         Family(image, None, tuple(signatures)),
         Family(signatures[0], image, ()),
     )
@@ -53,7 +59,7 @@ def test_an_image_has_the_signatures_that_say_so_by_their_tag(repository: Reposi
         for image in images[::2]
     }
     aws.ecr.push(REPOSITORY, images[0].replace(":", "-") + ".other", GONE.replace(":", "-") + ".sig")
-    found = find_families(repository, [ImageId(tag=f"v{n}") for n in range(20)], dict)
+    found = families_of(repository, [ImageId(tag=f"v{n}") for n in range(20)])
     assert found.families == tuple(Family(image, None, signatures.get(image, ())) for image in images)
     assert aws.operations.count("BatchGetImage") == 2
 
@@ -64,7 +70,7 @@ def test_an_image_is_no_relative_of_its_own(repository: Repository, aws: Scripte
     index = aws.ecr.push(REPOSITORY, children=[image], digest=f"sha256:{2 << 32:064x}")
     aws.ecr.repositories[REPOSITORY][image].subject = index
     aws.ecr.repositories[REPOSITORY][index].children = (image, index)
-    assert find_families(repository, [ImageId(index)], dict).families == (Family(index, None, (image,)),)
+    assert families_of(repository, [ImageId(index)]).families == (Family(index, None, (image,)),)
 
 
 def test_what_is_not_there_or_cannot_be_read_has_a_place_of_its_own(repository: Repository, aws: ScriptedAWS) -> None:
@@ -72,7 +78,12 @@ def test_what_is_not_there_or_cannot_be_read_has_a_place_of_its_own(repository: 
     locked, image = aws.ecr.push(REPOSITORY, "locked", failure="KmsError"), aws.ecr.push(REPOSITORY)
     ids = [ImageId(tag="none"), ImageId(locked), ImageId(image), ImageId(GONE)]
     failure = ImageFailure(ImageId(locked), "KmsError", "The manifest cannot be shown")
-    assert find_families(repository, ids, dict).families == (None, failure, Family(image, None, ()), None)
+    assert families_of(repository, ids).families == (
+        None,
+        failure,
+        Family(image, None, ()),
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +95,7 @@ def test_a_manifest_of_no_known_kind_is_a_failure_of_its_image(
 ) -> None:
     """It costs no other image its relatives."""
     odd, image = aws.ecr.push(REPOSITORY, manifest=manifest), aws.ecr.push(REPOSITORY)
-    failure, family = find_families(repository, [ImageId(odd), ImageId(image)], dict).families
+    failure, family = families_of(repository, [ImageId(odd), ImageId(image)]).families
     reason = f"what belongs to it cannot be known: ECR's manifest of {odd} is of no kind we know"
     assert (failure, family) == (ImageFailure(ImageId(odd), "UnreadableIndex", reason), Family(image, None, ()))
 
@@ -93,7 +104,7 @@ def test_a_manifest_of_no_known_kind_is_a_failure_of_its_image(
 def test_a_subject_of_no_known_kind_is_none(repository: Repository, aws: ScriptedAWS, subject: Any) -> None:
     """Whatever a client has pushed."""
     image = aws.ecr.push(REPOSITORY, manifest=json.dumps({"subject": subject}))
-    assert find_families(repository, [ImageId(image)], dict).families == (Family(image, None, ()),)
+    assert families_of(repository, [ImageId(image)]).families == (Family(image, None, ()),)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +126,7 @@ def test_half_a_response_is_none(repository: Repository, aws: ScriptedAWS, opera
     aws.ecr.push(REPOSITORY, subject=image)
     aws.plays[operation] = [play]
     with pytest.raises(ServiceUnavailableError):
-        find_families(repository, [ImageId(image)], dict)
+        families_of(repository, [ImageId(image)])
 
 
 @pytest.mark.parametrize("operation", ["BatchGetImage", "ListImageReferrers"])
@@ -124,7 +135,7 @@ def test_a_refusal_for_good_is_a_failure_of_each(repository: Repository, aws: Sc
     ids = (ImageId(aws.ecr.push(REPOSITORY)), ImageId(tag="none"))
     aws.plays[operation] = [refused("AccessDeniedException")]
     failures = tuple(ImageFailure(image_id, "AccessDeniedException", "why") for image_id in ids)
-    assert find_families(repository, ids, dict).families == failures
+    assert families_of(repository, ids).families == failures
 
 
 @pytest.mark.parametrize(("calls", "found"), [(3, 1), (4, 2), (6, 4)])
@@ -133,14 +144,14 @@ def test_families_are_found_as_long_as_there_is_time(
 ) -> None:
     """Each has a call of its own; a further step finds the others."""
     ids = [ImageId(aws.ecr.push(REPOSITORY)) for _ in range(4)]
-    assert len(find_families(repository._replace(calling=time_for(calls)), ids, dict).families) == found
+    assert len(families_of(repository._replace(calling=time_for(calls)), ids).families) == found
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2])
 def test_no_time_for_any_family_is_an_error(repository: Repository, aws: ScriptedAWS, calls: int) -> None:
     """A redelivery begins with the time of an invocation of its own."""
     with pytest.raises(OutOfTimeError):
-        find_families(repository._replace(calling=time_for(calls)), [ImageId(aws.ecr.push(REPOSITORY))], dict)
+        families_of(repository._replace(calling=time_for(calls)), [ImageId(aws.ecr.push(REPOSITORY))])
 
 
 @pytest.mark.parametrize(("each", "apart", "found"), [(260, 0, 20), (2_000, 2_000, 2)])
@@ -150,7 +161,7 @@ def test_as_many_families_are_found_as_one_step_can_store(
     """By their bytes, not by a count: images that many indexes share stand there once."""
     children = [map(digest, range(n * apart, n * apart + each)) for n in range(20)]
     ids = [ImageId(aws.ecr.push(REPOSITORY, children=some)) for some in children]
-    outcome = find_families(repository, ids, dict)
+    outcome = families_of(repository, ids)
     assert len(outcome.families) == found
     assert len(json.dumps(outcome.to_json())) <= STORED_BYTES
     assert FoundFamilies.from_json(json.loads(json.dumps(outcome.to_json(), sort_keys=True))) == outcome
@@ -159,7 +170,7 @@ def test_as_many_families_are_found_as_one_step_can_store(
 def test_an_image_with_more_relatives_than_one_step_can_store_stays(repository: Repository, aws: ScriptedAWS) -> None:
     """With a way out; the images beside it are found by further steps."""
     index, image = aws.ecr.push(REPOSITORY, children=map(digest, range(5_000))), aws.ecr.push(REPOSITORY)
-    [failure] = find_families(repository, [ImageId(index), ImageId(image)], dict).families
+    [failure] = families_of(repository, [ImageId(index), ImageId(image)]).families
     assert isinstance(failure, ImageFailure)
     assert (failure.image_id, failure.code) == (ImageId(index), "TooManyRelatives")
-    assert failure.reason.endswith("name them in requests of their own, without cascade")
+    assert failure.reason.endswith("name them in requests of their own")

@@ -1,0 +1,144 @@
+"""A request that says which images are to be archived or restored; or deleted, where that has a grace period."""
+
+import math
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+
+from handler import guards, selection
+from handler.deletion import CHANGING_STEPS
+from handler.models.images import Image, ImageFailure, ImageId, ListedImage
+from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.registry.storage_class import change_storage_class
+from handler.selection.plan import parents_among
+from handler.selection.restore_plan import make_restore_plan
+
+from .archive import Archive
+from .execution import Execution
+from .selection import Named, SelectedImages
+from .transition_image_ids import restored_in_part
+
+_DAY = 24 * 60 * 60
+
+
+class TransitionedSelection(SelectedImages):
+    """The steps of a request that says which images are to be archived or restored.
+
+    Images that are to be deleted are archived instead, where the stack has a grace period.
+    """
+
+    width = CHANGING_STEPS
+
+    def __init__(self, execution: Execution) -> None:
+        super().__init__(execution)
+        instead = self._request.action == "delete"
+        self.action = "archive" if instead else self._request.action
+        self._grace_days = self._services.settings.grace_period_days if instead else None
+        self._archive = execution.archive
+        self._began = time.time()
+        self._names: dict[str, list[str]] = {}
+        self._unread: set[ImageId] = set()
+        """Of those to be restored, the indexes of which it is not known what they name."""
+        self._unread_before: list[ImageId] = []
+        """The same of earlier tries."""
+
+    def _refused(self) -> Iterable[ImageFailure]:
+        if self.action == "restore":
+            return guards.on_dry_run(self._rules, self._request, [ImageId()]).values()
+        return super()._refused()
+
+    def _plan(self, images: Sequence[ListedImage]) -> tuple[selection.Plan, Mapping[str, str]]:
+        named, archived = self._read_indexes(images)
+        if self.action == "restore":
+            plan = make_restore_plan(self._selection, images, named, time.time(), archived.only if archived else None)
+            going = [image for level in plan.levels for image in level]
+            self._unread = {ImageId(image.digest) for image in going if named.get(image.digest, ()) is None}
+            stored = self._steps.remembered("unread/")
+            unread_before = {ImageId(digest) for outcome in stored for digest in outcome["digests"]}
+            self._unread_before = sorted(unread_before - self._unread, key=str)
+            return plan, {}
+        users = self._users(images, named)
+        # An image in the archive needs nothing of what belongs to it, unless it is in use.
+        others = [image for image in images if image.status != "ARCHIVED" or image.digest in users]
+        there = {image.digest for image in others}
+        plan = self._make_plan(
+            others,
+            {i: names for i, names in named.items() if i in there},
+            self._protection(users),
+            self._left_behind(images, named),
+        )
+        kept = plan.kept | {image.digest: "Archived" for image in images if image.digest not in there}
+        return self._with_earlier(plan._replace(kept=kept), images), users
+
+    def _left_behind(self, images: Sequence[ListedImage], named: Named) -> Collection[str]:
+        """Returns what belongs to images that a grace period keeps, and has not gone with them, for whatever reason."""
+        if not (self._grace_days and any(image.status == "ARCHIVED" for image in images)):
+            return ()
+        in_grace = Archive(self._execution, images).in_grace
+        return {digest for digest, parents in parents_among(images, named).items() if in_grace.issuperset(parents)}
+
+    def _with_earlier(self, plan: selection.Plan, images: Sequence[ListedImage]) -> selection.Plan:
+        """Adds what earlier tries of this turn have archived: their report was lost with them."""
+        if self._first_attempt_at is None and not self._request.turn:
+            return plan
+        mine = Archive(self._execution, images).archived_by(self._request.root_id)
+        self._began = min((record.not_before for _, record in mine), default=self._began)
+        since = math.inf if self._first_attempt_at is None else self._first_attempt_at
+        earlier = [image for image, record in mine if record.not_before >= since]
+        kept = {digest: why for digest, why in plan.kept.items() if digest not in {image.digest for image in earlier}}
+        return plan._replace(levels=[*plan.levels, earlier] if earlier else plan.levels, kept=kept)
+
+    @property
+    def _restored_since(self) -> float:
+        """Who restores an image does not want it archived again the next night."""
+        return time.time() - self._grace_days * _DAY if self._grace_days else super()._restored_since
+
+    def _admit(self, plan: selection.Plan, total: int) -> str | None:
+        return None if self.action == "restore" else super()._admit(plan, total)
+
+    def _prepare(self, plan: selection.Plan) -> None:
+        if self._request.dry_run:
+            return
+        if self._unread:
+            self._remember("unread", [str(image_id.digest) for image_id in sorted(self._unread, key=str)])
+        super()._prepare(plan)
+        for digest, parents in plan.parents.items():
+            for parent in parents:
+                self._names.setdefault(parent, []).append(digest)
+        if self._grace_days and plan.selected:
+            self._archive.announce()
+
+    def _take(self, images: Sequence[ListedImage]) -> ChunkOutcome:
+        selected = {ImageId(digest=image.digest): image for image in images}
+        guard = partial(guards.on_selected, selected)
+        return change_storage_class(
+            self._repository,
+            list(selected),
+            (lambda _, __: {}) if self.action == "restore" else guard,
+            action=self.action,
+            dry_run=self._request.dry_run,
+            remember=self._remember_image,
+        )
+
+    def _remember_image(self, image: Image) -> None:
+        if self.action == "archive" and image.status != "ARCHIVED":
+            names = self._names.get(image.digest, ())
+            self._archive.remember(image.digest, self._request.root_id, names, self._grace_days)
+
+    def _finished(self, outcome: SelectionOutcome) -> SelectionOutcome:
+        outcome = super()._finished(outcome)
+        if self._grace_days and outcome.deleted and not self._request.dry_run:
+            return outcome._replace(restorable_until=self._began + self._grace_days * _DAY)
+        # What an earlier try has begun to restore is not among the images of this one.
+        earlier = self._unread_before if self._first_attempt_at is not None else ()
+        image_ids, failures = restored_in_part([*outcome.chunk.image_ids, *earlier], self._unread | {*earlier})
+        chunk = outcome.chunk._replace(
+            image_ids=image_ids,
+            failures=(*outcome.chunk.failures, *failures),
+            activating=max(0, outcome.chunk.activating - len(failures)),
+        )
+        return outcome._replace(
+            chunk=chunk,
+            selected=outcome.selected + len(earlier),
+            deleted=outcome.deleted + len(earlier) - len(failures),
+        )

@@ -1,0 +1,143 @@
+"""What is remembered of archived images: which archiving an item is about, and for how long it is kept."""
+
+import time
+from typing import Any
+
+import pytest
+
+from handler.archive_records import ArchiveRecord, ArchiveRecords, repositories_in_grace
+from handler.models.errors import ServiceUnavailableError
+from handler.step_table import StepTable
+from local.runtime import FakeLambdaContext
+from tests.fakes.clients import Clients
+from tests.fakes.scripted import ScriptedAWS, refused
+from tests.values import DAY, NOW, digest, listed_image
+
+RECORD = ArchiveRecord(NOW, NOW + 120, "r-1", grace_days=30)
+
+
+def records(clients: Clients, repository: str = "team/app") -> ArchiveRecords:
+    """Returns the records of a repository."""
+    return ArchiveRecords(table(clients), "123456789012", repository)
+
+
+def table(clients: Clients) -> StepTable:
+    """Returns the table, in an invocation that has 100 seconds left."""
+    context: Any = FakeLambdaContext()
+    context.get_remaining_time_in_millis = lambda: 100_000
+    return StepTable.of(clients.dynamodb_client, "steps", context)
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "known"),
+    [
+        *(("ARCHIVED", after, True) for after in (0, 60, 120, -4, 124)),
+        *(("ARCHIVED", after, False) for after in (-6, 126, -DAY, DAY)),
+        *((status, 60, False) for status in ("ACTIVE", "ACTIVATING")),
+        ("ARCHIVED", None, False),
+    ],
+)
+def test_a_record_is_about_one_archiving(status: str, after: float | None, known: bool) -> None:  # noqa: FBT001
+    """Between its two times, give or take the clocks; what was archived at another time, or restored, is not it."""
+    archived = None if after is None else NOW + after
+    image = listed_image("a", status=status, archived=archived)
+    assert RECORD.is_of(image) == known
+    assert RECORD.in_grace(image, NOW + 29 * DAY) == known
+    assert RECORD.grace_ended(image, NOW + 31 * DAY) == known
+
+
+def test_the_grace_period_counts_from_the_archiving() -> None:
+    """To the second; without one, it neither keeps an image nor lets it go."""
+    image = listed_image("a", status="ARCHIVED", archived=NOW + 60)
+    end = NOW + 60 + 30 * DAY
+    assert (RECORD.in_grace(image, end), RECORD.grace_ended(image, end)) == (True, False)
+    assert (RECORD.in_grace(image, end + 1), RECORD.grace_ended(image, end + 1)) == (False, True)
+    again = image._replace(archived=NOW + 90, activated=NOW + 70)  # restored in between
+    assert not any((RECORD.is_of(again), RECORD.in_grace(again, end), RECORD.grace_ended(again, end + DAY)))
+    assert RECORD.is_of(image._replace(activated=NOW - 1))
+    kept = RECORD._replace(grace_days=None)
+    assert not any((kept.in_grace(image, NOW + 61), kept.grace_ended(image, end + 1), kept.may_have_ended(end + 1)))
+
+
+def test_what_may_have_ended_is_known_without_asking_ecr() -> None:
+    """Never later than it has: the archiving may be as early as the record."""
+    assert not RECORD.may_have_ended(NOW + 29.9 * DAY)
+    assert RECORD.may_have_ended(NOW + 30 * DAY)
+
+
+def test_records_come_back_as_they_were_written(clients: Clients, aws: ScriptedAWS) -> None:
+    """Of this repository alone; the invocation is over by the second time."""
+    del aws
+    before = time.time()
+    records(clients).remember(digest(1), "r-1", [digest(2), digest(3)], 30)
+    records(clients).remember(digest(4), "r-2", [], None)
+    records(clients, "team/web").remember(digest(5), "r-3", [], 30)
+    found = records(clients).read()
+    assert {name: record[2:] for name, record in found.items()} == {
+        digest(1): ("r-1", (digest(2), digest(3)), 30),
+        digest(4): ("r-2", (), None),
+    }
+    for record in found.values():
+        assert before <= record.not_before <= time.time()
+        assert 99 < record.not_after - record.not_before <= 100.1
+
+
+def test_the_last_archiving_counts(clients: Clients, aws: ScriptedAWS) -> None:
+    """One that is to be kept takes the grace period of an earlier one away; and so does keeping what is there."""
+    mine = records(clients)
+    mine.remember(digest(1), "r-1", [], 30)
+    aws.let_time_pass(101)
+    mine.remember(digest(1), "r-2", [], None)
+    assert mine.read()[digest(1)][2:] == ("r-2", (), None)
+    mine.remember(digest(2), "r-1", [digest(3)], 30)
+    for name in (digest(2), digest(2), digest(9)):
+        mine.keep(name)
+    assert {name: record[2:] for name, record in mine.read().items()} == {
+        digest(1): ("r-2", (), None),
+        digest(2): ("r-1", (digest(3),), None),
+    }
+
+
+def test_requests_that_overlap_share_a_record(clients: Clients, aws: ScriptedAWS) -> None:
+    """Either may have archived the image, at any time until both are over; what is to stay, stays."""
+    mine = records(clients)
+    for number, days in enumerate(((30, 30), (30, None), (None, 30))):
+        mine.remember(digest(number), "first", [digest(9)], days[0])
+        before = mine.read()[digest(number)]
+        aws.let_time_pass(60)
+        mine.remember(digest(number), "second", [], days[1])
+        after = mine.read()[digest(number)]
+        assert after[2:] == ("first", (digest(9),), 30 if days == (30, 30) else None)
+        assert after.not_before == pytest.approx(before.not_before - 60, abs=1)
+        assert after.not_after == pytest.approx(time.time() + 100, abs=1)
+
+
+def test_names_that_do_not_fit_are_left_out(clients: Clients, aws: ScriptedAWS) -> None:
+    """The image is remembered all the same."""
+    del aws
+    mine = records(clients)
+    for count, kept in ((3_000, 3_000), (3_001, 0)):
+        mine.remember(digest(count), "r" * 530, [digest(n) for n in range(count)], 30)
+        assert len(mine.read()[digest(count)].names or ()) == kept
+    assert mine.names_of([digest(3_000), digest(3_001), digest(2)]).keys() == {digest(3_000)}
+
+
+def test_repositories_are_listed_once(clients: Clients, aws: ScriptedAWS) -> None:
+    """With the registry that they are in."""
+    del aws
+    for name in ("team/web", "team/app", "team/web"):
+        records(clients, name).announce()
+    expected = [("123456789012", "team/app"), ("123456789012", "team/web")]
+    assert sorted(repositories_in_grace(table(clients))) == expected
+
+
+@pytest.mark.parametrize("operation", ["remember", "keep", "announce"])
+def test_a_record_that_dynamodb_does_not_take_is_not_forgotten(
+    clients: Clients, aws: ScriptedAWS, operation: str
+) -> None:
+    """Whoever wanted it knows that nothing was written."""
+    aws.plays["UpdateItem"] = [refused("ProvisionedThroughputExceededException")] * 20
+    mine = records(clients)
+    arguments: Any = {"remember": (digest(1), "r-1", [], 30), "keep": (digest(1),), "announce": ()}[operation]
+    with pytest.raises(ServiceUnavailableError):
+        getattr(mine, operation)(*arguments)

@@ -1,0 +1,63 @@
+"""Named images into the archive and back: in which order ECR is asked, and what is done side by side."""
+
+import pytest
+
+from handler.models.images import ImageId
+from handler.models.request import Selection
+from handler.workflows.transition_image_ids import TransitionedImages
+from handler.workflows.transition_selection import TransitionedSelection
+from handler.workflows.untag import SelectedTags
+from tests.fakes.clients import Clients
+from tests.fakes.ecr import FakeECR
+from tests.fakes.execution import execution
+from tests.fakes.scripted import ScriptedAWS
+from tests.fakes.steps import MemorySteps
+from tests.values import deletion_request
+
+REPOSITORY = "team/app"
+OPERATION = "UpdateImageStorageClass"
+
+
+def asked(aws: ScriptedAWS) -> list[str]:
+    """Returns the digests of which ECR was asked for the storage class, in order."""
+    return [call["imageId"]["imageDigest"] for call in aws.asked(OPERATION)]
+
+
+def test_an_index_is_archived_first_and_restored_last(clients: Clients) -> None:
+    """So that it can be pulled as a whole or not at all, as far as that is in the order of the calls."""
+    ecr = FakeECR(archived_image_failure=None)
+    deep = ecr.push(REPOSITORY)
+    inner = ecr.push(REPOSITORY, children=[deep])
+    index = ecr.push(REPOSITORY, "v1", children=[inner])
+    aws = clients.use(ScriptedAWS(ecr=ecr))
+    for action, order in (("archive", [index, inner, deep]), ("restore", [deep, inner, index])):
+        aws.requests.clear()
+        request = deletion_request(ImageId(tag="v1"), action=action)
+        report = TransitionedImages(execution(clients, request, MemorySteps())).carry_out()
+        assert (report.failures, report.done) == ((), 1)
+        # ECR refuses what an index needs that is still there, until that is gone.
+        assert list(dict.fromkeys(asked(aws)))[:: len(order) - 1] == order[:: len(order) - 1]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_is_unreadable_keeps_relatives_and_not_the_image(clients: Clients, *, dry_run: bool) -> None:
+    """Another index that may name them: nobody can know, and each of them is told."""
+    ecr = FakeECR()
+    child = ecr.push(REPOSITORY)
+    index = ecr.push(REPOSITORY, "v1", children=[child])
+    ecr.push(REPOSITORY, "v2", children=[ecr.push(REPOSITORY)], failure="KmsError")
+    clients.use(ScriptedAWS(ecr=ecr))
+    request = deletion_request(ImageId(tag="v1"), action="archive", dry_run=dry_run)
+    report = TransitionedImages(execution(clients, request, MemorySteps())).carry_out()
+    assert [image_id.digest for image_id in report.image_ids] == [index]
+    assert [(failure.image_id.digest, failure.code) for failure in report.failures] == [(child, "UnreadableIndex")]
+    assert ecr.archived(REPOSITORY) == (set() if dry_run else {index})
+
+
+def test_chunks_that_must_not_meet_go_one_after_the_other(clients: Clients) -> None:
+    """Those of tags; those that change storage classes make their calls side by side themselves."""
+    clients.use(ScriptedAWS())
+    request = deletion_request(selection=Selection("tagged", ("*",)))
+    under = execution(clients, request, MemorySteps())
+    assert SelectedTags(under).width == 1
+    assert TransitionedSelection(under._replace(request=request._replace(action="archive"))).width == 2
