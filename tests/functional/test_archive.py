@@ -376,3 +376,98 @@ def test_metrics_count_what_was_done(stack: Outside) -> None:
     ]
     assert done == [{"ImagesArchived": [1.0]}, {"ImagesRestored": [1.0]}]
     assert stack.metric("ImagesDeleted") == 0
+
+
+def test_an_index_that_is_being_restored_needs_what_it_names(stack: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be pulled in some minutes: its platform images stay, whoever asks, and whatever ECR shows and allows."""
+    monkeypatch.setattr(StorageChoices, "children_can_be_archived", True)
+    shared = stack.push(days=40)
+    own = stack.push(days=40)
+    coming, other = stack.push_index([shared, own], "v1", days=40), stack.push_index([shared], "v2", days=40)
+    function = stack.start(**ARCHIVES)
+    ask(function, "imageTag=v1", action="archive")
+    assert stack.archived() == {coming, own}
+    ask(function, "imageTag=v1", action="restore")
+
+    answer = ask(function, "imageTag=v2", action="archive")
+    assert (stack.archived(), [kept["code"] for kept in answer["kept"]]) == ({other}, ["StillUsed"])
+    untagged = {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14}
+    assert select(function, untagged, action="archive")["keptByReason"]["StillUsed"] == 1
+    assert stack.statuses()[shared] == "ACTIVE"
+
+
+@pytest.mark.parametrize("by_digest_alone", [True, False])
+def test_what_an_archived_index_in_use_names_stays(stack: Outside, by_digest_alone: bool) -> None:  # noqa: FBT001
+    """Though somebody has archived it, and ECR does not show what it names: on doubt, nothing goes."""
+    child = stack.push(days=40)
+    index = stack.push_index([child], "main", days=40)
+    stack.change_storage_class(index, "ARCHIVE")
+    inventory = Inventory(stack.aws)
+    inventory.use(address(REPOSITORY, "main"))
+    function = stack.start(**ARCHIVES, **inventory.variables)
+    if by_digest_alone:
+        assert codes(ask(function, *by_digest(child), action="archive")) == ["UnreadableIndex"]
+    else:
+        untagged = {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14}
+        assert select(function, untagged, action="archive")["keptByReason"] == {"UnreadableIndex": 2}
+    assert stack.archived() == {index}
+
+
+@pytest.mark.parametrize("by_selection", [False, True])
+def test_dry_run_stops_a_restore_too(stack: Outside, by_selection: bool) -> None:  # noqa: FBT001
+    """What it has not restored by then stays in the archive, and is told."""
+    tags = [f"pr-{n}" for n in range(20)]
+    stack.push_many(tags)
+    ask(stack.start(**ARCHIVES), *by_tag(tags), action="archive")
+    meant: Json = {"selection": PREVIEWS | {"storageClass": "archive"}} if by_selection else {"imageIds": by_tag(tags)}
+    stack.send(action="restore", requestId="r-1", **meant)
+    instance = stack.start_process(**ARCHIVES)
+    stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=3)
+    stack.receive(instance)
+    before = set[str]()
+    while stack.archived() != before:  # by calls that were under way
+        before = stack.archived()
+        time.sleep(0.2)
+    stack.faults.lift()
+    stack.let_time_pass(VISIBILITY_SECONDS)
+    stack.drain(stack.start(**ARCHIVES, DRY_RUN="true"))
+    assert stack.archived() == before
+    [notice] = stack.notices("failure")
+    assert set(codes(notice.data)) == {"StoppedByDryRun"}
+
+
+def test_a_killed_restore_does_not_forget_what_it_could_not_know(stack: Outside) -> None:
+    """The index is being restored by then; that what it names is still in the archive, is told all the same."""
+    child = stack.push(days=40)
+    index = stack.push_index([child], "v1", days=40)
+    for digest in (index, child):
+        stack.change_storage_class(digest, "ARCHIVE")
+    meant = PREVIEWS | {"tagPatternList": ["v*"], "storageClass": "archive"}
+    stack.send(selection=meant, action="restore", requestId="r-1")
+    instance = stack.start_process(**ARCHIVES)
+    stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=1)
+    stack.receive(instance)
+    stack.let_time_pass(VISIBILITY_SECONDS)
+    stack.drain(stack.start(**ARCHIVES))
+    [notice] = stack.notices("failure")
+    assert (codes(notice.data), stack.archived()) == (["RestoredInPart"], {child})
+
+
+def test_what_others_archived_with_less_than_its_own_is_told(stack: Outside) -> None:
+    """The index is where it is to be; what it names cannot be known, and may still be where it can be pulled."""
+    child = stack.push(days=40)
+    index = stack.push_index([child], "v1", days=40)
+    stack.change_storage_class(index, "ARCHIVE")
+    answer = ask(stack.start(**ARCHIVES), "imageTag=v1", action="archive")
+    assert (answer["archivedCount"], answer["failures"]) == (1, [])
+    assert [kept["code"] for kept in answer["kept"]] == ["ArchivedIndex"]
+
+
+def test_signatures_in_the_archive_come_back_with_an_image_that_does_not(stack: Outside) -> None:
+    """Somebody archived them alone; a restored image has all that belongs to it."""
+    digest = stack.push("v1", days=40)
+    signature, referrer = stack.sign(digest, days=40), stack.push_referrer(digest, days=40)
+    for name in (signature, referrer):
+        stack.change_storage_class(name, "ARCHIVE")
+    assert ask(stack.start(**ARCHIVES), "imageTag=v1", action="restore")["failures"] == []
+    assert stack.archived() == set()

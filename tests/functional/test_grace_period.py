@@ -1,6 +1,7 @@
 """The grace period: what a selection would delete is archived first, and goes later, unless somebody wants it back."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from tests.harness.outside import (
     codes,
     select,
 )
-from tests.harness.server_faults import drop_while, refuse_with, server_error
+from tests.harness.server_faults import Answer, Call, Perform, do_after, drop_while, refuse_with, server_error
 
 type Json = dict[str, Any]
 
@@ -286,3 +287,92 @@ def test_without_it_nothing_changes(stack: Outside) -> None:
     ask(function, *by_tag(["v1"]))
     assert stack.left() == set()
     assert stack.faults.count("UpdateImageStorageClass") == 0
+
+
+@pytest.mark.usefixtures("whether_archived_manifests_are_shown")
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_whole_that_was_cut_off_goes_as_a_whole(stack: Outside, nth: int) -> None:
+    """Its index is in the archive by then, and its report counts all of it, with the date of the first."""
+    whole = push_whole(stack, "pr-1")
+    stack.send(selection=PREVIEWS, requestId="nightly", notify="always")
+    instance = stack.start_process(**GRACE)
+    stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=nth)
+    stack.receive(instance)
+    stack.faults.lift()
+    function = stack.start(**GRACE)
+    stack.let_time_pass(2 * DAY)
+    stack.drain(function)
+
+    assert stack.archived() == whole
+    [notice] = stack.notices()
+    assert (notice.data["archivedCount"], notice.data["keptByReason"]) == (4, {})
+    until = datetime.fromisoformat(notice.data["restorableUntil"])
+    assert timedelta(days=27.9) < until - datetime.now(UTC) < timedelta(days=28.1)
+    ask(function, **notice.data["restoreRequest"])
+    assert stack.archived() == set()
+
+
+@pytest.mark.usefixtures("whether_archived_manifests_are_shown")
+def test_what_was_left_behind_follows_the_next_night(stack: Outside) -> None:
+    """A platform image that two indexes shared, one that ECR refused, and a signature that came later."""
+    shared = stack.push(days=40)
+    indexes = [stack.push_index([shared, stack.push(days=40)], f"pr-{n}", days=40) for n in range(2)]
+    function = stack.start(**GRACE)
+    select(function, PREVIEWS | {"tagPatternList": ["pr-0"]})
+    assert stack.statuses()[shared] == "ACTIVE"
+    select(function, PREVIEWS)
+    late = stack.sign(indexes[0], days=1)
+    assert stack.statuses()[late] == "ACTIVE"
+    select(function, PREVIEWS, requestId="next night")
+    assert set(stack.statuses().values()) == {"ARCHIVED"}
+    next_days(stack, function, 31)
+    next_days(stack, function, 1)
+    assert stack.left() == set()
+
+
+def test_restored_and_archived_again_within_a_minute(stack: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not what the grace period has archived, however soon that was."""
+    monkeypatch.setattr(StorageChoices, "activation_seconds", 0)
+    digest = stack.push("pr-1", days=40)
+    function = stack.start(**GRACE)
+    select(function, PREVIEWS)
+    for target in ("STANDARD", "ARCHIVE"):
+        stack.let_time_pass(20)
+        stack.change_storage_class(digest, target)
+    next_days(stack, function, 31)
+    assert stack.left() == {digest}
+
+
+@pytest.mark.parametrize("seconds", [0, 10])
+def test_requests_that_overlap_on_an_image(stack: Outside, seconds: float) -> None:
+    """One archives for good what the other would delete later, between its look and its call: it stays for good."""
+    digest = stack.push("pr-1", days=40)
+    function = stack.start(**GRACE)
+
+    def meanwhile() -> None:
+        ask(stack.start(**GRACE), *by_digest(digest), action="archive", requestId="for good")
+        stack.let_time_pass(seconds)
+
+    stack.faults.add("DescribeImages", do_after(meanwhile), nth=2)
+    select(function, PREVIEWS)
+    stack.faults.lift()
+    assert stack.archived() == {digest}
+    next_days(stack, function, 40)
+    assert stack.left() == {digest}
+    restore = {"tagStatus": "any", "storageClass": "archive", "archivedBy": "for good"}
+    assert select(function, restore, action="restore")["restoredCount"] == 1
+
+
+def test_an_archive_that_is_listed_late_is_known(stack: Outside) -> None:
+    """A deletion of archived images that began before the archiving does not take what is in its grace period."""
+    digest = stack.push("pr-1", days=40)
+    function = stack.start(**GRACE)
+    others = stack.start(**GRACE)
+
+    def list_late(call: Call, perform: Perform) -> Answer:
+        select(others, PREVIEWS)
+        return perform(call.body)
+
+    stack.faults.add("DescribeImages", list_late, nth=1)
+    answer = select(function, PREVIEWS | {"storageClass": "archive"})
+    assert (answer["deleted"], answer["keptByReason"], stack.left()) == (0, {"InGracePeriod": 1}, {digest})

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tests.harness.in_use import Inventory, address
-from tests.harness.outside import ANY_SHARE, PREVIEWS, REPOSITORY, Outside, codes, select
-from tests.harness.server_faults import do_after, server_error
+from tests.harness.outside import ANY_SHARE, PREVIEWS, REPOSITORY, VISIBILITY_SECONDS, Outside, ask, codes, select
+from tests.harness.server_faults import do_after, drop_while, server_error
 
 type Json = dict[str, Any]
 
@@ -98,3 +98,56 @@ def test_what_fails_is_done_later(stack: Outside) -> None:
     stack.drain(function)
     assert (stack.tags(), len(stack.left()), stack.dead_letters()) == ({"main"}, 1, [])
     assert all(codes(notice.data) == [] for notice in stack.notices())
+
+
+def test_signatures_are_not_counted(stack: Outside) -> None:
+    """They are no images of their own, and keep the tags by which they belong to one."""
+    old, new = stack.push("a-1", "b-1", days=40), stack.push("a-2", "b-2", days=30)
+    stack.sign(old, days=1)
+    digest = stack.sign(new, days=1)
+    stack.tag(digest, f"{new.replace(':', '-')}.att")
+    meant = {"tagStatus": "tagged", "tagPatternList": ["*"], "keepMostRecent": 1}
+    answer = select(stack.start(**ANY_SHARE), meant, untag=True)
+    assert (answer["selected"], answer["deleted"]) == (2, 1)
+    assert sorted(tag for tag in stack.tags() if not tag.startswith("sha256")) == ["a-2", "b-1", "b-2"]
+    assert len([tag for tag in stack.tags() if tag.startswith("sha256")]) == 3
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_tag_in_use_is_one_that_its_image_keeps(stack: Outside, by_name: bool) -> None:  # noqa: FBT001
+    """So the other one may go; and the report names who uses it."""
+    stack.push("pr-1", "pr-2")
+    inventory = Inventory(stack.aws)
+    inventory.use(address(REPOSITORY, "pr-1"))
+    function = stack.start(**ANY_SHARE, **inventory.variables)
+    if by_name:
+        assert codes(ask(function, "imageTag=pr-1", "imageTag=pr-2", untag=True)) == ["ImageInUse"]
+    else:
+        answer = select(function, PREVIEWS, untag=True)
+        assert [(kept["imageId"]["imageTag"], kept["code"]) for kept in answer["kept"]] == [("pr-1", "ImageInUse")]
+        assert "keptOmitted" not in answer
+    assert stack.tags() == {"pr-1"}
+
+
+def test_an_image_that_must_match_twice_loses_all_its_tags_or_none(stack: Outside) -> None:
+    """Its tags go in one call: cut off between two calls, nothing of it is left that does not match any more."""
+    for n in range(60):
+        stack.push(f"a-{n}", f"b-{n}", f"keep-{n}", days=40)
+    meant = {"tagStatus": "tagged", "tagPatternList": ["a-*", "b-*"]}
+    stack.send(selection=meant, untag=True, requestId="r-1")
+    instance = stack.start_process(**ANY_SHARE)
+    stack.faults.add("BatchDeleteImage", drop_while(instance.kill, done=True), nth=1)
+    stack.receive(instance)
+    stack.let_time_pass(VISIBILITY_SECONDS)
+    stack.drain(stack.start(**ANY_SHARE))
+    assert stack.tags() == {f"keep-{n}" for n in range(60)}
+
+
+def test_a_notice_speaks_of_tags(stack: Outside) -> None:
+    """No image was deleted, and nobody reads that one was."""
+    stack.push("pr-1", "main")
+    stack.send(selection=PREVIEWS, untag=True, notify="always")
+    stack.drain(stack.start(**ANY_SHARE))
+    [notice] = stack.notices()
+    assert notice.text.startswith("1 of 1 tags were removed.")
+    assert notice.subject.endswith("1 of 1 removed in team/app")

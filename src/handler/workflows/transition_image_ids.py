@@ -28,6 +28,8 @@ class TransitionedImages(NamedImages):
 
     _doubt: ImageFailure | None = None
     """Why it cannot be known whether anything else needs the relatives."""
+    _all_in_doubt = False
+    """Nor the images that are named: what cannot be read, is in use."""
     _users: Mapping[str, str] = {}
     """Who uses which image, by digest."""
 
@@ -80,6 +82,7 @@ class TransitionedImages(NamedImages):
         if unread := [digest for digest in needing if named.get(digest, ()) is None]:
             reason = f"it may be named by {unread[0]}, and ECR does not show what that names"
             self._doubt = ImageFailure(ImageId(), "UnreadableIndex", reason)
+            self._all_in_doubt = not self._users.keys().isdisjoint(unread)
         more: dict[str, list[str]] = {digest: list(known) for digest, known in self._relatives.parents.items()}
         for index, digests in named.items():
             for digest in more.keys() & (digests or ()):
@@ -126,6 +129,8 @@ class TransitionedImages(NamedImages):
         for own in {*digests.values()} - refused.keys():
             if user := self._users.get(str(own.digest)):
                 refused[own] = guards.in_use(own, user)
+            elif self._all_in_doubt and self._doubt:
+                refused[own] = self._doubt
         return {i: refused[own]._replace(image_id=i) for i, own in digests.items() if own in refused}
 
     def _on_relatives(
