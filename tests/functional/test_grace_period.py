@@ -376,3 +376,17 @@ def test_an_archive_that_is_listed_late_is_known(stack: Outside) -> None:
     stack.faults.add("DescribeImages", list_late, nth=1)
     answer = select(function, PREVIEWS | {"storageClass": "archive"})
     assert (answer["deleted"], answer["keptByReason"], stack.left()) == (0, {"InGracePeriod": 1}, {digest})
+
+
+def test_a_part_that_was_restored_by_itself_stays(stack: Outside) -> None:
+    """Somebody wants one platform image; its index goes on its way."""
+    child, other = stack.push(days=40), stack.push(days=40)
+    index = stack.push_index([child, other], "pr-1", days=40)
+    function = stack.start(**GRACE)
+    select(function, PREVIEWS)
+    stack.change_storage_class(child, "STANDARD")
+    stack.let_time_pass(DAY)
+    select(function, PREVIEWS, requestId="next night")
+    assert stack.archived() == {index, other}
+    next_days(stack, function, 31)
+    assert stack.left() == {child}

@@ -159,6 +159,31 @@ def test_without_any_of_its_statements_the_role_does_not_suffice(stack: Deployed
         whole_job(stack)
 
 
+@pytest.mark.parametrize("stack", [{"AllowArchive": "true"}, {"GracePeriodDays": "30"}], indirect=True, ids=str)
+def test_a_stack_that_archives_may(stack: Deployed, allowed: set[str]) -> None:
+    """Into the archive and back, by name and by selection; to remember that needs no further permission."""
+    ecr = stack.aws.client("ecr")
+    ecr.create_repository(repositoryName="team/app")
+    for number in range(3):
+        push_image(ecr, "team/app", tags=[f"pr-{number}"])
+    named = {"repositoryName": "team/app", "imageIds": ["imageTag=pr-1"]}
+    assert stack.ask(named | {"action": "archive"})["failures"] == []
+    assert stack.ask(named | {"action": "restore"})["failures"] == []
+    selection = {"tagStatus": "tagged", "tagPatternList": ["pr-0"]}
+    answer = stack.ask({"repositoryName": "team/app", "selection": selection, "action": "archive"})
+    assert (answer["archivedCount"], stack.ask(answer["restoreRequest"])["restoredCount"]) == (1, 1)
+    assert "ecr:UpdateImageStorageClass" in allowed
+
+
+def test_a_stack_that_does_not_archive_may_not(stack: Deployed) -> None:
+    """Whatever its function is told."""
+    with pytest.raises(ClientError) as error:
+        stack.role.client("ecr").update_image_storage_class(
+            repositoryName="team/app", imageId={"imageTag": "pr-1"}, targetStorageClass="ARCHIVE"
+        )
+    assert error.value.response["Error"]["Code"] == "AccessDeniedException"
+
+
 @team_only
 def test_a_repository_outside_the_pattern_is_refused(stack: Deployed) -> None:
     """Its images stay, each is a failure of permission, and repositories within a pattern are cleaned."""

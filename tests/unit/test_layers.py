@@ -61,13 +61,27 @@ def test_a_layer_imports_only_what_is_below_it(layer: str) -> None:
         assert found <= allowed, f"{source.name} imports {found - allowed}"
 
 
-def test_the_function_that_deletes_loads_none_of_the_readers() -> None:
-    """They call services whose models its package lacks, and that its role may not call."""
-    code = "import sys, handler.app; print(*sorted(name for name in sys.modules if name.startswith('handler.usage')))"
+def loaded() -> set[str]:
+    """Returns the modules that a cold start loads."""
+    code = "import sys, handler.app; print(*sorted(name for name in sys.modules if name.startswith('handler.')))"
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(HANDLER.parent)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return {name.removeprefix("handler.") for name in run.stdout.split()}
+
+
+def test_the_function_that_deletes_loads_none_of_the_readers() -> None:
+    """They call services whose models its package lacks, and that its role may not call."""
     readers = {"claims", "ecs", "inspector", "lambda_", "measures", "pace", "refresh"}
-    assert not set(run.stdout.split()) & {f"handler.usage.{name}" for name in readers}
+    assert not loaded() & {f"usage.{name}" for name in readers}
+
+
+def test_what_is_not_used_is_not_loaded() -> None:
+    """The archive, tags of selections and what is in use cost a cold start nothing, until a request is for them."""
+    rare = {"archive", "declaration", "transition_image_ids", "transition_selection", "untag"}
+    unused = {"archive_records", "registry.storage_class", "selection.restore_plan", "selection.untag_plan"}
+    found = loaded()
+    assert not found & (unused | {f"workflows.{name}" for name in rare} | {"usage.guard", "usage.inventory"})
+    assert {"workflows.selection", "registry.batch_delete"} <= found
 
 
 def test_every_module_has_its_layer() -> None:

@@ -154,6 +154,8 @@ def restored_in_part(
     image_ids: Sequence[ImageId], unread: Collection[ImageId]
 ) -> tuple[tuple[ImageId, ...], tuple[ImageFailure, ...]]:
     """Returns the images that are restored whole, and a failure for each index of which nothing more is known."""
-    in_part = sorted(ids_of(image_ids) & set(unread), key=str)
+    in_part = sorted(ids_of(image_ids) & set(unread), key=str) if unread else []
+    if not in_part:
+        return tuple(image_ids), ()
     whole = tuple(image_id for image_id in image_ids if ids_of([image_id]).isdisjoint(in_part))
     return whole, tuple(ImageFailure(asked, "RestoredInPart", _IN_PART) for asked in in_part)

@@ -75,7 +75,9 @@ class TransitionedSelection(SelectedImages):
         if not (self._grace_days and any(image.status == "ARCHIVED" for image in images)):
             return ()
         in_grace = Archive(self._execution, images).in_grace
-        return {digest for digest, parents in parents_among(images, named).items() if in_grace.issuperset(parents)}
+        restored = {image.digest for image in images if (image.activated or 0.0) > self._restored_since}
+        parents = parents_among(images, named)
+        return {digest for digest, owners in parents.items() if in_grace.issuperset(owners)} - restored
 
     def _with_earlier(self, plan: selection.Plan, images: Sequence[ListedImage]) -> selection.Plan:
         """Adds what earlier tries of this turn have archived: their report was lost with them."""
