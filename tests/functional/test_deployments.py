@@ -63,7 +63,8 @@ def parameters_of(true: frozenset[str]) -> dict[str, str]:
     chosen: dict[str, str] = {"ProtectInUse": ""}
     for name in sorted(true):  # several may add to one list
         chosen |= {key: ",".join(filter(None, [chosen.get(key), value])) for key, value in CHOICES[name].items()}
-    return defaults | {"RepositoryPattern": "*", "ExcludeFromPullTimes": "false"} | PARAMETERS | chosen
+    others = {"RepositoryPattern": "*", "ExcludeFromPullTimes": "false"} | PARAMETERS | {"AllowArchive": "false"}
+    return defaults | others | chosen
 
 
 @pytest.fixture(params=DEPLOYMENTS, ids=range(8))
