@@ -390,3 +390,16 @@ def test_a_part_that_was_restored_by_itself_stays(stack: Outside) -> None:
     assert stack.archived() == {index, other}
     next_days(stack, function, 31)
     assert stack.left() == {child}
+
+
+def test_what_somebody_else_archived_after_ecr_refused_it_stays(stack: Outside) -> None:
+    """That the stack had tried to does not make it the stack's."""
+    digest = stack.push("pr-1", days=40)
+    function = stack.start(**GRACE)
+    stack.faults.add("UpdateImageStorageClass", refuse_with("ImageStorageClassUpdateNotSupportedException"))
+    select(function, PREVIEWS)
+    stack.faults.lift()
+    stack.let_time_pass(DAY)
+    stack.change_storage_class(digest, "ARCHIVE")
+    next_days(stack, function, 40)
+    assert stack.left() == {digest}
