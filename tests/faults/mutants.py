@@ -818,7 +818,7 @@ MUTANTS = (
         "By whichever tag, it is the image that is archived",
         "workflows/transition_image_ids.py",
         "digests = {i: ImageId(image.digest) for i, image",
-        "digests = {i: ImageId(image.digest, i.tag) for i, image",
+        "digests = {i: ImageId(tag=i.tag) if i.tag else ImageId(image.digest) for i, image",
         "functional/test_archive.py",
     ),
     Mutant(
@@ -830,9 +830,9 @@ MUTANTS = (
     ),
     Mutant(
         "Images are archived as wholes",
-        "models/request.py",
-        'return self.cascade is not None or self.action != "delete"',
-        "return self.cascade is not None",
+        "workflows/transition_image_ids.py",
+        "        self._find_relatives()\n",
+        "",
         "functional/test_archive.py",
     ),
     Mutant(

@@ -141,3 +141,13 @@ def test_a_record_that_dynamodb_does_not_take_is_not_forgotten(
     arguments: Any = {"remember": (digest(1), "r-1", [], 30), "keep": (digest(1),), "announce": ()}[operation]
     with pytest.raises(ServiceUnavailableError):
         getattr(mine, operation)(*arguments)
+
+
+def test_what_dynamodb_does_not_tell_is_no_answer(clients: Clients, aws: ScriptedAWS) -> None:
+    """It is asked again later: no image fails for it, and none goes."""
+    aws.plays["Query"] = [refused("ProvisionedThroughputExceededException")] * 20
+    aws.plays["GetItem"] = [refused("ProvisionedThroughputExceededException")] * 20
+    mine = records(clients)
+    for ask in (mine.read, lambda: mine.names_of([digest(1)]), lambda: repositories_in_grace(table(clients))):
+        with pytest.raises(ServiceUnavailableError):
+            ask()

@@ -5,15 +5,18 @@ from typing import Any
 
 import pytest
 
+from handler.archive_records import ArchiveRecords
 from handler.models.errors import OutOfTimeError, RejectedRequestError, ServiceUnavailableError
 from handler.models.report import FanOutReport
+from handler.models.request import Selection
 from handler.workflows.fan_out import FanOut
 from tests.fakes.clients import Clients
 from tests.fakes.execution import execution
 from tests.fakes.scripted import ScriptedAWS, refused
 from tests.fakes.steps import KilledError, MemorySteps, StepMemory
-from tests.values import deletion_request
+from tests.values import ACCOUNT, FOREIGN, deletion_request
 
+OWN = ACCOUNT
 NAMES = [f"team/{n:03}" for n in range(450)]
 
 
@@ -108,3 +111,42 @@ def test_what_may_have_sent_something_is_not_rejected(clients: Clients, aws: Scr
             fan_out(clients, MemorySteps(memory), "team/*")
     else:
         assert not fan_out(clients, MemorySteps(memory), "team/*").replayed
+
+
+AFTER_GRACE = Selection("any", storage_class="archive", count_type="gracePeriodEnded")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {"team/a": OWN, "team/a@210987654321": FOREIGN, "team/c@210987654321": FOREIGN}),
+        ({"registry_id": FOREIGN}, {"team/a": FOREIGN, "team/c": FOREIGN}),
+        ({"repository_names": ("team/c*",)}, {"team/c@210987654321": FOREIGN}),
+    ],
+)
+def test_what_a_grace_period_has_kept_is_looked_for_where_it_is(
+    clients: Clients, changes: dict[str, Any], expected: dict[str, str]
+) -> None:
+    """In the repositories that are remembered, of the registries that are allowed, and of no other; nobody is asked."""
+    aws = clients.use(ScriptedAWS())
+    content: dict[str, Any] = {"repositoryNames": ["*"], "selection": {"countType": "gracePeriodEnded"}}
+    names = {"repository_names": ("*",)} | changes
+    request = deletion_request(repository_name="", payload=content, selection=AFTER_GRACE, **names)
+    settings: dict[str, Any] = {
+        "foreign_registry_ids": (FOREIGN,),
+        "repository_patterns": ("team/*",),
+        "protected_repositories": ("team/b",),
+    }
+    under = execution(clients, request, MemorySteps(), **settings)
+    table = under.invocation.step_table(under.services)
+    kept = [(OWN, "team/a"), (OWN, "team/b"), (OWN, "other"), (FOREIGN, "team/a"), (FOREIGN, "team/c")]
+    for registry, name in [*kept, ("333333333333", "team/d")]:
+        ArchiveRecords(table, registry, name).announce()
+    report = FanOut(under).carry_out()
+    assert report.repository_names == tuple(sorted(expected))
+    children = [json.loads(body)["request"] for body in aws.sent]
+    own = changes.get("registry_id", OWN)
+    assert [(c["repositoryName"], c.get("registryId", own)) for c in children] == [
+        (name.partition("@")[0], expected[name]) for name in sorted(expected)
+    ]
+    assert aws.calls["ecr"] == 0

@@ -10,8 +10,8 @@ from handler.workflows.untag import SelectedTags
 from tests.fakes.clients import Clients
 from tests.fakes.ecr import FakeECR
 from tests.fakes.execution import execution
-from tests.fakes.scripted import ScriptedAWS
-from tests.fakes.steps import MemorySteps
+from tests.fakes.scripted import ScriptedAWS, refused
+from tests.fakes.steps import MemorySteps, StepMemory
 from tests.values import deletion_request
 
 REPOSITORY = "team/app"
@@ -61,3 +61,30 @@ def test_chunks_that_must_not_meet_go_one_after_the_other(clients: Clients) -> N
     under = execution(clients, request, MemorySteps())
     assert SelectedTags(under).width == 1
     assert TransitionedSelection(under._replace(request=request._replace(action="archive"))).width == 2
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "RepositoryPolicyNotFoundException"])
+def test_a_list_that_is_refused_keeps_relatives(clients: Clients, code: str) -> None:
+    """Whether anything else needs them cannot be known; the image itself was asked for by name."""
+    ecr = FakeECR()
+    child = ecr.push(REPOSITORY)
+    index = ecr.push(REPOSITORY, "v1", children=[child])
+    aws = clients.use(ScriptedAWS(ecr=ecr))
+    aws.plays["DescribeImages"] = [refused(code)]
+    request = deletion_request(ImageId(tag="v1"), action="archive")
+    report = TransitionedImages(execution(clients, request, MemorySteps())).carry_out()
+    assert (ecr.archived(REPOSITORY), [failure.code for failure in report.failures]) == ({index}, [code])
+
+
+def test_a_request_that_is_done_asks_for_nothing(clients: Clients) -> None:
+    """Its duplicate has all that it needs in its steps."""
+    ecr = FakeECR()
+    ecr.push(REPOSITORY, "v1", children=[ecr.push(REPOSITORY)])
+    aws = clients.use(ScriptedAWS(ecr=ecr))
+    request, memory = deletion_request(ImageId(tag="v1"), action="archive"), StepMemory()
+    first = TransitionedImages(execution(clients, request, MemorySteps(memory))).carry_out()
+    aws.requests.clear()
+    steps = MemorySteps(memory)
+    steps.replaying = True
+    again = TransitionedImages(execution(clients, request, steps)).carry_out()
+    assert (again.image_ids, aws.requests) == (first.image_ids, [])
