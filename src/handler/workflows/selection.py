@@ -33,8 +33,9 @@ type Named = Mapping[str, Sequence[str] | None]
 """What each index names; None for one of which that is not known."""
 
 MAX_TURNS = 100
-"""How many messages may continue a selection. Each has deleted something, and the largest repository has 100,000 images
-and takes 1,000 calls: what gets this far is not short of time, but meets something that no further turn will cure."""
+"""How many messages may continue a selection. Each has done something, and the largest repository has 100,000 images,
+which take 1,000 calls to be deleted, and some 80 turns to be archived at a second a call: what gets this far is not
+short of time, but meets something that no further turn will cure."""
 _DIGESTS_PER_STEP = 4_000
 SPARED_SHOWN = 100
 """Images in use of which the report says by whom; it counts the others."""
