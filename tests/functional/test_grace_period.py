@@ -63,7 +63,7 @@ def test_what_a_selection_would_delete_goes_later(stack: Outside) -> None:
     assert (stack.left(), stack.archived()) == ({kept, *whole}, whole)
     [notice] = stack.notices()
     assert (notice.data["action"], notice.data["archivedCount"]) == ("archive", 4)
-    assert f"send this request until {notice.data['restorableUntil']}; then they are deleted:" in notice.text
+    assert f"They are deleted after {notice.data['restorableUntil']}. To bring them back, send this" in notice.text
     assert json.dumps(notice.data["restoreRequest"]) in notice.text
 
     next_days(stack, function, 29.9)

@@ -202,7 +202,7 @@ class DeletionReport(NamedTuple):
         if self.activating:
             value["activatingCount"] = self.activating
         if self.action == "archive" and self.done and not self.request.dry_run:
-            if self.selection and self.selection.restorable_until:
+            if self.selection and self.selection.restorable_until is not None:
                 until = datetime.fromtimestamp(self.selection.restorable_until, UTC)
                 value["restorableUntil"] = f"{until:%Y-%m-%dT%H:%M:%SZ}"
             registry = {"registryId": self.request.registry_id} if self.request.registry_id else {}

@@ -43,8 +43,8 @@ def report_text(data: Json) -> str:
             lines += ["", "To try these again, send this request:", json.dumps(data["retryRequest"])]
     lines += _listed("Kept:", data.get("kept", []), data.get("keptOmitted", 0))
     if "restoreRequest" in data:
-        until = f" until {data['restorableUntil']}; then they are deleted" if "restorableUntil" in data else ""
-        lines += ["", f"To bring them back, send this request{until}:", json.dumps(data["restoreRequest"])]
+        until = f"They are deleted after {data['restorableUntil']}. " if "restorableUntil" in data else ""
+        lines += ["", f"{until}To bring them back, send this request:", json.dumps(data["restoreRequest"])]
     images = [{"imageId": image_id} for image_id in data.get(words.images, [])]
     lines += _listed(f"Would be {words.done}:" if dry else f"{done}:", images, data.get(words.omitted, 0))
     return _text(lines)

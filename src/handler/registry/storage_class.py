@@ -75,7 +75,7 @@ def change_storage_class(
     return ChunkOutcome(
         tuple(done),
         tuple(failures[image_id] for image_id in image_ids if image_id in failures),
-        activating=sum(results[str(image_id.digest)] == "ACTIVATING" for image_id in done),
+        activating=sum(results[str(i.digest)] == "ACTIVATING" for i in done) if action == "restore" else 0,
         bytes=sum(changed.values()),
     )
 

@@ -155,3 +155,46 @@ def test_where_nothing_could_be_selected_a_person_reads_why(dry_run: bool) -> No
     assert found.startswith("Nothing could be selected, and this try deleted nothing.\n")
     assert "ProtectedRepository: the stack protects repositories named 'team/*'\n" in found
     assert "try these again" not in found
+
+
+def test_a_person_reads_how_to_bring_archived_images_back() -> None:
+    """Until when that can be done, if they are deleted then; and by which request, however many they are."""
+    chunk = ChunkOutcome(tuple(ImageId(digest(n)) for n in range(80)))
+    outcome = SelectionOutcome(80, 80, 10_000, {"NotMatched": 2}, chunk, action="archive", restorable_until=0.0)
+    found = text(selection_report(outcome, request_id="nightly#2", turn=2))
+    assert found.startswith("80 of 80 images were archived.\n")
+    assert "\nArchived:    80\nKept:        2 NotMatched\nSize:        10,000 bytes at most\n" in found
+    line = "They are deleted after 1970-01-01T00:00:00Z. To bring them back, send this request:\n"
+    assert json.loads(found.partition(line)[2]) == {
+        "repositoryName": "team/app",
+        "action": "restore",
+        "selection": {"tagStatus": "any", "storageClass": "archive", "archivedBy": "nightly"},
+    }
+    for_good = outcome._replace(restorable_until=None)
+    assert "\n\nTo bring them back, send this request:\n" in text(selection_report(for_good))
+    assert "bring" not in text(selection_report(outcome, dry_run=True))
+    assert "bring" not in text(selection_report(outcome._replace(deleted=0)))
+
+
+def test_a_person_reads_when_restored_images_can_be_pulled() -> None:
+    """And what could not be restored."""
+    report = deletion_report(failure("v1", "RestoredInPart"), deleted=2, action="restore")._replace(
+        activating=2, bytes=7
+    )
+    found = text(report)
+    assert found.startswith("1 of 3 images could not be restored.\n")
+    assert "\nRestored:    2\nActivating:  2, relatives included; they can be pulled in up to 20 minutes\n" in found
+    assert "\nSize:        7 bytes at most\n\nNot restored:\n" in found
+    assert '"action": "restore", "imageIds": [{"imageTag": "v1"}]}' in found
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_person_reads_of_tags_where_tags_were_removed(dry_run: bool) -> None:  # noqa: FBT001
+    """No image was deleted."""
+    found = text(deletion_report(failure("v1", "LastTag"), deleted=2, untag=True, dry_run=dry_run, notify=True))
+    assert found.startswith(
+        "A dry run: nothing was removed. 2 of 3 tags would have been."
+        if dry_run
+        else "1 of 3 tags could not be removed."
+    )
+    assert ("\nWould be removed:\n" if dry_run else "\nRemoved:\n") in found
