@@ -5,9 +5,9 @@ has an item, written before ECR is asked: nothing is archived without one. It is
 between two times; an image that was archived at another time, was archived by somebody else.
 
 An item belongs to a repository (partition key `id`) and is one of its images (sort key `step`, the digest). It has the
-times `notBefore` and `notAfter`; the `request`; the `names` of what belongs to the image; `graceDays`, where the image
-was to be deleted and is kept for that long; and an `expiration`. Times are in seconds since the epoch. A further
-partition lists the repositories in which images are kept so.
+times `notBefore` and `notAfter`; the `request` and its `turn`; the `names` of what belongs to the image; `graceDays`,
+where the image was to be deleted and is kept for that long; and an `expiration`. Times are in seconds since the epoch.
+A further partition lists the repositories in which images are kept so.
 """
 
 import json
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from .models.errors import ServiceUnavailableError
-from .models.images import ListedImage
+from .models.images import Image, ListedImage
 from .models.request import Key
 from .step_table import StepTable, number, partition_key
 
@@ -33,8 +33,10 @@ _CLOCK_SECONDS = 5
 _NAMES = 3_000
 """Digests that an item holds beside the rest: DynamoDB's limit is 400 KB."""
 _REPOSITORIES: Key = ("archives",)
-_REMEMBER = "SET #notBefore = :notBefore, #notAfter = :notAfter, #request = :request, #expiration = :expiration"
-_IS_OVER = "attribute_not_exists(#notAfter) OR #notAfter < :notBefore"
+_REMEMBER = (
+    "SET #notBefore = :notBefore, #notAfter = :notAfter, #request = :request, #turn = :turn, #expiration = :expiration"
+)
+_IS_OVER = "attribute_not_exists(#notAfter) OR #notAfter < :notBefore OR #notBefore < :restored"
 
 
 class ArchiveRecord(NamedTuple):
@@ -43,6 +45,8 @@ class ArchiveRecord(NamedTuple):
     not_before: float
     not_after: float
     request_id: str
+    turn: int = 0
+    """Which of the messages that continued the request has archived it."""
     names: tuple[str, ...] | None = ()
     """The digests of what belongs to it; None where they are too many to be remembered."""
     grace_days: int | None = None
@@ -74,8 +78,12 @@ class ArchiveRecords:
         self._table = table
         self._repository = (registry_id, repository_name)
         self._key: Key = ("archived", *self._repository)
+        self._ends: dict[str, str] = {}
+        """The `notAfter` of what this invocation has written, by digest."""
 
-    def remember(self, digest: str, request_id: str, names: Sequence[str], grace_days: int | None) -> None:
+    def remember(
+        self, image: Image, request_id: str, names: Sequence[str], grace_days: int | None, turn: int = 0
+    ) -> None:
         """Writes the record of an image that is about to be archived, in this invocation.
 
         Another one may be about to do the same, or have done it: its record stays, and is about either. What one of
@@ -87,6 +95,8 @@ class ArchiveRecords:
             ":notBefore": number(now),
             ":notAfter": number(ends),
             ":request": {"S": request_id},
+            ":turn": number(turn),
+            ":restored": number(image.activated or 0.0),
             ":expiration": number(int(now) + lasts),
         }
         update, absent = _REMEMBER, []
@@ -102,12 +112,31 @@ class ArchiveRecords:
             values[":graceDays"] = number(grace_days)
         if absent:
             update += f" REMOVE {', '.join(absent)}"
-        met = self._update(self._key, digest, update, _IS_OVER, values)
+        met = self._update(self._key, image.digest, update, _IS_OVER, values)
+        self._ends[image.digest] = values[":notAfter"]["N"]
         if met is None:
             return
-        longer = {":notAfter": number(max(ends, float(met["notAfter"]["N"])))}
-        for_good = " REMOVE #graceDays" if grace_days is None else ""
-        self._update(self._key, digest, f"SET #notAfter = :notAfter{for_good}", "", longer)
+        update, until = "SET #notAfter = :notAfter", float(met["notAfter"]["N"])
+        longer = {}
+        if met["request"]["S"] == request_id:
+            update += ", #turn = :turn"
+            longer[":turn"] = number(turn)
+        else:
+            until += 0.001  # no longer what the other one may close
+        longer[":notAfter"] = number(max(ends, until))
+        self._ends[image.digest] = longer[":notAfter"]["N"]
+        if grace_days is None:
+            update += " REMOVE #graceDays"
+        self._update(self._key, image.digest, update, "", longer)
+
+    def close(self, digest: str, request_id: str) -> None:
+        """Says that this invocation does not archive an image any more; whoever does it later, it is somebody else.
+
+        Changes nothing where another request is about to archive it as well. Raises ServiceUnavailableError.
+        """
+        ends = {"N": self._ends[digest]}
+        values = {":now": number(time.time()), ":ends": ends, ":request": {"S": request_id}}
+        self._update(self._key, digest, "SET #notAfter = :now", "#request = :request AND #notAfter = :ends", values)
 
     def keep(self, digest: str) -> None:
         """Ends the grace period of an image that is in the archive, for it is to stay there."""
@@ -163,6 +192,7 @@ def _record(item: Any) -> ArchiveRecord:
         not_before=float(item["notBefore"]["N"]),
         not_after=float(item["notAfter"]["N"]),
         request_id=item["request"]["S"],
+        turn=int(item["turn"]["N"]),
         names=tuple(name["S"] for name in item["names"]["L"]) if "names" in item else None,
         grace_days=int(item["graceDays"]["N"]) if "graceDays" in item else None,
     )

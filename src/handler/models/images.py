@@ -118,6 +118,8 @@ class Image(NamedTuple):
     """"ACTIVE", "ARCHIVED", or "ACTIVATING" while it is being restored from the archive."""
     archived: float | None = None
     """When it was last archived, in seconds since the epoch."""
+    activated: float | None = None
+    """When it was last restored from the archive."""
 
 
 def unseen(image_id: ImageId, image: Image | ImageFailure | None) -> ImageFailure | None:

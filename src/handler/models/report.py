@@ -201,10 +201,11 @@ class DeletionReport(NamedTuple):
             value |= {self.words.number: self.done, self.words.size: self.bytes}
         if self.activating:
             value["activatingCount"] = self.activating
-        if self.action == "archive" and self.done and not self.request.dry_run:
-            if self.selection and self.selection.restorable_until is not None:
-                until = datetime.fromtimestamp(self.selection.restorable_until, UTC)
-                value["restorableUntil"] = f"{until:%Y-%m-%dT%H:%M:%SZ}"
+        until = self.selection.restorable_until if self.selection else None
+        moved = self.done or until is not None if self.selection else self.bytes
+        if self.action == "archive" and moved and not self.request.dry_run:
+            if until is not None:
+                value["restorableUntil"] = f"{datetime.fromtimestamp(until, UTC):%Y-%m-%dT%H:%M:%SZ}"
             registry = {"registryId": self.request.registry_id} if self.request.registry_id else {}
             selection = {"tagStatus": "any", "storageClass": "archive", "archivedBy": self.request.root_id}
             repository = {"repositoryName": self.request.repository_name, **registry}

@@ -141,6 +141,7 @@ def _image(detail: Any) -> Image:
         detail.get("imageSizeInBytes", 0),
         detail.get("imageStatus", "ACTIVE"),
         seconds(detail.get("lastArchivedAt")),
+        seconds(detail.get("lastActivatedAt")),
     )
 
 

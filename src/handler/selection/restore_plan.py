@@ -26,7 +26,13 @@ def make_restore_plan(
     untagged = {image.digest for image in archived if not own_tags(image.tags, existing)}
     within = {index: digests for index, digests in named.items() if index in existing}
     parents = parents_of(archived, within, existing, untagged)
-    alone = [image for image in archived if not (image.digest in untagged and image.digest in parents)]
+
+    def goes_along(digest: str) -> bool:
+        """Returns whether an image comes with what it belongs to, or not at all."""
+        owners = parents.get(digest, ())
+        return digest in untagged and bool(owners if only is None else set(owners).intersection(only))
+
+    alone = [image for image in archived if not goes_along(image.digest)]
     kept = dict.fromkeys((image.digest for image in images if image.digest not in existing), "NotMatched")
     reasons = {image.digest: reason for image, reason in verdicts(selection, alone, protection, now)}
     level_of: dict[str, int] = {}

@@ -27,6 +27,8 @@ def make_untag_plan(selection: Selection, images: Sequence[ListedImage], now: fl
             continue
         each = [image._replace(tags=(tag,), size=0) for tag in own[image.digest]]
         matching = [one for one in each if matched_by_one(one, selection.tag_patterns)]
+        if not matching:  # but for the tags by which it belongs to another image
+            kept[image.digest] = "NotMatched"
         if len(levels[-1]) + len(matching) > CHUNK_SIZE:
             levels.append([])
         levels[-1] += matching

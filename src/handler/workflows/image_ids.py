@@ -67,7 +67,8 @@ class NamedImages:
         """Admits the request with its relatives; a lower limit does not reject it later."""
         del attempt
         limit = self._services.settings.max_images_per_request
-        if (count := len(self._request.image_ids) + len(self._relatives.parents)) > limit:
+        others = self._relatives.parents.keys() - self._relatives.digests.values()
+        if (count := len(self._request.image_ids) + len(others)) > limit:
             by_cascade, by_action = (
                 "request.cascade: with what belongs to them",
                 "request.action: with what belongs to them",

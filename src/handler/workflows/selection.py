@@ -125,7 +125,7 @@ class SelectedImages:
         protection = self._protection(users)
         if archived:
             protection = protection._replace(in_grace=archived.in_grace, only=archived.only)
-        return self._make_plan(images, named, protection), users
+        return self._make_plan(images, named, protection, self._remembered), users
 
     def _read_indexes(self, images: Sequence[ListedImage]) -> "tuple[Named, Archive | None]":
         """Returns what each index names, and what is remembered of the archive; None where nobody must know.
@@ -154,9 +154,8 @@ class SelectedImages:
         images: Sequence[ListedImage],
         named: Named,
         protection: selection.Protection,
-        left_behind: Collection[str] = (),
+        remembered: Collection[str],
     ) -> selection.Plan:
-        remembered = self._remembered.union(left_behind)
         return selection.make_plan(self._selection, images, named, protection, time.time(), remembered)
 
     @property

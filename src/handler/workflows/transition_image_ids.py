@@ -3,10 +3,12 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from handler import guards, registry
-from handler.models.errors import RefusedLookUpError
+from handler.models.errors import RefusedLookUpError, ServiceUnavailableError
 from handler.models.failure_codes import ARCHIVED_INDEX
 from handler.models.images import Image, ImageFailure, ImageId, LookUp, ids_of
 from handler.models.outcomes import ChunkOutcome
@@ -17,6 +19,10 @@ from handler.steps import Attempt
 from .execution import Execution
 from .image_ids import NamedImages
 
+if TYPE_CHECKING:
+    from handler.archive_records import ArchiveRecords
+
+_HIDDEN = "it was in the archive already; what it names cannot be known, and may not be there"
 _IN_PART = (
     "it is restored without what it names, which cannot be known before that is done: ECR does not show it while it is "
     "in the archive; send the retryRequest 20 minutes later to restore that as well"
@@ -36,6 +42,7 @@ class TransitionedImages(NamedImages):
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution)
         self._archive = execution.archive
+        self._about_to_be_archived: set[str] = set()
 
     def carry_out(self) -> DeletionReport:
         """Archives or restores the images that the request names, as wholes.
@@ -57,7 +64,8 @@ class TransitionedImages(NamedImages):
             self._look_at_the_others()
         report = self._passes.run(self._relatives, self._take_chunk)
         if self._request.action == "archive":
-            there = [found.failures[asked] for asked in sorted(unread & ids_of(report.image_ids), key=str)]
+            asked = sorted(unread & ids_of(report.image_ids), key=str)
+            there = [ImageFailure(image_id, ARCHIVED_INDEX, _HIDDEN) for image_id in asked]
             return report._replace(kept=(*report.kept, *there))
         image_ids, failures = restored_in_part(report.image_ids, unread)
         return report._replace(
@@ -114,6 +122,7 @@ class TransitionedImages(NamedImages):
             dry_run=request.dry_run,
             remember=self._remember,
         )
+        close_records(self._archive, request.root_id, self._about_to_be_archived, outcome)
         self._log.info("chunk done", extra={"step": label, "failed": len(outcome.failures), "replayed": False})
         return outcome
 
@@ -147,7 +156,8 @@ class TransitionedImages(NamedImages):
             self._archive.keep(image.digest)
         else:
             names = self._relatives.names.get(image.digest, ())
-            self._archive.remember(image.digest, self._request.root_id, names, grace_days=None)
+            self._archive.remember(image, self._request.root_id, names, grace_days=None)
+            self._about_to_be_archived.add(image.digest)
 
 
 def restored_in_part(
@@ -159,3 +169,13 @@ def restored_in_part(
         return tuple(image_ids), ()
     whole = tuple(image_id for image_id in image_ids if ids_of([image_id]).isdisjoint(in_part))
     return whole, tuple(ImageFailure(asked, "RestoredInPart", _IN_PART) for asked in in_part)
+
+
+def close_records(archive: "ArchiveRecords", request_id: str, about_to: set[str], outcome: ChunkOutcome) -> None:
+    """Closes the records of what was about to be archived and was not: whoever archives it later, it is not this stack.
+
+    Where that fails, the record closes by itself when the invocation is over.
+    """
+    for digest in about_to.difference(image_id.digest for image_id in outcome.image_ids):
+        with suppress(ServiceUnavailableError):
+            archive.close(digest, request_id)
