@@ -471,3 +471,25 @@ def test_signatures_in_the_archive_come_back_with_an_image_that_does_not(stack: 
         stack.change_storage_class(name, "ARCHIVE")
     assert ask(stack.start(**ARCHIVES), "imageTag=v1", action="restore")["failures"] == []
     assert stack.archived() == set()
+
+
+def test_an_image_that_is_named_and_belongs_to_another_one_counts_once(stack: Outside) -> None:
+    """Where limits are concerned."""
+    stack.push_index([stack.push("base", days=40)], "v1", days=40)
+    function = stack.start(**ARCHIVES, MAX_IMAGES_PER_REQUEST="2")
+    assert ask(function, *by_tag(["v1", "base"]), action="archive")["archivedCount"] == 2
+
+
+def test_an_image_can_be_archived_again_at_once(stack: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it was restored; and comes back by the request that did it last."""
+    monkeypatch.setattr(StorageChoices, "activation_seconds", 0)
+    digest = stack.push("v1", days=40)
+    function = stack.start(**ARCHIVES)
+    ask(function, *by_tag(["v1"]), action="archive", requestId="first")
+    stack.let_time_pass(10)
+    ask(function, *by_tag(["v1"]), action="restore")
+    stack.let_time_pass(10)
+    answer = ask(function, *by_tag(["v1"]), action="archive", requestId="second")
+    assert (answer["archivedCount"], stack.archived()) == (1, {digest})
+    ask(function, **answer["restoreRequest"])
+    assert stack.archived() == set()

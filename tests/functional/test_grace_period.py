@@ -399,7 +399,51 @@ def test_what_somebody_else_archived_after_ecr_refused_it_stays(stack: Outside) 
     stack.faults.add("UpdateImageStorageClass", refuse_with("ImageStorageClassUpdateNotSupportedException"))
     select(function, PREVIEWS)
     stack.faults.lift()
-    stack.let_time_pass(DAY)
+    stack.let_time_pass(60)
     stack.change_storage_class(digest, "ARCHIVE")
     next_days(stack, function, 40)
     assert stack.left() == {digest}
+
+
+def test_what_ecr_refused_to_another_request_goes_in_time(stack: Outside) -> None:
+    """That one was to archive the image for good, and did not."""
+    stack.push("pr-1", days=40)
+    function = stack.start(**GRACE)
+    stack.faults.add("UpdateImageStorageClass", refuse_with("ImageStorageClassUpdateNotSupportedException"))
+    ask(function, *by_tag(["pr-1"]), action="archive", requestId="for good")
+    stack.faults.lift()
+    select(function, PREVIEWS, requestId="nightly")
+    next_days(stack, function, 40)
+    assert stack.left() == set()
+
+
+def test_what_came_later_comes_back_by_its_own_request(stack: Outside) -> None:
+    """A signature that followed its image into the archive, without the image that an earlier request has archived."""
+    index = stack.push_index([stack.push(days=40)], "pr-1", days=40)
+    function = stack.start(**GRACE)
+    select(function, PREVIEWS, requestId="first night")
+    late = stack.sign(index, days=1)
+    answer = select(function, PREVIEWS, requestId="second night")
+    assert (answer["archivedCount"], stack.statuses()[late]) == (1, "ARCHIVED")
+    ask(function, **answer["restoreRequest"])
+    assert stack.statuses() == dict.fromkeys(stack.left(), "ARCHIVED") | {late: "ACTIVATING"}
+
+
+@pytest.mark.parametrize("variable", [{"DRY_RUN": "true"}, {"PROTECTED_REPOSITORIES": "team/*"}], ids=str)
+def test_a_try_that_is_stopped_tells_what_one_before_has_archived(stack: Outside, variable: dict[str, str]) -> None:
+    """Until when it can come back, and by which request: nobody else would."""
+    push_whole(stack, "pr-1")
+    stack.send(selection=PREVIEWS, requestId="nightly", notify="always")
+    instance = stack.start_process(**GRACE)
+    stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=1)
+    stack.receive(instance)
+    stack.faults.lift()
+    stack.let_time_pass(VISIBILITY_SECONDS)
+    function = stack.start(**GRACE, **variable)
+    stack.drain(function)
+    [notice] = stack.notices()
+    until = datetime.fromisoformat(notice.data["restorableUntil"])
+    assert timedelta(days=29.9) < until - datetime.now(UTC) < timedelta(days=30)
+    assert len(stack.archived()) == 1
+    ask(stack.start(**GRACE), **notice.data["restoreRequest"])
+    assert stack.archived() == set()
