@@ -13,7 +13,7 @@ A further partition lists the repositories in which images are kept so.
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -78,8 +78,8 @@ class ArchiveRecords:
         self._table = table
         self._repository = (registry_id, repository_name)
         self._key: Key = ("archived", *self._repository)
-        self._ends: dict[str, str] = {}
-        """The `notAfter` of what this invocation has written, by digest."""
+        self._open: dict[str, tuple[str, str]] = {}
+        """The request and the `notAfter` of what this invocation has written, by digest."""
 
     def remember(
         self, image: Image, request_id: str, names: Sequence[str], grace_days: int | None, turn: int = 0
@@ -113,7 +113,7 @@ class ArchiveRecords:
         if absent:
             update += f" REMOVE {', '.join(absent)}"
         met = self._update(self._key, image.digest, update, _IS_OVER, values)
-        self._ends[image.digest] = values[":notAfter"]["N"]
+        self._open[image.digest] = request_id, values[":notAfter"]["N"]
         if met is None:
             return
         update, until = "SET #notAfter = :notAfter", float(met["notAfter"]["N"])
@@ -124,19 +124,23 @@ class ArchiveRecords:
         else:
             until += 0.001  # no longer what the other one may close
         longer[":notAfter"] = number(max(ends, until))
-        self._ends[image.digest] = longer[":notAfter"]["N"]
+        self._open[image.digest] = request_id, longer[":notAfter"]["N"]
         if grace_days is None:
             update += " REMOVE #graceDays"
         self._update(self._key, image.digest, update, "", longer)
 
-    def close(self, digest: str, request_id: str) -> None:
-        """Says that this invocation does not archive an image any more; whoever does it later, it is somebody else.
+    def close(self, digest: str) -> None:
+        """Says that an image was not archived that was about to be; whoever does it later, it is not this stack.
 
-        Changes nothing where another request is about to archive it as well. Raises ServiceUnavailableError.
+        Changes nothing where another request is about to archive it as well. Where DynamoDB does not take it, the
+        record closes by itself when the invocation is over.
         """
-        ends = {"N": self._ends[digest]}
-        values = {":now": number(time.time()), ":ends": ends, ":request": {"S": request_id}}
-        self._update(self._key, digest, "SET #notAfter = :now", "#request = :request AND #notAfter = :ends", values)
+        if digest not in self._open:
+            return
+        request_id, ends = self._open.pop(digest)
+        values = {":now": number(time.time()), ":ends": {"N": ends}, ":request": {"S": request_id}}
+        with suppress(ServiceUnavailableError):
+            self._update(self._key, digest, "SET #notAfter = :now", "#request = :request AND #notAfter = :ends", values)
 
     def keep(self, digest: str) -> None:
         """Ends the grace period of an image that is in the archive, for it is to stay there."""

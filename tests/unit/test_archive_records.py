@@ -125,9 +125,9 @@ def test_an_archiving_that_did_not_happen_is_over(clients: Clients, aws: Scripte
         mine.remember(image(digest(number)), "first", [], 30)
     before = mine.read()
     others.remember(image(digest(1)), "second", [], 30)
-    mine.close(digest(0), "first")
-    mine.close(digest(1), "first")
-    others.close(digest(1), "second")
+    mine.close(digest(0))
+    mine.close(digest(1))
+    others.close(digest(1))
     after = mine.read()
     assert after[digest(0)].not_after == pytest.approx(time.time(), abs=1)
     assert after[digest(1)].not_after > before[digest(1)].not_after

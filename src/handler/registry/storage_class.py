@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -27,6 +27,18 @@ type _Result = str | tuple[str, str] | UnfinishedRequestError
 _UNFINISHED = "its turn did not come in this try, and ECR was not asked"
 
 
+class Ledger(NamedTuple):
+    """Where it is written down which images are about to change their storage class."""
+
+    remember: Callable[[Image], None] = lambda _: None
+    """Called for each image right before its turn."""
+    forget: Callable[[str], None] = lambda _: None
+    """Called with the digest of each whose turn came and that is where it was, as far as can be known."""
+
+
+_NO_LEDGER = Ledger()
+
+
 def change_storage_class(
     repository: Repository,
     image_ids: Sequence[ImageId],
@@ -34,14 +46,13 @@ def change_storage_class(
     *,
     action: Action,
     dry_run: bool,
-    remember: Callable[[Image], None],
+    ledger: Ledger = _NO_LEDGER,
 ) -> ChunkOutcome:
     """Archives or restores those of up to 100 images that the guard lets go, several at a time; or simulates that.
 
     ECR itself remembers what was done: images that are where they are to be are done, unless the guard refuses
-    them, and it is not asked for them. `remember` is called for each image right before its turn. An image whose turn
-    does not come fails as Unfinished; where that would be all of them, what came in between is raised:
-    ServiceUnavailableError, OutOfTimeError or UnknownOutcomeError.
+    them, and it is not asked for them. An image whose turn does not come fails as Unfinished; where that would be all
+    of them, what came in between is raised: ServiceUnavailableError, OutOfTimeError or UnknownOutcomeError.
     """
     try:
         found = look_up(repository, image_ids)
@@ -54,10 +65,12 @@ def change_storage_class(
     if dry_run:
         results: dict[str, _Result] = {digest: image.status for digest, image in wanted.items()}
     else:
-        change = partial(_change, repository, action=action, remember=remember)
+        change = partial(_change, repository, action=action, remember=ledger.remember)
         with ThreadPoolExecutor(CALLS_AT_A_TIME) as executor:
             results = dict(zip(wanted, executor.map(change, wanted.values()), strict=True))
         results |= _done_all_the_same(repository, results, _TARGETS[action][1])
+        for digest in (digest for digest, result in results.items() if not isinstance(result, str)):
+            ledger.forget(digest)
     done: list[ImageId] = []
     interruptions: list[UnfinishedRequestError] = []
     for image_id, image in images.items():

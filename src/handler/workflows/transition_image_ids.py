@@ -3,24 +3,19 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 from handler import guards, registry
-from handler.models.errors import RefusedLookUpError, ServiceUnavailableError
+from handler.models.errors import RefusedLookUpError
 from handler.models.failure_codes import ARCHIVED_INDEX
 from handler.models.images import Image, ImageFailure, ImageId, LookUp, ids_of
 from handler.models.outcomes import ChunkOutcome
 from handler.models.report import DeletionReport
-from handler.registry.storage_class import change_storage_class
+from handler.registry.storage_class import Ledger, change_storage_class
 from handler.steps import Attempt
 
 from .execution import Execution
 from .image_ids import NamedImages
-
-if TYPE_CHECKING:
-    from handler.archive_records import ArchiveRecords
 
 _HIDDEN = "it was in the archive already; what it names cannot be known, and may not be there"
 _IN_PART = (
@@ -42,7 +37,6 @@ class TransitionedImages(NamedImages):
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution)
         self._archive = execution.archive
-        self._about_to_be_archived: set[str] = set()
 
     def carry_out(self) -> DeletionReport:
         """Archives or restores the images that the request names, as wholes.
@@ -120,9 +114,8 @@ class TransitionedImages(NamedImages):
             partial(self._may_change, gone=gone),
             action=request.action,
             dry_run=request.dry_run,
-            remember=self._remember,
+            ledger=Ledger(self._remember, self._archive.close),
         )
-        close_records(self._archive, request.root_id, self._about_to_be_archived, outcome)
         self._log.info("chunk done", extra={"step": label, "failed": len(outcome.failures), "replayed": False})
         return outcome
 
@@ -157,7 +150,6 @@ class TransitionedImages(NamedImages):
         else:
             names = self._relatives.names.get(image.digest, ())
             self._archive.remember(image, self._request.root_id, names, grace_days=None)
-            self._about_to_be_archived.add(image.digest)
 
 
 def restored_in_part(
@@ -169,13 +161,3 @@ def restored_in_part(
         return tuple(image_ids), ()
     whole = tuple(image_id for image_id in image_ids if ids_of([image_id]).isdisjoint(in_part))
     return whole, tuple(ImageFailure(asked, "RestoredInPart", _IN_PART) for asked in in_part)
-
-
-def close_records(archive: "ArchiveRecords", request_id: str, about_to: set[str], outcome: ChunkOutcome) -> None:
-    """Closes the records of what was about to be archived and was not: whoever archives it later, it is not this stack.
-
-    Where that fails, the record closes by itself when the invocation is over.
-    """
-    for digest in about_to.difference(image_id.digest for image_id in outcome.image_ids):
-        with suppress(ServiceUnavailableError):
-            archive.close(digest, request_id)

@@ -9,14 +9,14 @@ from handler import guards, selection
 from handler.deletion import CHANGING_STEPS
 from handler.models.images import Image, ImageFailure, ImageId, ListedImage
 from handler.models.outcomes import ChunkOutcome, SelectionOutcome
-from handler.registry.storage_class import change_storage_class
+from handler.registry.storage_class import Ledger, change_storage_class
 from handler.selection.plan import parents_among
 from handler.selection.restore_plan import make_restore_plan
 
 from .archive import Archive
 from .execution import Execution
 from .selection import Named, SelectedImages
-from .transition_image_ids import close_records, restored_in_part
+from .transition_image_ids import restored_in_part
 
 if TYPE_CHECKING:
     from handler.archive_records import ArchiveRecord
@@ -40,7 +40,6 @@ class TransitionedSelection(SelectedImages):
         self._archive = execution.archive
         self._until = time.time() + self._grace_days * _DAY if self._grace_days else None
         """Until when all that is archived can be restored, in seconds since the epoch."""
-        self._about_to_be_archived: set[str] = set()
         self._names: dict[str, list[str]] = {}
         self._unread: set[ImageId] = set()
         """Of those to be restored, the indexes of which it is not known what they name."""
@@ -141,23 +140,19 @@ class TransitionedSelection(SelectedImages):
     def _take(self, images: Sequence[ListedImage]) -> ChunkOutcome:
         selected = {ImageId(digest=image.digest): image for image in images}
         guard = partial(guards.on_selected, selected)
-        outcome = change_storage_class(
+        return change_storage_class(
             self._repository,
             list(selected),
             (lambda _, __: {}) if self.action == "restore" else guard,
             action=self.action,
             dry_run=self._request.dry_run,
-            remember=self._remember_image,
+            ledger=Ledger(self._remember_image, self._archive.close),
         )
-        about_to = self._about_to_be_archived & {image.digest for image in images}
-        close_records(self._archive, self._request.root_id, about_to, outcome)
-        return outcome
 
     def _remember_image(self, image: Image) -> None:
         if self.action == "archive" and image.status != "ARCHIVED":
             names = self._names.get(image.digest, ())
             self._archive.remember(image, self._request.root_id, names, self._grace_days, self._request.turn)
-            self._about_to_be_archived.add(image.digest)
 
     def _finished(self, outcome: SelectionOutcome) -> SelectionOutcome:
         outcome = super()._finished(outcome)

@@ -11,7 +11,7 @@ from handler.models.images import Image, ImageFailure, ImageId, LookUp
 from handler.models.outcomes import ChunkOutcome
 from handler.models.request import Action
 from handler.registry import Repository
-from handler.registry.storage_class import change_storage_class
+from handler.registry.storage_class import Ledger, change_storage_class
 from tests.fakes.scripted import ScriptedAWS, answered, edited, lost, refused, time_for
 
 REPOSITORY = "team/app"
@@ -31,7 +31,7 @@ def change(
     def guard(asked: Sequence[ImageId], _: LookUp) -> dict[ImageId, ImageFailure]:
         return {image_id: ImageFailure(image_id, "ProtectedTag", "no") for image_id in asked if image_id in refuses}
 
-    return change_storage_class(repository, image_ids, guard, action=action, dry_run=dry_run, remember=remember)
+    return change_storage_class(repository, image_ids, guard, action=action, dry_run=dry_run, ledger=Ledger(remember))
 
 
 def failed(outcome: ChunkOutcome) -> dict[ImageId, str]:

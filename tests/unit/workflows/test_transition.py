@@ -63,6 +63,18 @@ def test_chunks_that_must_not_meet_go_one_after_the_other(clients: Clients) -> N
     assert TransitionedSelection(under._replace(request=request._replace(action="archive"))).width == 2
 
 
+def test_an_image_that_is_archived_costs_one_record(clients: Clients) -> None:
+    """Its record stays as it was written, whatever becomes of other chunks: its turn may come when theirs are over."""
+    ecr = FakeECR()
+    aws = clients.use(ScriptedAWS(ecr=ecr))
+    image_ids = [ImageId(tag=f"v{n}") for n in range(250)]
+    for image_id in image_ids:
+        ecr.push(REPOSITORY, str(image_id.tag))
+    request = deletion_request(*image_ids, action="archive")
+    report = TransitionedImages(execution(clients, request, MemorySteps())).carry_out()
+    assert (report.done, len(aws.asked("UpdateItem"))) == (250, 250)
+
+
 @pytest.mark.parametrize("code", ["AccessDeniedException", "RepositoryPolicyNotFoundException"])
 def test_a_list_that_is_refused_keeps_relatives(clients: Clients, code: str) -> None:
     """Whether anything else needs them cannot be known; the image itself was asked for by name."""
