@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from time import sleep  # the harness's own: a test may replace time.sleep for the function
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -127,6 +128,14 @@ class Outside:
     def archived(self, repository: str = REPOSITORY) -> set[str]:
         """Returns the digests in the archive."""
         return {digest for digest, status in self.statuses(repository).items() if status == "ARCHIVED"}
+
+    def archived_in_the_end(self) -> set[str]:
+        """Returns the digests in the archive, once the calls are over that a killed function had under way."""
+        before, now = None, self.archived()
+        while now != before:
+            sleep(0.2)
+            before, now = now, self.archived()
+        return now
 
     def change_storage_class(self, digest: str, target: str) -> None:
         """Archives or restores an image as another user of the repository would."""
