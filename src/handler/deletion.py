@@ -12,7 +12,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .concurrency import TaskPool
-from .models.failure_codes import ACCOUNTED_FOR, BLOCKED, KEPT, TRANSIENT, UNFINISHED, leaves_relatives_unknown
+from .models.failure_codes import (
+    ACCOUNTED_FOR,
+    ARCHIVED_INDEX,
+    BLOCKED,
+    KEPT,
+    TRANSIENT,
+    UNFINISHED,
+    leaves_relatives_unknown,
+)
 from .models.images import ImageFailure, ImageId, ids_of
 from .models.limits import CHUNK_SIZE
 from .models.outcomes import ChunkOutcome, Family, FoundFamilies
@@ -42,6 +50,18 @@ class Relatives(NamedTuple):
     """For the digest of each image, those of what belongs to it."""
     digests: Mapping[ImageId, str] = {}
     """Of the images that the request names."""
+
+    def of_wholes(self) -> "tuple[Relatives, set[ImageId]]":
+        """Returns those of images that are archived or restored, and the indexes of which they cannot be known.
+
+        What is not known of an index in the archive must not keep it there. And by a tag too, it is the image itself
+        that is named: it is nobody's relative.
+        """
+        unread = {i for i, failure in self.failures.items() if failure.code == ARCHIVED_INDEX}
+        named = set(self.digests.values())
+        parents = {digest: parents for digest, parents in self.parents.items() if digest not in named}
+        failures = {i: failure for i, failure in self.failures.items() if i not in unread}
+        return self._replace(parents=parents, failures=failures), unread
 
     @property
     def levels(self) -> list[list[ImageId]]:

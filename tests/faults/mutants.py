@@ -209,8 +209,8 @@ MUTANTS = (
     Mutant(
         "A cascade takes the signatures by tag",
         "registry/relatives.py",
-        "    if subjects:\n",
-        "    if not subjects:\n",
+        "itertools.batched(subjects, CHUNK_SIZE",
+        "itertools.batched(list(subjects)[:0], CHUNK_SIZE",
         "functional/promise/test_signatures.py",
     ),
     Mutant(
@@ -816,21 +816,21 @@ MUTANTS = (
     ),
     Mutant(
         "By whichever tag, it is the image that is archived",
-        "workflows/transition_image_ids.py",
+        "workflows/to_archive.py",
         "digests = {i: ImageId(image.digest) for i, image",
         "digests = {i: ImageId(tag=i.tag) if i.tag else ImageId(image.digest) for i, image",
         "functional/test_archive.py",
     ),
     Mutant(
         "What another index needs is not archived",
-        "workflows/transition_image_ids.py",
+        "workflows/to_archive.py",
         "                more[digest].append(index)",
         "                pass",
         "functional/test_archive.py",
     ),
     Mutant(
         "Images are archived as wholes",
-        "workflows/transition_image_ids.py",
+        "workflows/to_archive.py",
         "        self._find_relatives()\n",
         "",
         "functional/test_archive.py",
@@ -858,9 +858,9 @@ MUTANTS = (
     ),
     Mutant(
         "No guard keeps an image in the archive",
-        "workflows/transition_image_ids.py",
-        "            return guards.on_dry_run(self._rules, self._request, image_ids)\n        return super()",
-        "            pass\n        return super()",
+        "workflows/from_archive.py",
+        "return guards.on_dry_run(self._rules, self._request, image_ids)\n\n    def _work(",
+        "return super()._refused(image_ids)\n\n    def _work(",
         "functional/test_archive.py",
     ),
     Mutant(

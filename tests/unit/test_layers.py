@@ -77,7 +77,7 @@ def test_the_function_that_deletes_loads_none_of_the_readers() -> None:
 
 def test_what_is_not_used_is_not_loaded() -> None:
     """The archive, tags of selections and what is in use cost a cold start nothing, until a request is for them."""
-    rare = {"archive", "declaration", "transition_image_ids", "transition_selection", "untag"}
+    rare = {"archive", "declaration", "from_archive", "to_archive", "untag"}
     unused = {"archive_records", "registry.storage_class", "selection.restore_plan", "selection.untag_plan"}
     found = loaded()
     assert not found & (unused | {f"workflows.{name}" for name in rare} | {"usage.guard", "usage.inventory"})

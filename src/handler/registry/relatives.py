@@ -125,13 +125,12 @@ def _signatures(repository: Repository, digests: Sequence[str], *, archived: boo
     """
     subjects = {ImageId(tag=tag): digest for digest in digests for tag in signature_tags(digest)}
     found: dict[str, list[str]] = {}
-    if subjects:
-        for names in itertools.batched(subjects, CHUNK_SIZE, strict=False):
-            manifests, unseen = get_manifests(repository, names)
-            signatures = {image_id: digest for image_id, (digest, _) in manifests.items()}
-            if archived:
-                away = archived_images(repository, not_to_be_pulled(unseen))
-                signatures |= {image_id: image.digest for image_id, image in away.items()}
-            for image_id, digest in signatures.items():
-                found.setdefault(subjects[image_id], []).append(digest)
+    for names in itertools.batched(subjects, CHUNK_SIZE, strict=False):
+        manifests, unseen = get_manifests(repository, names)
+        signatures = {image_id: digest for image_id, (digest, _) in manifests.items()}
+        if archived:
+            away = archived_images(repository, not_to_be_pulled(unseen))
+            signatures |= {image_id: image.digest for image_id, image in away.items()}
+        for image_id, digest in signatures.items():
+            found.setdefault(subjects[image_id], []).append(digest)
     return found

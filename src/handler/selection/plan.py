@@ -88,13 +88,11 @@ def make_plan(
     selected one alone names goes with it, as do the signatures of what goes. Where an index cannot be read, no image
     without tags can be known to be unused. The `remembered` go along with what an earlier try has deleted.
     """
-    existing = {image.digest for image in images}
     # One in the archive needs nothing, unless it is in use; and ECR deletes nothing that an index names.
     hidden = {image.digest for image in images if named.get(image.digest, ()) is None}
     archived = {image.digest for image in images if image.status == "ARCHIVED"}.difference(protection.in_use)
     unread, blind = hidden - archived, hidden & archived if selection.of_archive else set[str]()
-    untagged = {image.digest for image in images if not own_tags(image.tags, existing)}
-    parents = parents_of(images, named, existing, untagged)
+    parents, untagged = parents_of(images, named)
     remembered = {
         image.digest
         for image in images
@@ -129,21 +127,10 @@ def make_plan(
     return Plan(levels, kept, parents, frozenset(followers))
 
 
-def parents_among(images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None]) -> Parents:
-    """Returns the indexes and subjects of each image that has no tag of its own."""
+def parents_of(images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None]) -> tuple[Parents, set[str]]:
+    """Returns the indexes and subjects of each image, and the digests of those that have no tag of their own."""
     existing = {image.digest for image in images}
     untagged = {image.digest for image in images if not own_tags(image.tags, existing)}
-    parents = parents_of(images, named, existing, untagged)
-    return {digest: found for digest, found in parents.items() if digest in untagged}
-
-
-def parents_of(
-    images: Sequence[ListedImage],
-    named: Mapping[str, Sequence[str] | None],
-    existing: set[str],
-    untagged: set[str],
-) -> Parents:
-    """Returns the indexes and subjects of each image."""
     parents: defaultdict[str, list[str]] = defaultdict(list)
     for index, digests in named.items():
         for digest in dict.fromkeys(digests or ()):
@@ -155,7 +142,7 @@ def parents_of(
         for subject in subjects:
             if subject in existing and subject not in (image.digest, *parents.get(image.digest, ())):
                 parents[image.digest].append(subject)
-    return parents
+    return parents, untagged
 
 
 def parents_first(images: Sequence[ListedImage], parents: Parents) -> Iterator[ListedImage]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from handler.models.images import ListedImage, own_tags
+from handler.models.images import ListedImage
 from handler.models.request import Selection
 
 from .plan import Plan, Protection, parents_first, parents_of, verdicts
@@ -23,9 +23,8 @@ def make_restore_plan(
     protection = Protection(lambda _: False, only=only)
     archived = [image for image in images if image.status == "ARCHIVED"]
     existing = {image.digest for image in archived}
-    untagged = {image.digest for image in archived if not own_tags(image.tags, existing)}
     within = {index: digests for index, digests in named.items() if index in existing}
-    parents = parents_of(archived, within, existing, untagged)
+    parents, untagged = parents_of(archived, within)
 
     def goes_along(digest: str) -> bool:
         """Returns whether an image comes with what it belongs to, or not at all."""

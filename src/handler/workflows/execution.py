@@ -1,7 +1,7 @@
 """The execution of one request: the value that all workflows work with."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
     from handler.archive_records import ArchiveRecords
     from handler.usage.guard import RepositoryUse
+
+    from .archive import Archive
+
+type Named = Mapping[str, Sequence[str] | None]
+"""What each index names; None for one of which that is not known."""
 
 
 class Execution(NamedTuple):
@@ -48,11 +53,23 @@ class Execution(NamedTuple):
         registry_id = self.request.registry_id or self.invocation.account_id
         return ArchiveRecords(self.invocation.step_table(self.services), registry_id, self.request.repository_name)
 
-    def read_indexes(self, images: Sequence[ListedImage]) -> dict[str, list[str] | None]:
-        """Returns what each index among the images names; None for one that cannot be read."""
+    def read_indexes(self, images: Sequence[ListedImage]) -> "tuple[Named, Archive | None]":
+        """Returns what each index among the images names, and what is remembered of the archive.
+
+        None of an index that cannot be read: what an archived one names may be remembered, where ECR does not show it.
+        None of the archive where nobody must know.
+        """
         indexes = itertools.batched([image.digest for image in images if image.is_index], CHUNK_SIZE, strict=False)
         read = self.invocation.pool.run(partial(registry.read_indexes, self.repository, digests) for digests in indexes)
-        return {index: named for indexes_read in read for index, named in indexes_read.items()}
+        named = {index: digests for indexes_read in read for index, digests in indexes_read.items()}
+        of_archive = self.request.selection is not None and self.request.selection.of_archive
+        unread = any(image.status != "ACTIVE" and named.get(image.digest, ()) is None for image in images)
+        if not (of_archive or unread):
+            return named, None
+        from .archive import Archive  # noqa: PLC0415  # what is not used is not imported
+
+        archived = Archive(self, images)
+        return archived.completed(named), archived
 
     @property
     def use(self) -> "RepositoryUse | None":

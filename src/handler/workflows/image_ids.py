@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 
@@ -89,17 +89,21 @@ class NamedImages:
         not_before: float,
     ) -> ChunkOutcome:
         self._invocation.deadline.sleep(not_before - time.monotonic())
-        outcome = registry.delete_images(
-            self._repository,
-            image_ids,
-            partial(self._guard, gone=gone),
-            self._log,
-            effect=self._request.effect,
-            first_attempt_at=attempt.first_attempt_at,
-        )
+        outcome = self._work(attempt, gone)(image_ids)
         # Logged at once: what is killed in the middle has logged what was done.
         self._log.info("chunk done", extra={"step": label, "failed": len(outcome.failures), "replayed": False})
         return outcome
+
+    def _work(self, attempt: Attempt, gone: AbstractSet[ImageId]) -> Callable[[Sequence[ImageId]], ChunkOutcome]:
+        """Returns what is done to a chunk."""
+        return partial(
+            registry.delete_images,
+            self._repository,
+            guard=partial(self._guard, gone=gone),
+            log=self._log,
+            effect=self._request.effect,
+            first_attempt_at=attempt.first_attempt_at,
+        )
 
     def _guard(
         self, image_ids: Sequence[ImageId], look_up: LookUp, gone: AbstractSet[ImageId]

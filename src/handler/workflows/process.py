@@ -88,12 +88,15 @@ def _workflow(execution: Execution) -> FanOut | SelectedImages | NamedImages:
         from .untag import SelectedTags  # noqa: PLC0415  # what is not used is not imported
 
         return SelectedTags(execution)
-    spared = selected and not selected.of_archive and execution.services.settings.grace_period_days
-    if spared or execution.request.action != "delete":
-        from .transition_image_ids import TransitionedImages  # noqa: PLC0415
-        from .transition_selection import TransitionedSelection  # noqa: PLC0415
+    if execution.request.action == "restore":
+        from .from_archive import RestoredImages, RestoredSelection  # noqa: PLC0415
 
-        return TransitionedSelection(execution) if selected else TransitionedImages(execution)
+        return RestoredSelection(execution) if selected else RestoredImages(execution)
+    spared = selected and not selected.of_archive and execution.services.settings.grace_period_days
+    if spared or execution.request.action == "archive":
+        from .to_archive import ArchivedImages, ArchivedSelection  # noqa: PLC0415
+
+        return ArchivedSelection(execution) if selected else ArchivedImages(execution)
     return SelectedImages(execution) if selected else NamedImages(execution)
 
 

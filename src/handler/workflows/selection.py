@@ -13,7 +13,6 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
 
 from handler import guards, registry, request_queue, selection
 from handler.models.errors import OutOfTimeError, RefusedLookUpError, RejectedRequestError
@@ -24,13 +23,7 @@ from handler.models.report import DeletionReport
 from handler.models.request import Action, Selection
 from handler.steps import Attempt
 
-from .execution import Execution
-
-if TYPE_CHECKING:
-    from .archive import Archive
-
-type Named = Mapping[str, Sequence[str] | None]
-"""What each index names; None for one of which that is not known."""
+from .execution import Execution, Named
 
 MAX_TURNS = 100
 """How many messages may continue a selection. Each has done something, and the largest repository has 100,000 images,
@@ -120,26 +113,12 @@ class SelectedImages:
 
     def _plan(self, images: Sequence[ListedImage]) -> tuple[selection.Plan, Mapping[str, str]]:
         """Returns what is to be taken, and who uses which image."""
-        named, archived = self._read_indexes(images)
+        named, archived = self._execution.read_indexes(images)
         users = self._users(images, named)
         protection = self._protection(users)
         if archived:
             protection = protection._replace(in_grace=archived.in_grace, only=archived.only)
         return self._make_plan(images, named, protection, self._remembered), users
-
-    def _read_indexes(self, images: Sequence[ListedImage]) -> "tuple[Named, Archive | None]":
-        """Returns what each index names, and what is remembered of the archive; None where nobody must know.
-
-        What an archived index names may be remembered, where ECR does not show it.
-        """
-        named = self._execution.read_indexes(images)
-        unread = any(image.status != "ACTIVE" and named.get(image.digest, ()) is None for image in images)
-        if not (self._selection.of_archive or unread):
-            return named, None
-        from .archive import Archive  # noqa: PLC0415  # what is not used is not imported
-
-        archived = Archive(self._execution, images)
-        return archived.completed(named), archived
 
     def _users(self, images: Sequence[ListedImage], named: Named) -> Mapping[str, str]:
         use = self._execution.use

@@ -4,8 +4,8 @@ import pytest
 
 from handler.models.images import ImageId
 from handler.models.request import Selection
-from handler.workflows.transition_image_ids import TransitionedImages
-from handler.workflows.transition_selection import TransitionedSelection
+from handler.workflows.from_archive import RestoredImages
+from handler.workflows.to_archive import ArchivedImages, ArchivedSelection
 from handler.workflows.untag import SelectedTags
 from tests.fakes.clients import Clients
 from tests.fakes.ecr import FakeECR
@@ -30,10 +30,11 @@ def test_an_index_is_archived_first_and_restored_last(clients: Clients) -> None:
     inner = ecr.push(REPOSITORY, children=[deep])
     index = ecr.push(REPOSITORY, "v1", children=[inner])
     aws = clients.use(ScriptedAWS(ecr=ecr))
-    for action, order in (("archive", [index, inner, deep]), ("restore", [deep, inner, index])):
+    archiving, restoring = (ArchivedImages, [index, inner, deep]), (RestoredImages, [deep, inner, index])
+    for workflow, order in (archiving, restoring):
         aws.requests.clear()
-        request = deletion_request(ImageId(tag="v1"), action=action)
-        report = TransitionedImages(execution(clients, request, MemorySteps())).carry_out()
+        request = deletion_request(ImageId(tag="v1"), action="archive" if workflow is ArchivedImages else "restore")
+        report = workflow(execution(clients, request, MemorySteps())).carry_out()
         assert (report.failures, report.done) == ((), 1)
         # ECR refuses what an index needs that is still there, until that is gone.
         assert list(dict.fromkeys(asked(aws)))[:: len(order) - 1] == order[:: len(order) - 1]
@@ -48,7 +49,7 @@ def test_what_is_unreadable_keeps_relatives_and_not_the_image(clients: Clients, 
     ecr.push(REPOSITORY, "v2", children=[ecr.push(REPOSITORY)], failure="KmsError")
     clients.use(ScriptedAWS(ecr=ecr))
     request = deletion_request(ImageId(tag="v1"), action="archive", dry_run=dry_run)
-    report = TransitionedImages(execution(clients, request, MemorySteps())).carry_out()
+    report = ArchivedImages(execution(clients, request, MemorySteps())).carry_out()
     assert [image_id.digest for image_id in report.image_ids] == [index]
     assert [(failure.image_id.digest, failure.code) for failure in report.failures] == [(child, "UnreadableIndex")]
     assert ecr.archived(REPOSITORY) == (set() if dry_run else {index})
@@ -60,7 +61,7 @@ def test_chunks_that_must_not_meet_go_one_after_the_other(clients: Clients) -> N
     request = deletion_request(selection=Selection("tagged", ("*",)))
     under = execution(clients, request, MemorySteps())
     assert SelectedTags(under).width == 1
-    assert TransitionedSelection(under._replace(request=request._replace(action="archive"))).width == 2
+    assert ArchivedSelection(under._replace(request=request._replace(action="archive"))).width == 2
 
 
 def test_an_image_that_is_archived_costs_one_record(clients: Clients) -> None:
@@ -71,7 +72,7 @@ def test_an_image_that_is_archived_costs_one_record(clients: Clients) -> None:
     for image_id in image_ids:
         ecr.push(REPOSITORY, str(image_id.tag))
     request = deletion_request(*image_ids, action="archive")
-    report = TransitionedImages(execution(clients, request, MemorySteps())).carry_out()
+    report = ArchivedImages(execution(clients, request, MemorySteps())).carry_out()
     assert (report.done, len(aws.asked("UpdateItem"))) == (250, 250)
 
 
@@ -84,7 +85,7 @@ def test_a_list_that_is_refused_keeps_relatives(clients: Clients, code: str) -> 
     aws = clients.use(ScriptedAWS(ecr=ecr))
     aws.plays["DescribeImages"] = [refused(code)]
     request = deletion_request(ImageId(tag="v1"), action="archive")
-    report = TransitionedImages(execution(clients, request, MemorySteps())).carry_out()
+    report = ArchivedImages(execution(clients, request, MemorySteps())).carry_out()
     assert (ecr.archived(REPOSITORY), [failure.code for failure in report.failures]) == ({index}, [code])
 
 
@@ -94,9 +95,9 @@ def test_a_request_that_is_done_asks_for_nothing(clients: Clients) -> None:
     ecr.push(REPOSITORY, "v1", children=[ecr.push(REPOSITORY)])
     aws = clients.use(ScriptedAWS(ecr=ecr))
     request, memory = deletion_request(ImageId(tag="v1"), action="archive"), StepMemory()
-    first = TransitionedImages(execution(clients, request, MemorySteps(memory))).carry_out()
+    first = ArchivedImages(execution(clients, request, MemorySteps(memory))).carry_out()
     aws.requests.clear()
     steps = MemorySteps(memory)
     steps.replaying = True
-    again = TransitionedImages(execution(clients, request, steps)).carry_out()
+    again = ArchivedImages(execution(clients, request, steps)).carry_out()
     assert (again.image_ids, aws.requests) == (first.image_ids, [])
