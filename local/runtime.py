@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
@@ -60,4 +61,27 @@ def load_function(environment: Mapping[str, str], entry: str = "app") -> Handler
     # Powertools keeps its logger, and with it the stream of the instance before.
     logging.Logger.manager.loggerDict.pop(environment.get("POWERTOOLS_SERVICE_NAME", ""), None)
     handler: Handler = importlib.import_module(f"handler.{entry}").lambda_handler
-    return handler
+    return handler if entry != "app" else _Instance(handler)
+
+
+class _Instance:
+    """A handler whose modules stay its own: what it imports late must not be of an instance that was loaded since."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._modules = _loaded()
+
+    def __call__(self, event: Any, context: Any) -> Any:
+        if sys.modules.get("handler.app") is not self._modules["handler.app"]:
+            for name in _loaded():
+                del sys.modules[name]
+            sys.modules.update(self._modules)
+        try:
+            return self._handler(event, context)
+        finally:
+            self._modules |= _loaded()
+
+
+def _loaded() -> dict[str, ModuleType]:
+    """The function's modules that are imported."""
+    return {name: module for name, module in sys.modules.items() if f"{name}.".startswith("handler.")}

@@ -22,6 +22,8 @@ class Notice:
     """The e-mail's text."""
     data: Any
     """The text for every other protocol, parsed when it is JSON."""
+    chat: Any
+    """The same for https subscribers, where they get another one."""
     attributes: dict[str, Any]
     """The values that subscription filters see, by name; a String.Array is a list."""
 
@@ -70,6 +72,7 @@ class CorrectedSNS(SNSBackend):
             subject=subject or "",
             text=texts.get("email", texts["default"]),
             data=_parsed(texts["default"]),
+            chat=_parsed(texts["https"]) if "https" in texts else None,
             attributes={name: _attribute(value) for name, value in attributes.items()},
         )
         self.published.append((arn, notice))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 SERVICES = {
-    "DeletionFunction": ("dynamodb", "ecr", "sns", "sqs"),
+    "DeletionFunction": ("dynamodb", "ecr", "events", "sns", "sqs"),
     "UsageFunction": ("dynamodb", "ecs", "inspector2", "lambda"),
 }
 """What each function of the template calls."""

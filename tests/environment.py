@@ -18,10 +18,13 @@ VARIABLES = {
     "MAX_CONCURRENT_CALLS": "12",
     "ALLOW_ARCHIVE": "false",
     "GRACE_PERIOD_DAYS": "0",
+    "RESULT_EVENTS": "none",
+    "RESULT_EVENT_BUS_NAME": "default",
+    "CHAT_NOTICES": "false",
+    "POWERTOOLS_SERVICE_NAME": "ecr-image-deletion",
 }
 ENVIRONMENT = {
     **VARIABLES,
-    "POWERTOOLS_SERVICE_NAME": "ecr-image-deletion",
     "POWERTOOLS_METRICS_NAMESPACE": "EcrImageDeletion",
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",

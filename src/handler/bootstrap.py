@@ -9,13 +9,14 @@ import boto3
 
 from .concurrency import Deadline, TaskPool
 from .guards import Rules
-from .models.request import DeletionRequest
+from .models.request import DeletionRequest, Registry
 from .registry import Repository, disable_unsafe_retries, limit_concurrency
 from .settings import Settings
 from .step_table import StepTable
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_sqs import SQSClient
 
     from .registry.replication import Replication
@@ -44,6 +45,11 @@ class Services:
     def sqs(self) -> "SQSClient":
         """Made when it is first needed, for few requests lead to others."""
         return boto3.client("sqs", config=self.settings.client_config(), endpoint_url=self.settings.endpoint_url)
+
+    @cached_property
+    def events(self) -> "EventBridgeClient":
+        """Made when it is first needed: not at all where no result events are sent."""
+        return boto3.client("events", config=self.settings.client_config(), endpoint_url=self.settings.endpoint_url)
 
     @cached_property
     def replication(self) -> "Replication | None":
@@ -83,6 +89,12 @@ class Invocation(NamedTuple):
     """The function's own account."""
     usage: "Usage | None" = None
     """What is in use; None where the stack does not protect it."""
+
+    @property
+    def registry(self) -> Registry:
+        """The function's own registry."""
+        _, partition, _, region, account_id, *_ = self.context.invoked_function_arn.split(":")
+        return Registry(partition, region, account_id)
 
     def repository(self, services: Services, request: DeletionRequest) -> Repository:
         """Returns the request's repository."""

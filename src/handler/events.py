@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .models.errors import RejectedRequestError
+from .models.event_types import DECLARATION, RESULTS
 from .models.images import Json
 from .models.limits import KEY_CHARACTERS
 from .models.request import Arrival, Origin, Payload, declares_use, quoted
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 _FOLLOW_UP_BYTES = 20_000
 """More than any request that this function sends to itself needs beside its content."""
-_DECLARES = "ECR Images In Use"
-"""The detail-type of events that declare which images are in use."""
 _MAX_TURN = 1_000
 """More messages than ever continue a selection: the number only has to be plausible."""
 
@@ -83,9 +82,9 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None) -> Payloa
     match content:
         case {"detail-type": kind, "detail": detail, "id": str(event_id)} if _may_be_key(event_id):
             # Whoever may only declare what is in use, as IAM can tell by the detail-type, must not delete.
-            if kind == _DECLARES and not declares_use(detail):
+            if kind == DECLARATION and not declares_use(detail):
                 raise RejectedRequestError(
-                    f"an event {_DECLARES!r} must have imagesInUse in its detail; a deletion request has the "
+                    f"an event {DECLARATION!r} must have imagesInUse in its detail; a deletion request has the "
                     "detail-type 'ECR Image Deletion Request'"
                 )
             account = content.get("account")
@@ -95,7 +94,10 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None) -> Payloa
                 quoted(str(content.get("source"))),
                 quoted(account) if isinstance(account, str) else None,
             )
-            return Payload(detail, origin, (origin.kind, origin.id), sent=_seconds(content.get("time")) or sent)
+            time = _seconds(content.get("time")) or sent
+            return Payload(
+                detail, origin, (origin.kind, origin.id), sent=time, is_result=isinstance(kind, str) and kind in RESULTS
+            )
         case {
             "followUp": {
                 "key": [*key],

@@ -36,6 +36,11 @@ def parse_request(payload: Payload) -> DeletionRequest:
     What it refuses, it refuses at every receive: the limits of the stack are not asked.
     """
     content = payload.content
+    if payload.is_result:
+        raise RejectedRequestError(
+            "this event says what became of a request, and is none: the rule that sent it must leave out the detail "
+            "types ECR Image Deletion Completed, Rejected and Summarized"
+        )
     if isinstance(content, dict):
         for one, other in (("repositoryName", "repositoryNames"), ("imageIds", "selection")):
             if (one in content) == (other in content):
@@ -49,6 +54,10 @@ def parse_request(payload: Payload) -> DeletionRequest:
         raise RejectedRequestError(uri)
     _check_switches(content)
     _check_action(content)
+    if content.get("notify") == "summary" and "repositoryNames" not in content and payload.key[:1] != ("child",):
+        raise RejectedRequestError(
+            'request.notify "summary" is one report for all of repositoryNames; for one repository say "always"'
+        )
     request_id = content.get("requestId")
     if request_id and _PLACEHOLDER in request_id:
         raise RejectedRequestError(
@@ -74,7 +83,7 @@ def parse_request(payload: Payload) -> DeletionRequest:
         registry_id=content.get("registryId"),
         reason=content.get("reason"),
         dry_run=content.get("dryRun", False),
-        notify="notify" in content,
+        notify=content.get("notify", "failures"),
         action=content.get("action", "delete"),
         untag=content.get("untag", False),
         cascade=content.get("cascade"),

@@ -24,17 +24,20 @@ _BATCH_BYTES = 200_000
 """Well under what SQS takes in one call."""
 
 
-def child(request: DeletionRequest, repository_name: str) -> Json:
-    """Returns the message of a fan-out's request for one repository; of another registry, as name@registry."""
+def child(request: DeletionRequest, generation: str, repository_name: str) -> Json:
+    """Returns the message of a fan-out's request for one repository; of another registry, as name@registry.
+
+    `generation` is that of the claim under which it is sent.
+    """
     name, _, registry_id = repository_name.partition("@")
     payload = {**request.payload, "repositoryName": name} | ({"registryId": registry_id} if registry_id else {})
     del payload["repositoryNames"]
-    key = ("child", request.key, repository_name)
+    key = ("child", request.key, repository_name, generation)
     return _message(request, key, f"{request.request_id}/{repository_name}", payload)
 
 
 def next_turn(request: DeletionRequest, generation: str) -> Json:
-    """Returns the message with which a selection goes on, under the claim that it began with."""
+    """Returns the message with which a request goes on, under the claim that it began with."""
     turn = request.turn + 1
     return _message(request, request.key, f"{request.root_id}#{turn}", {**request.payload}, turn, generation)
 
@@ -67,9 +70,15 @@ def _body(message: Json) -> str:
 
 
 def send(
-    sqs: "SQSClient", queue_url: str, messages: Sequence[Json], calling: "Callable[[], AbstractContextManager[None]]"
+    sqs: "SQSClient",
+    queue_url: str,
+    messages: Sequence[Json],
+    calling: "Callable[[], AbstractContextManager[None]]",
+    delay: int = 0,
 ) -> None:
-    """Puts messages on the queue; their keys make it repeatable. `calling` surrounds each call.
+    """Puts messages on the queue, to be received after so many seconds; their keys make it repeatable.
+
+    `calling` surrounds each call.
 
     Raises what `calling` raises before the first call, and UnknownOutcomeError where not all were sent after it.
     """
@@ -78,7 +87,7 @@ def send(
     batches = itertools.batched(bodies, max(1, min(ENTRIES, _BATCH_BYTES // (longest + 1))), strict=False)
     for number, batch in enumerate(batches):
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
-            {"Id": str(i), "MessageBody": body} for i, body in enumerate(batch)
+            {"Id": str(i), "MessageBody": body, "DelaySeconds": delay} for i, body in enumerate(batch)
         ]
         try:
             with calling():

@@ -1,7 +1,7 @@
 """The environment, read once and named once."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
 from botocore.config import Config
@@ -46,6 +46,14 @@ class Settings(NamedTuple):
     """Requests may archive images, and restore them."""
     grace_period_days: int
     """How many days an image stays in the archive that a selection was to delete; 0 where it is deleted at once."""
+    result_events: str
+    """Which results become events: "none", "failures" or "all"."""
+    result_event_bus_name: str
+    """The EventBridge bus that takes them."""
+    service_name: str
+    """Their source: the stack's name, as in logs and metrics."""
+    chat_notices: bool
+    """Notices have a body for chat channels as well."""
     foreign_registry_ids: tuple[str, ...] = ()
     """Accounts besides the function's own whose registries a request may name."""
 
@@ -86,6 +94,10 @@ class Settings(NamedTuple):
                 in_use_days=whole_number(env, "IN_USE_DAYS", least=0),
                 allow_archive=_true(env, "ALLOW_ARCHIVE"),
                 grace_period_days=whole_number(env, "GRACE_PERIOD_DAYS", least=0),
+                result_events=_one_of(env, "RESULT_EVENTS", ("none", "failures", "all")),
+                result_event_bus_name=env["RESULT_EVENT_BUS_NAME"],
+                service_name=env["POWERTOOLS_SERVICE_NAME"],
+                chat_notices=_true(env, "CHAT_NOTICES"),
                 foreign_registry_ids=separated(env.get("FOREIGN_REGISTRY_IDS", "")),
                 endpoint_url=env.get("ENDPOINT_URL") or None,
             )
@@ -119,9 +131,14 @@ def whole_number(env: Mapping[str, str], name: str, *, least: int) -> int:
 
 
 def _true(env: Mapping[str, str], name: str) -> bool:
-    if env[name] not in ("true", "false"):
-        raise SettingsError(f"environment variable {name} must be true or false, not {env[name]!r}")
-    return env[name] == "true"
+    return _one_of(env, name, ("true", "false")) == "true"
+
+
+def _one_of(env: Mapping[str, str], name: str, known: Sequence[str]) -> str:
+    if env[name] not in known:
+        *others, last = known
+        raise SettingsError(f"environment variable {name} must be {', '.join(others)} or {last}, not {env[name]!r}")
+    return env[name]
 
 
 def separated(text: str) -> tuple[str, ...]:

@@ -173,9 +173,12 @@ class StepRunner:
         if item := StepRecord(self._table, self._key, "rejected", "").stored():
             raise RejectedRequestError(item["content"]["S"])
 
-    def reject[T: Outcome](self, reason: str, kind: type[T], publish: Work[T]) -> Done[T]:
-        """Rejects this arrival for good; its reason is stored before it is published, so that no receive forgets it."""
-        record = StepRecord(self._table, self._key, "rejected", reason)
+    def reject[T: Outcome](self, reason: str, kind: type[T], publish: Work[T], *, step: str = "rejected") -> Done[T]:
+        """Rejects this arrival for good; its reason is stored before it is published, so that no receive forgets it.
+
+        What is published in another way as well, is a further `step`.
+        """
+        record = StepRecord(self._table, self._key, step, reason)
         return Done(self._handler(record, kind, publish).handle(), replayed=record.done)
 
     def _handler(self, record: StepRecord, kind: type[Outcome], work: Work[Outcome]) -> IdempotencyHandler:

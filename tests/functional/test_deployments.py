@@ -36,6 +36,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "HasSchedule": {name: DEFAULT_PARAMETERS[name] for name in ("ScheduleExpression", "ScheduleRequest")},
     "HasCanary": {"CanaryRepository": "team/app"},
     "HasSenders": {"SenderPrincipalArns": f"arn:aws:iam::{ACCOUNT_ID}:role/ci/*"},
+    "SendsResults": {"ResultEvents": "all", "ResultEventBusName": "default", "ChatNotices": "true"},
     "HasNotificationEmail": {"NotificationEmail": "team@example.com"},
     "HasPullTimeExclusion": {"ExcludeFromPullTimes": "true"},
     "HasKmsKey": {"KmsKeyArn": KEY},
@@ -51,6 +52,9 @@ FOLLOWING = {
 EXCLUDING = {"HasGracePeriod", "HasRequestsOfPrefixAlone"}
 """Those that hold where one is chosen and another is not; or under which the demo would not delete."""
 
+OFF = {"AllowArchive": "false", "ResultEvents": "none", "ChatNotices": "false"}
+"""What the demo's stack has and others need not."""
+
 # Each choice is made in four of seven deployments, and no two in the same four: so any two are made together, apart,
 # and in an eighth deployment not at all.
 _MADE_IN = dict(zip(CHOICES, itertools.combinations(range(7), 4), strict=False))
@@ -63,7 +67,7 @@ def parameters_of(true: frozenset[str]) -> dict[str, str]:
     chosen: dict[str, str] = {"ProtectInUse": ""}
     for name in sorted(true):  # several may add to one list
         chosen |= {key: ",".join(filter(None, [chosen.get(key), value])) for key, value in CHOICES[name].items()}
-    others = {"RepositoryPattern": "*", "ExcludeFromPullTimes": "false"} | PARAMETERS | {"AllowArchive": "false"}
+    others = {"RepositoryPattern": "*", "ExcludeFromPullTimes": "false"} | PARAMETERS | OFF
     return defaults | others | chosen
 
 

@@ -35,7 +35,7 @@ def test_a_dry_run_deletes_nothing(stack: Outside) -> None:
     [notice] = stack.notices()
     assert (notice.data["type"], notice.data["dryRun"], notice.attributes["type"]) == ("dryRun", True, "dryRun")
     assert notice.data["imageIds"] == answer["imageIds"]
-    assert notice.subject == "ECR image deletion: dry run: 3 of 7 would be deleted in team/app"
+    assert notice.subject == "ECR image deletion: dry run: 3 of 7 images would be deleted in team/app"
     assert "nothing was deleted" in notice.text
 
 

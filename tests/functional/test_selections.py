@@ -109,7 +109,7 @@ def test_a_report_is_published_when_it_is_asked_for(stack: Outside) -> None:
     select(stack.start(**ANY_SHARE), selection, notify="always", reason="nightly")
     [notice] = stack.notices()
     assert (notice.data["type"], notice.data["selected"], notice.data["deleted"]) == ("report", 1, 1)
-    assert notice.subject == "ECR image deletion: 1 of 1 deleted in team/app"
+    assert notice.subject == "ECR image deletion: 1 image deleted in team/app"
     assert "Reclaimed:" in notice.text
 
 

@@ -149,5 +149,5 @@ def test_a_notice_speaks_of_tags(stack: Outside) -> None:
     stack.send(selection=PREVIEWS, untag=True, notify="always")
     stack.drain(stack.start(**ANY_SHARE))
     [notice] = stack.notices()
-    assert notice.text.startswith("1 of 1 tags were removed.")
+    assert "\n1 tag was removed.\n" in notice.text
     assert notice.subject.endswith("1 of 1 removed in team/app")

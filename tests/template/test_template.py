@@ -34,8 +34,8 @@ SIX_TIMES = 6
 RECEIVES = 5
 """Receives before a message is given up, as Lambda asks of its queues."""
 DAY = 86_400
-PARAMETERS = 30
-"""The most there may be: each is a price that everyone pays who deploys."""
+PARAMETERS, IN_A_GROUP = 36, 6
+"""The most there may be, in all and under one heading: who deploys reads the headings, and what he wants under them."""
 VARIABLE_BYTES = 4_096
 """The bytes that Lambda takes of variables, names and values, in all."""
 INLINE_POLICY_CHARACTERS = 10_240
@@ -236,6 +236,9 @@ def a_schedule_says_what_it_deletes(template: Template) -> Iterator[str]:
 def there_are_not_too_many_parameters(template: Template) -> Iterator[str]:
     if (count := len(template["Parameters"])) > PARAMETERS:
         yield f"there are {count} parameters, and {PARAMETERS} are too many to read already"
+    for group in template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]:
+        if len(group["Parameters"]) > IN_A_GROUP:
+            yield f"there are too many parameters under {group['Label']['default']!r}"
 
 
 def longest(entry: Mapping[str, Any]) -> str:
@@ -806,7 +809,8 @@ class Recorder(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         self.names.add(name)
-        return "true" if name in {"ALLOW_ARCHIVE", "ALLOW_PERCENT_IN_REQUESTS", "DRY_RUN"} else "1"
+        switches = {"ALLOW_ARCHIVE", "ALLOW_PERCENT_IN_REQUESTS", "CHAT_NOTICES", "DRY_RUN"}
+        return "true" if name in switches else {"RESULT_EVENTS": "all"}.get(name, "1")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

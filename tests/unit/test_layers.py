@@ -17,7 +17,7 @@ LAYERS = (
     ("bootstrap",),
     ("deletion", "selection"),
     ("guards", "events", "request_parser"),
-    ("steps", "archive_records"),
+    ("steps", "archive_records", "tally"),
     ("step_table", "usage"),
     ("concurrency", "registry", "notifications", "request_queue", "request_errors"),
     ("settings",),
@@ -77,8 +77,11 @@ def test_the_function_that_deletes_loads_none_of_the_readers() -> None:
 
 def test_what_is_not_used_is_not_loaded() -> None:
     """The archive, tags of selections and what is in use cost a cold start nothing, until a request is for them."""
-    rare = {"archive", "declaration", "from_archive", "to_archive", "untag"}
-    unused = {"archive_records", "registry.storage_class", "selection.restore_plan", "selection.untag_plan"}
+    rare = {"archive", "declaration", "from_archive", "summary", "to_archive", "untag"}
+    unused = {"archive_records", "registry.storage_class", "selection.restore_plan", "selection.untag_plan", "tally"}
+    unused |= {f"notifications.{name}" for name in ("chat", "event_bus", "result_events", "summary")} | {
+        "models.summary"
+    }
     found = loaded()
     assert not found & (unused | {f"workflows.{name}" for name in rare} | {"usage.guard", "usage.inventory"})
     assert {"workflows.selection", "registry.batch_delete"} <= found

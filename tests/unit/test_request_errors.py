@@ -169,7 +169,10 @@ BREAKING: list[tuple[Any, str]] = [
     (request(reason=["unused"]), "request.reason must be a string, not a list"),
     (request(reason="r" * 257), "request.reason must be shorter than or equal to 256 characters"),
     (request(dryRun="true"), 'request.dryRun must be true or false, not "true"; leave out the quotes'),
-    *((request(notify=value), f'request.notify must be "always", not {word}; {NOTIFY}') for value, word in WORDS),
+    *(
+        (request(notify=value), f'request.notify must be "always" or "summary", not {word}; {NOTIFY}')
+        for value, word in WORDS
+    ),
     (request(untag=1), "request.untag must be true or false, not 1"),
     (request(cascade="yes"), 'request.cascade must be true or false, not "yes"'),
     (request(allowPercent="all"), 'request.allowPercent must be a whole number, not "all"'),

@@ -35,11 +35,11 @@ def sent(message: Json) -> DeletionRequest:
 def test_a_child_of_a_fan_out_is_the_request_for_one_repository() -> None:
     """It says what its request said, has a name that people can read, and the origin and the key of its request."""
     request = parsed(MANY)
-    child = sent(request_queue.child(request, "team/app"))
+    child = sent(request_queue.child(request, "claim-1", "team/app"))
     expected = {key: value for key, value in MANY.items() if key not in ("repositoryNames", "requestId")}
     assert child.payload == expected | {"repositoryName": "team/app"}
     assert (child.request_id, child.origin, child.turn) == ("cleanup-1/team/app", request.origin, 0)
-    assert partition_key(child.key) == partition_key(("child", request.key, "team/app"))
+    assert partition_key(child.key) == partition_key(("child", request.key, "team/app", "claim-1"))
     assert request.payload == MANY
 
 
@@ -63,7 +63,7 @@ def test_a_selection_goes_on_under_its_own_key() -> None:
 def test_a_child_can_go_on_too() -> None:
     """A selection in several repositories: each child goes on under the child's key."""
     request = parsed({"repositoryNames": ["team/*"], "selection": SELECTION, "requestId": "cleanup-1"})
-    child = sent(request_queue.child(request, "team/app"))
+    child = sent(request_queue.child(request, "claim-1", "team/app"))
     after = sent(request_queue.next_turn(child, "claim-1"))
     assert partition_key(after.key) == partition_key(child.key)
     assert after.request_id == "cleanup-1/team/app#1"
@@ -72,10 +72,10 @@ def test_a_child_can_go_on_too() -> None:
 def test_what_follows_a_dry_run_is_one() -> None:
     """Also where only the stack had made it one; a real request leads to real ones."""
     for request in (parsed(MANY, dry_run=True), parsed({**MANY, "dryRun": True})):
-        assert sent(request_queue.child(request, "team/app")).dry_run
+        assert sent(request_queue.child(request, "claim-1", "team/app")).dry_run
     assert sent(request_queue.next_turn(parsed(ONE, dry_run=True), "claim-1")).dry_run
-    assert not sent(request_queue.child(parsed(MANY), "team/app")).dry_run
-    assert not sent(request_queue.child(parsed({**MANY, "dryRun": False}), "team/app")).dry_run
+    assert not sent(request_queue.child(parsed(MANY), "claim-1", "team/app")).dry_run
+    assert not sent(request_queue.child(parsed({**MANY, "dryRun": False}), "claim-1", "team/app")).dry_run
 
 
 class Sqs:

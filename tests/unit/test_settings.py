@@ -41,6 +41,10 @@ def test_settings_are_what_the_environment_says() -> None:
         in_use_days=7,
         allow_archive=False,
         grace_period_days=0,
+        result_events="none",
+        result_event_bus_name="default",
+        service_name="ecr-image-deletion",
+        chat_notices=False,
         foreign_registry_ids=(),
     )
 

@@ -11,6 +11,9 @@ ANSWER_BYTES = 6_000_000
 """The longest answer of the function: Lambda's limit is 6,291,556 bytes for a synchronous response."""
 MESSAGE_BYTES = 262_144
 """The most that SNS takes in one message, its attributes included."""
+EVENT_BYTES = 256_000
+"""The most that a result event takes. PutEvents takes 1 MB by now, but an event that is too large for a target is lost
+behind the bus; and SNS and Step Functions take 256 KiB, with the envelope."""
 KEY_CHARACTERS = 256
 """The longest requestId."""
 

@@ -232,7 +232,7 @@ class SentRequests(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A message that SNS took."""
+    """A message that SNS or EventBridge took."""
 
     message_id: str
 

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .images import ImageFailure, ImageId, Json
 from .limits import ANSWER_BYTES, truncate_to_fit
 from .outcomes import SelectionOutcome
 from .request import Action, DeletionRequest
+
+if TYPE_CHECKING:
+    from .summary import SummaryReport
 
 UNCONFIRMED_REASON = (
     "these images are gone, and an earlier try of this request, whose outcome was lost, may have deleted them; whether "
@@ -230,4 +233,4 @@ class DeclarationReport(NamedTuple):
         return {"source": self.source, **counts}
 
 
-type Report = DeletionReport | FanOutReport | DeclarationReport
+type Report = DeletionReport | FanOutReport | SummaryReport | DeclarationReport

@@ -13,8 +13,22 @@ type Key = tuple[Any, ...]
 
 type Action = Literal["delete", "archive", "restore"]
 """What is to become of images."""
+type Notify = Literal["failures", "always", "summary"]
 type Effect = Literal["delete", "untag", "simulate"]
 """The kinds of deletion: of images, or of tags only; a dry run foresees what ECR would answer."""
+
+
+class Registry(NamedTuple):
+    """A private registry of ECR: an account in a region."""
+
+    partition: str
+    region: str
+    account_id: str
+
+    def repository_arn(self, repository_name: str, registry_id: str | None = None) -> str:
+        """Returns the ARN of a repository here, or in another account of the region."""
+        account_id = registry_id or self.account_id
+        return f"arn:{self.partition}:ecr:{self.region}:{account_id}:repository/{repository_name}"
 
 
 def quoted(text: str) -> str:
@@ -75,6 +89,8 @@ class Payload(NamedTuple):
     generation: str | None = None
     sent: float | None = None
     """When, in seconds since the epoch, as the queue or the bus says; None of an invocation."""
+    is_result: bool = False
+    """It is an event that says what became of a request."""
 
     @property
     def declares_use(self) -> bool:
@@ -131,8 +147,8 @@ class DeletionRequest(NamedTuple):
     reason: str | None = None
     dry_run: bool = False
     """Nothing is deleted; the report says what would have been."""
-    notify: bool = False
-    """Its report is published also when nothing failed."""
+    notify: Notify = "failures"
+    """When its report is published: where something failed; always; or, of several repositories, as one summary."""
     action: Action = "delete"
     untag: bool = False
     """Tags are removed, and no image with them."""
@@ -169,13 +185,21 @@ class DeletionRequest(NamedTuple):
         return self.request_id.removesuffix(f"#{self.turn}") if self.turn else self.request_id
 
     @property
+    def part_of(self) -> str:
+        """The requestId of what was sent: this one, or that of which this is a turn, or the part for one repository."""
+        match self.key:
+            case ("child", (_, str(parent)), _, _):
+                return parent
+        return self.root_id
+
+    @property
     def switches(self) -> Json:
         """Returns those that are set, as a request says them."""
         switches: Json = {}
         if self.dry_run:
             switches["dryRun"] = True
-        if self.notify:
-            switches["notify"] = "always"
+        if self.notify == "always" or (self.notify == "summary" and self.repository_names):
+            switches["notify"] = self.notify
         if self.action != "delete":
             switches["action"] = self.action
         if self.untag:

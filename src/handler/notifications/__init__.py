@@ -1,4 +1,4 @@
-"""All messages to people and systems; the only package that calls SNS."""
+"""All messages to people and systems; the only package that calls SNS and EventBridge."""
 
 from .notices import Notice as Notice
 from .notices import rejection_notice as rejection_notice

@@ -5,26 +5,27 @@ line of ours, turn around what is read, or use a character that SNS refuses.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from handler.models.images import Json
 from handler.models.report import TAG_WORDS, WORDS, Words
+
+from .advice import advice
 
 _ENTRIES_SHOWN = 50
 
 
 def report_text(data: Json) -> str:
     """Returns the data of a report's notice as text."""
-    origin, dry, words = data["origin"], "dryRun" in data, _words(data)
+    dry, words = "dryRun" in data, words_of(data)
     done = words.done.capitalize()
     lines = [
-        _headline(data),
+        advice(data),
+        "",
+        headline(data),
         "",
         f"Repository:  {data['repositoryName']} in registry {data['registryId']}",
-        f"Request:     {data['requestId']}",
-        f"Arrived:     {origin['kind']} {origin['id']} from {origin['source']}",
-        f"Sent by:     {origin['sender'] or '(not known)'}",
-        f"Reason:      {data['reason'] or '(none given)'}",
+        *request_lines(data),
         f"{done + ':':<13}{0 if dry else data[words.number]}",
     ]
     if "activatingCount" in data:
@@ -36,9 +37,12 @@ def report_text(data: Json) -> str:
         lines += ["", "Would be refused:" if dry else f"Not {words.done}:"]
         shown = data["failures"][:_ENTRIES_SHOWN]
         for failure in shown:
-            lines += [f"  {_name(failure)}", f"      {failure['failureCode']}: {failure['failureReason']}"]
+            lines += [f"  {name_of(failure)}", f"      {failure['failureCode']}: {failure['failureReason']}"]
         if more := data["failed"] - len(shown):
-            lines += [f"  and {more} more; the JSON form of this notice has up to {len(data['failures'])} of all."]
+            more_of_it = ", and the request that tries them again" if "retryRequest" in data else ""
+            lines += [
+                f"  and {more} more; the JSON form of this notice has up to {len(data['failures'])} of all{more_of_it}."
+            ]
         elif "retryRequest" in data:
             lines += ["", "To try these again, send this request:", json.dumps(data["retryRequest"])]
     lines += _listed("Kept:", data.get("kept", []), data.get("keptOmitted", 0))
@@ -47,7 +51,7 @@ def report_text(data: Json) -> str:
         lines += ["", f"{until}To bring them back, send this request:", json.dumps(data["restoreRequest"])]
     images = [{"imageId": image_id} for image_id in data.get(words.images, [])]
     lines += _listed(f"Would be {words.done}:" if dry else f"{done}:", images, data.get(words.omitted, 0))
-    return _text(lines)
+    return joined(lines)
 
 
 def _details(data: Json, words: Words) -> list[str]:
@@ -72,7 +76,7 @@ def _details(data: Json, words: Words) -> list[str]:
 def rejection_text(data: Json) -> str:
     """Returns the data of a rejection's notice as text."""
     origin = data["origin"]
-    lines = ["A request was rejected. Nothing of it was carried out.", "", f"Why:         {data['error']}"]
+    lines = [advice(data), "", headline(data), "", f"Why:         {data['error']}"]
     for title, member in (("Repository", "repositoryName"), ("Request", "requestId"), ("Reason", "reason")):
         if member in data:
             lines.append(f"{title + ':':<13}{data[member]}")
@@ -83,46 +87,77 @@ def rejection_text(data: Json) -> str:
         "A message stays on the queue until its last receive, then in the dead-letter queue, as it was sent. Sent back",
         "from there it is rejected again: correct what is wrong, send that as a new request, delete the dead letter.",
     ]
-    return _text(lines)
+    return joined(lines)
 
 
-def _text(lines: Iterable[str]) -> str:
-    """Returns lines as one text, with whatever is not printable escaped."""
-    return (
-        "\n".join(
-            line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-            for line in lines
-        )
-        + "\n"
-    )
+def printable(line: str) -> str:
+    """Returns a line with whatever is not printable escaped."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
-def _words(data: Json) -> Words:
+def joined(lines: Iterable[str]) -> str:
+    """Returns lines as one text, with whatever is not printable in them escaped."""
+    return "\n".join(map(printable, lines)) + "\n"
+
+
+def words_of(data: Json) -> Words:
+    """Returns what the results of a notice are called."""
     return TAG_WORDS if "untag" in data else WORDS[data["action"]]
 
 
-def _headline(data: Json) -> str:
-    words = _words(data)
+def codes_text(codes: Mapping[str, int]) -> str:
+    """Returns how many failures have each code."""
+    return ", ".join(f"{count:,} {code}" for code, count in codes.items())
+
+
+def request_lines(data: Json) -> list[str]:
+    """Returns the lines that say which request it was, and whose."""
+    origin = data["origin"]
+    return [
+        f"Request:     {data['requestId']}",
+        f"Arrived:     {origin['kind']} {origin['id']} from {origin['source']}",
+        f"Sent by:     {origin['sender'] or '(not known)'}",
+        f"Reason:      {data['reason'] or '(none given)'}",
+    ]
+
+
+def headline(data: Json) -> str:
+    """Returns what became of a request, in a sentence or two."""
+    if data["type"] == "rejection":
+        return "A request was rejected. Nothing of it was carried out."
+    words = words_of(data)
+    if data["type"] == "summary":
+        done = f"{data[words.number]:,} of {data['requested']:,} {words.things}"
+        what = f"would have been {words.done}" if "dryRun" in data else f"were {words.done}"
+        return f"{data['finished']:,} of {data['repositories']:,} repositories are done: {done} {what}."
     done, failed, requested = data[words.number], data["failed"], data["requested"]
     if failed > requested:
         return f"Nothing could be selected, and this try {words.done} nothing."
     if "dryRun" in data:
-        return f"A dry run: nothing was {words.done}. {done} of {requested} {words.things} would have been."
+        return f"A dry run: nothing was {words.done}. {count_of(done, requested, words.things)} would have been."
     if failed:
-        return f"{failed} of {requested} {words.things} could not be {words.done}."
-    return f"{done} of {requested} {words.things} were {words.done}."
+        return f"{count_of(failed, requested, words.things)} could not be {words.done}."
+    return f"{count_of(done, requested, words.things)} {'was' if done == requested == 1 else 'were'} {words.done}."
+
+
+def count_of(count: int, total: int, things: str) -> str:
+    """Returns how many of how many, as people say it: things is a plural in s."""
+    return f"1 {things[:-1]}" if count == total == 1 else f"{count:,} of {total:,} {things}"
 
 
 def _listed(title: str, entries: list[Json], omitted: int) -> list[str]:
-    if not entries:
+    return named(title, [name_of(e) + (f": {e['reason']}" if "reason" in e else "") for e in entries], omitted)
+
+
+def named(title: str, items: list[str], omitted: int) -> list[str]:
+    """Returns a list under a title, cut to the first, with a count of the others."""
+    if not items:
         return []
-    shown = entries[:_ENTRIES_SHOWN]
-    lines = ["", title]
-    lines += [f"  {_name(entry)}" + (f": {entry['reason']}" if "reason" in entry else "") for entry in shown]
-    return [*lines, f"  and {more} more"] if (more := len(entries) - len(shown) + omitted) else lines
+    lines = ["", title, *(f"  {item}" for item in items[:_ENTRIES_SHOWN])]
+    return [*lines, f"  and {more} more"] if (more := max(0, len(items) - _ENTRIES_SHOWN) + omitted) else lines
 
 
-def _name(entry: Json) -> str:
+def name_of(entry: Json) -> str:
     """Returns an id as the CLI writes it. Without any, a failure is of the whole request, unless it is about that."""
     whole = "(no tag, no digest)" if entry.get("failureCode") == "MissingDigestAndTag" else "(the whole request)"
     return ",".join(f"{key}={value}" for key, value in entry["imageId"].items()) or whole

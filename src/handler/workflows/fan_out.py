@@ -36,6 +36,10 @@ class FanOut:
             sent += outcome.repository_names
             if not outcome.more:
                 break
+        if self._request.notify == "summary":
+            from .summary import watch  # noqa: PLC0415  # what is not used is not imported
+
+            self._steps.run("watch", SentRequests, partial(watch, self._execution))
         self._log.info("request spread", extra={"repositories": len(sent)})
         return FanOutReport(self._request, tuple(sent), self._steps.replaying)
 
@@ -64,7 +68,8 @@ class FanOut:
                 "request.repositoryNames means no repository; the stack's RepositoryPattern is "
                 f"{','.join(self._rules.repository_patterns)!r}"
             )
-        largest = request_queue.size(request_queue.child(self._request, max(names, key=len, default="")))
+        child = partial(request_queue.child, self._request, self._steps.generation)
+        largest = request_queue.size(child(max(names, key=len, default="")))
         if largest > request_queue.MESSAGE_BYTES:
             raise error_type(
                 f"request is too large to be passed on: with its envelope, a message to one repository has {largest:,} "
@@ -73,9 +78,8 @@ class FanOut:
         url, calling = self._services.settings.request_queue_url, self._invocation.deadline.calling
         sent: list[str] = []
         for batch in itertools.batched(names[:_REQUESTS_PER_STEP], request_queue.ENTRIES, strict=False):
-            messages = [request_queue.child(self._request, name) for name in batch]
             try:
-                request_queue.send(self._services.sqs, url, messages, calling)
+                request_queue.send(self._services.sqs, url, [child(name) for name in batch], calling)
             except OutOfTimeError:
                 if not sent:
                     raise

@@ -3,12 +3,11 @@
 from logging import LoggerAdapter
 from typing import TYPE_CHECKING, Any
 
-from handler import notifications, request_parser
+from handler import request_parser
 from handler.bootstrap import Invocation, Services
 from handler.models.errors import RejectedRequestError
 from handler.models.images import Json
-from handler.models.outcomes import Published
-from handler.models.report import DeletionReport, Report
+from handler.models.report import DeletionReport, FanOutReport, Report
 from handler.models.request import Arrival, DeletionRequest
 from handler.steps import StepRunner
 
@@ -16,9 +15,12 @@ from .execution import Execution
 from .fan_out import FanOut
 from .image_ids import NamedImages
 from .selection import SelectedImages
+from .telling import Teller
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
+
+    from .summary import Summary
 
 
 def process(arrival: Arrival, services: Services, invocation: Invocation, logger: "Logger") -> Report | Exception:
@@ -27,17 +29,17 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
     Returns the error of a request that stays unfinished: RejectedRequestError, once that is reported, if it can never
     work; any other if a redelivery is to resume it.
     """
-    settings, origin, content = services.settings, arrival.origin, None
+    settings, origin, payload = services.settings, arrival.origin, None
     fields: Json = {"request_id": origin.id}
     # Given to each entry: keys appended to the logger would be those of whichever request ran last.
     log = LoggerAdapter[Any](logger, fields, merge_extra=True)
     table = invocation.step_table(services)
-    rejections = StepRunner(table, arrival.key)
+    rejections, teller = StepRunner(table, arrival.key), Teller(services, invocation)
     try:
         try:
             try:
                 payload = arrival.read()
-                origin, content = payload.origin, payload.named_content
+                origin = payload.origin
                 fields["request_id"] = origin.id
                 request = None if payload.declares_use else request_parser.parse_request(payload)
                 origin = request.origin if request else origin
@@ -67,21 +69,30 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
                 log.info("request taken", extra=_taken(request))
                 report = _workflow(Execution(request, steps, services, invocation, log)).carry_out()
         except RejectedRequestError as error:
-            notice = notifications.rejection_notice(str(error), origin, content)
-            return _reject(error, notice, rejections, services, log)
+            error = teller.tell_rejection(error, origin, payload, rejections)
+            extra = {"why": str(error), "replayed": error.replayed, "origin": {"id": origin.id}}
+            log.warning("request rejected", extra=extra)
+            return error
         # The claim is done by now: an invocation that dies here is redelivered, replays the report, and notifies then.
         if isinstance(report, DeletionReport):
             report = _with_replication(report, services, invocation)
-            report = _notify(report, steps, services, invocation)
+            report = teller.tell_report(report, steps)
             _log_report(report, log)
+        elif not isinstance(report, FanOutReport) and not report.outcome.continued_as:
+            teller.tell_summary(report, steps)
     except Exception as error:  # whatever it is, the others of its batch go on
-        log.warning("request not finished; a redelivery goes on from here", exc_info=True)
+        extra = {"origin": {"id": origin.id}}
+        log.warning("request not finished; a redelivery goes on from here", exc_info=True, extra=extra)
         return error
     return report
 
 
-def _workflow(execution: Execution) -> FanOut | SelectedImages | NamedImages:
+def _workflow(execution: Execution) -> "FanOut | Summary | SelectedImages | NamedImages":
     if execution.request.repository_names:
+        if execution.request.turn:
+            from .summary import Summary  # noqa: PLC0415  # what is not used is not imported
+
+            return Summary(execution)
         return FanOut(execution)
     selected = execution.request.selection
     if selected and execution.request.untag:
@@ -114,33 +125,6 @@ def _with_replication(report: DeletionReport, services: Services, invocation: In
     return report._replace(replicated_to=destinations)
 
 
-def _notify(report: DeletionReport, steps: StepRunner, services: Services, invocation: Invocation) -> DeletionReport:
-    """Publishes a notice of what failed, or where the request asks for one; it is new then, if the report is not."""
-    request = report.request
-    if not (request.notify or (report.failures and not request.dry_run)):
-        return report
-    notice = notifications.report_notice(report, invocation.account_id)
-    topic_arn = services.settings.notification_topic_arn
-    _, replayed = steps.run("notice", Published, lambda _: notifications.publish(services.sns, topic_arn, notice))
-    return report._replace(replayed=report.replayed and replayed)
-
-
-def _reject(
-    error: RejectedRequestError,
-    notice: notifications.Notice,
-    rejections: StepRunner,
-    services: Services,
-    log: "LoggerAdapter[Any]",
-) -> RejectedRequestError:
-    """Rejects an arrival for good, with a notice."""
-    topic_arn = services.settings.notification_topic_arn
-    _, error.replayed = rejections.reject(
-        str(error), Published, lambda _: notifications.publish(services.sns, topic_arn, notice)
-    )
-    log.warning("request rejected", extra={"why": str(error), "replayed": error.replayed})
-    return error
-
-
 def _taken(request: DeletionRequest) -> Json:
     about = request.payload.get("selection") or {"images": len(request.image_ids)}
     return {"origin": request.origin.to_json(), "reason": request.reason, **about, **request.switches}
@@ -157,5 +141,11 @@ def _log_report(report: DeletionReport, log: "LoggerAdapter[Any]") -> None:
     selected = {"selected": outcome.selected, "continued_as": outcome.continued_as} if outcome else {}
     log.info(
         "request done",
-        extra={report.words.number: report.done, "failed": report.failed, "replayed": report.replayed, **selected},
+        extra={
+            report.words.number: report.done,
+            "failed": report.failed,
+            "replayed": report.replayed,
+            "origin": {"id": report.request.origin.id},
+            **selected,
+        },
     )

@@ -22,9 +22,30 @@ def test_the_effect_of_a_request(switches: dict[str, bool], effect: str) -> None
 
 def test_the_switches_are_written_as_a_request_writes_them() -> None:
     """Those that are set, for the log and for a request that tries again; cascade also where it is false."""
-    every = deletion_request(dry_run=True, notify=True, untag=True, cascade=False)
+    every = deletion_request(dry_run=True, notify="always", untag=True, cascade=False)
     assert every.switches == {"dryRun": True, "notify": "always", "untag": True, "cascade": False}
     assert deletion_request().switches == {}
+
+
+def test_a_part_of_a_fan_out_does_not_ask_for_a_summary() -> None:
+    """Only the request for all of them does: one that tries a part again tells by itself."""
+    assert deletion_request(notify="summary", repository_names=("a",)).switches == {"notify": "summary"}
+    assert deletion_request(notify="summary").switches == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "part_of"),
+    [
+        (("request", "nightly"), "nightly"),
+        (("child", ("request", "nightly"), "team/app", "claim-1"), "nightly"),
+        (("child", ["message", "m-1"], "team/app", "claim-1"), "m-1"),
+        (("child", "anything", "team/app"), "nightly"),
+    ],
+)
+def test_a_request_says_what_it_is_a_part_of(key: tuple[object, ...], part_of: str) -> None:
+    """The request that people sent; of a key that nobody here has made, itself."""
+    request = deletion_request(key=key, request_id="nightly#2", turn=2)
+    assert request.part_of == part_of
 
 
 def test_an_origin_is_written_for_machines_and_for_people() -> None:

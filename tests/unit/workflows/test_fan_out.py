@@ -46,7 +46,7 @@ def test_each_repository_gets_a_request_of_its_own(clients: Clients, aws: Script
     assert (list(report.repository_names), sent(aws), report.replayed) == (NAMES, NAMES, False)
     assert steps.done == ["send/0", "send/1", "send/2"]
     assert aws.calls["SendMessageBatch"] == 45
-    assert json.loads(aws.sent[7])["followUp"]["key"] == ["child", ["request", "r-1"], "team/007"]
+    assert json.loads(aws.sent[7])["followUp"]["key"] == ["child", ["request", "r-1"], "team/007", "generation"]
 
 
 @pytest.mark.parametrize("does_the_next", [True, False])

@@ -1,0 +1,49 @@
+"""What a person must do about a notice, if anything: its first line."""
+
+from collections.abc import Set as AbstractSet
+
+from handler.models.images import Json
+
+_LATER = frozenset({"KmsError", "RestoredInPart", "Unanswered", "UpstreamTooManyRequests", "UpstreamUnavailable"})
+_SENDER = frozenset({
+    *("InvalidImageDigest", "InvalidImageTag", "MissingDigestAndTag", "RepositoryNotFoundException"),
+    *("LastTag", "TagRequired"),
+})  # fmt: skip
+_SPARED = frozenset({"ImageInUse", "ImageNotFound", "ProtectedRepository", "ProtectedTag"})
+_MOVED = frozenset({"ImageTagDoesNotMatchDigest", "ImageTagPushedAgain"})
+
+NOTHING = "Nothing to do."
+_OF_CODES = (
+    (
+        _SPARED,
+        "Nothing to do, if it may stay like that: what is protected, in use or not there was left alone.",
+    ),
+    (_SPARED | _MOVED, "To do: see which image the tag names by now; if that is to go too, send a new request."),
+    (_SPARED | _MOVED | _SENDER, "To do: correct whoever sent this; each failure below says what is wrong with it."),
+)
+"""From what asks the least of people: the first that covers all failures counts."""
+_REMOVE_CAUSE = "To do: remove the cause that stands below, and send the request again under a new requestId."
+
+
+def advice(data: Json) -> str:
+    """Returns it for the data of any notice, as one line."""
+    if data["type"] == "rejection":
+        return "To do: correct the request as it says below, and send it as a new one."
+    if data.get("unfinished"):
+        return "To do: see why some requests have not ended: the queue, its dead letters and the log tell."
+    if data.get("rejected"):
+        return "To do: see why some requests were rejected; they are in the dead-letter queue."
+    if "dryRun" in data or not data["failed"]:
+        return NOTHING
+    codes = data.get("failuresByCode") or {failure["failureCode"] for failure in data["failures"]}
+    return _retry(set(codes)) if "retryRequest" in data else _first_that_covers(set(codes))
+
+
+def _retry(codes: AbstractSet[str]) -> str:
+    if codes - _SPARED <= _LATER:
+        return "To do: try again later; this notice has the request for that."
+    return "To do: see below what stood in the way; once it is removed, send the request that this notice has."
+
+
+def _first_that_covers(codes: AbstractSet[str]) -> str:
+    return next((words for covered, words in _OF_CODES if codes <= covered), _REMOVE_CAUSE)

@@ -1,0 +1,110 @@
+"""What became of the requests of a fan-out, written down by each of them for the one summary.
+
+There is an item for each repository, under a key of the fan-out's claim (partition key `id`; sort key `step`, the
+repository). Each turn of the repository's request writes its entry there, as `t0`, `t1`, ... The summary reads them all
+with a query. It marks what it could not sum up as `late`: whatever ends after that finds the mark instead of being
+written down, and tells by itself. So everything is told, and by one of the two.
+"""
+
+import itertools
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Self
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .models.errors import ServiceUnavailableError
+from .models.request import Key
+from .models.summary import Entry
+from .step_table import STEP_SECONDS, StepTable, number, partition_key
+
+type Turns = dict[int, Entry]
+"""The entries of one repository by turn: usually one alone."""
+
+
+class Written(NamedTuple):
+    """What is written of one repository."""
+
+    turns: Turns
+    late: bool
+    """The summary was made without what comes now."""
+
+
+class Tally:
+    """The entries of one fan-out."""
+
+    def __init__(self, table: StepTable, parent: Key, generation: str) -> None:
+        self._table = table
+        self._key: Key = ("tally", parent, generation)
+
+    @classmethod
+    def of_part(cls, table: StepTable, key: Key) -> "tuple[Self, str] | None":
+        """Returns where a request has its entry, with the repository's name; None if it is no part of a fan-out."""
+        match key:
+            case ("child", [*parent], str(name), str(generation)):
+                return cls(table, tuple(parent), generation), name
+        return None
+
+    def add(self, name: str, turn: int, entry: Entry) -> bool:
+        """Writes an entry; returns whether the summary has it or will. Raises ServiceUnavailableError.
+
+        Written again, it is the same. Where it is not, for the summary was made before, its request must tell itself.
+        """
+        text = _text(entry)
+        values = {":entry": {"S": text}, ":expiration": number(int(time.time()) + STEP_SECONDS)}
+        update = f"SET #t{turn} = :entry, #expiration = :expiration"
+        met = self._update(name, update, "attribute_not_exists(#late)", values)
+        # A rejection is of one arrival: sent back from the dead-letter queue, the same one is news again.
+        return met is None or (entry.error is None and met.get(f"t{turn}", {}).get("S") == text)
+
+    def read(self) -> dict[str, Written]:
+        """Returns what is written of each repository. Raises ServiceUnavailableError."""
+        with _available():
+            items = list(self._table.items(self._key))
+        return {item["step"]["S"]: Written(_turns(item), late="late" in item) for item in items}
+
+    def mark_late(self, name: str, turns: Turns) -> Turns | None:
+        """Marks a repository as late, if that is all it has; returns what it has by now, where it is more.
+
+        Raises ServiceUnavailableError.
+        """
+        missing = next(turn for turn in itertools.count() if turn not in turns)
+        condition = f"attribute_not_exists(#t{missing})"
+        values: dict[str, Any] = {":late": {"BOOL": True}, ":expiration": number(int(time.time()) + STEP_SECONDS)}
+        if turns:  # a rejected request may have been sent back meanwhile, and carried out
+            last = max(turns)
+            condition += f" AND #t{last} = :last"
+            values[":last"] = {"S": _text(turns[last])}
+        met = self._update(name, "SET #late = :late, #expiration = :expiration", condition, values)
+        return None if met is None else _turns(met)
+
+    def _update(self, name: str, update: str, condition: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Writes an item. Returns None, or the item where the condition does not hold."""
+        key = {"id": {"S": partition_key(self._key)}, "step": {"S": name}}
+        with _available():
+            return self._table.update(key, update, condition, values)
+
+
+def has_ended(turns: Turns) -> bool:
+    """Returns whether a request has come to its end, by its entries."""
+    return turns.keys() == set(range(len(turns))) and bool(turns) and not turns[max(turns)].continued
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise ServiceUnavailableError("DynamoDB did not take or tell what becomes of a fan-out") from error
+
+
+def _turns(item: Mapping[str, Any]) -> Turns:
+    entries = {name: value["S"] for name, value in item.items() if re.fullmatch(r"t\d+", name)}
+    return {int(name[1:]): Entry.from_json(json.loads(entries[name])) for name in entries}
+
+
+def _text(entry: Entry) -> str:
+    return json.dumps(entry.to_json(), sort_keys=True)

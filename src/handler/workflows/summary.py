@@ -1,0 +1,92 @@
+"""One summary of a request for several repositories, once the requests that it led to have ended.
+
+The request looks after them by messages to itself, further and further apart: each is a turn of it, with a claim of its
+own. The look that finds all of them ended is the last, or that after a day.
+"""
+
+import itertools
+from contextlib import nullcontext
+from functools import partial
+
+from handler import request_queue
+from handler.models.limits import STORED_BYTES
+from handler.models.outcomes import SentRequests
+from handler.models.request import Key
+from handler.models.summary import Entry, SummaryOutcome, SummaryReport
+from handler.step_table import StepTable
+from handler.steps import Attempt
+from handler.tally import Tally, Turns, has_ended
+
+from .execution import Execution
+
+_FIRST_SECONDS, _MOST_SECONDS = 60, 900
+"""Between two looks: twice as long as before, up to what SQS can delay a message."""
+LOOKS = 99
+"""Which is 24 hours. A request that has not ended by then waits for people, or for ECR."""
+
+
+def watch(execution: Execution, attempt: Attempt) -> SentRequests:
+    """Sends the message by which a fan-out looks after its requests once more; names it."""
+    del attempt  # sent twice, it is one look: its key is the same
+    message = request_queue.next_turn(execution.request, execution.steps.generation)
+    delay = min(_MOST_SECONDS, _FIRST_SECONDS << execution.request.turn)
+    queue_url = execution.services.settings.request_queue_url
+    request_queue.send(execution.services.sqs, queue_url, [message], nullcontext, delay)
+    return SentRequests((message["followUp"]["requestId"],), more=False)
+
+
+def leave_to_summary(table: StepTable, key: Key, turn: int, entry: Entry) -> bool:
+    """Writes down what became of a part of a fan-out; returns whether the summary tells it.
+
+    Raises ServiceUnavailableError.
+    """
+    if (part := Tally.of_part(table, key)) is None:
+        return False
+    tally, name = part
+    return tally.add(name, turn, entry)
+
+
+class Summary:
+    """One look at the requests of a fan-out."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution, self._request = execution, execution.request
+        table = execution.invocation.step_table(execution.services)
+        self._tally = Tally(table, self._request.key, execution.steps.generation)
+
+    def carry_out(self) -> SummaryReport:
+        """Looks, and sums up or sends the message for the next look; raises what a redelivery may cure."""
+        steps = self._execution.steps
+        outcome, _ = steps.run("look", SummaryOutcome, self._look, store_in_claim=True)
+        return SummaryReport(self._request, outcome, steps.replaying)
+
+    def _look(self, attempt: Attempt) -> SummaryOutcome:
+        sent = self._execution.steps.remembered("send/")
+        names = sorted(itertools.chain.from_iterable(step["repositoryNames"] for step in sent))
+        written = self._tally.read()
+        found = {name: written[name].turns if name in written else {} for name in names}
+        unfinished = [name for name in names if not has_ended(found[name])]
+        counts = {"repositories": len(names), "unfinished": len(unfinished)}
+        self._execution.log.info("looked after repositories", extra=counts)
+        if unfinished and self._request.turn < LOOKS:
+            [next_look] = watch(self._execution, attempt).repository_names
+            return SummaryOutcome(continued_as=next_look)
+        open_ones = [name for name in names if _may_go_on(found[name]) and not (name in written and written[name].late)]
+        closed = self._execution.invocation.pool.run(partial(self._close, name, found[name]) for name in open_ones)
+        found |= dict(zip(open_ones, closed, strict=True))
+        unfinished = [name for name in names if not has_ended(found[name])]
+        entries = {name: found[name].values() for name in names}
+        return SummaryOutcome.of(self._request, entries, unfinished).truncated(STORED_BYTES)
+
+    def _close(self, name: str, turns: Turns) -> Turns:
+        """Returns what a repository has come to by now; what comes after that, its request tells itself."""
+        more: Turns | None = turns
+        while more is not None and _may_go_on(turns := more):  # as often as it has turns
+            with self._execution.invocation.deadline.calling():
+                more = self._tally.mark_late(name, turns)
+        return turns
+
+
+def _may_go_on(turns: Turns) -> bool:
+    """Returns whether there may be more entries: a rejected request can be corrected, and sent back."""
+    return not has_ended(turns) or turns[max(turns)].error is not None

@@ -1,0 +1,114 @@
+"""What people and systems are told about a request, once: a notice, and a result event where the stack sends them."""
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from handler import notifications
+from handler.bootstrap import Invocation, Services
+from handler.models.errors import RejectedRequestError
+from handler.models.outcomes import Published
+from handler.models.report import DeletionReport
+from handler.models.request import Origin, Payload
+from handler.notifications import Notice
+from handler.steps import Attempt, StepRunner
+
+if TYPE_CHECKING:
+    from handler.models.summary import SummaryReport
+    from handler.notifications.result_events import ResultEvent
+
+_LEFT_TO_SUMMARY = Published("")
+"""The outcome of a notice that is not published, for the summary of a fan-out has it."""
+
+
+class Teller(NamedTuple):
+    """The services that carry messages, in one invocation."""
+
+    services: Services
+    invocation: Invocation
+
+    def tell_report(self, report: DeletionReport, steps: StepRunner) -> DeletionReport:
+        """Tells what failed, or everything where that is asked for. The report is new then, if it was not before."""
+        request, replayed = report.request, report.replayed
+        failed = bool(report.failures) and not request.dry_run
+
+        def publish(_: Attempt) -> Published:
+            if request.notify == "summary" and self._left_to_summary(report):
+                return _LEFT_TO_SUMMARY
+            account_id, chat = self.invocation.account_id, self.services.settings.chat_notices
+            return self._publish(notifications.report_notice(report, account_id, chat=chat))
+
+        if request.notify == "always" or failed:
+            replayed &= steps.run("notice", Published, publish).replayed
+        elif request.notify == "summary":
+            self._left_to_summary(report)
+        if self._sends_events(failed=failed):
+            from handler.notifications import result_events  # noqa: PLC0415  # what is not used is not imported
+
+            event = partial(result_events.completed, report, self.invocation.registry)
+            replayed &= steps.run("event", Published, lambda _: self._put(event())).replayed
+        return report._replace(replayed=replayed)
+
+    def tell_summary(self, report: "SummaryReport", steps: StepRunner) -> None:
+        """Tells what became of a request for several repositories, once for all of them."""
+        from handler.notifications import result_events, summary  # noqa: PLC0415  # what is not used is not imported
+
+        registry, chat = self.invocation.registry, self.services.settings.chat_notices
+        notice = partial(summary.summary_notice, report, registry.account_id, chat=chat)
+        steps.run("notice", Published, lambda _: self._publish(notice()))
+        counts = report.outcome.counts
+        if self._sends_events(failed=bool(counts["failed"] or counts["rejected"] or counts["unfinished"])):
+            event = partial(result_events.summarized, report, registry)
+            steps.run("event", Published, lambda _: self._put(event()))
+
+    def tell_rejection(
+        self, error: RejectedRequestError, origin: Origin, payload: Payload | None, rejections: StepRunner
+    ) -> RejectedRequestError:
+        """Rejects an arrival for good, and tells why; the error is new then, if it was not before."""
+        reason, content = str(error), payload and payload.named_content
+
+        def publish(_: Attempt) -> Published:
+            if payload and self._rejection_left_to_summary(payload, reason):
+                return _LEFT_TO_SUMMARY
+            chat = self.services.settings.chat_notices
+            return self._publish(notifications.rejection_notice(reason, origin, content, chat=chat))
+
+        _, error.replayed = rejections.reject(reason, Published, publish)
+        # What became of a request is no news about a request: a rule that sends such events here would never end.
+        if self._sends_events(failed=True) and not (payload and payload.is_result):
+            from handler.notifications import result_events  # noqa: PLC0415  # what is not used is not imported
+
+            event = partial(result_events.rejected, reason, origin, content)
+            _, replayed = rejections.reject(reason, Published, lambda _: self._put(event()), step="rejected/event")
+            error.replayed &= replayed
+        return error
+
+    def _publish(self, notice: Notice) -> Published:
+        return notifications.publish(self.services.sns, self.services.settings.notification_topic_arn, notice)
+
+    def _sends_events(self, *, failed: bool) -> bool:
+        wanted = self.services.settings.result_events
+        return wanted == "all" or (wanted == "failures" and failed)
+
+    def _put(self, event: "ResultEvent") -> Published:
+        from handler.notifications.event_bus import put_event  # noqa: PLC0415  # what is not used is not imported
+
+        settings = self.services.settings
+        return put_event(self.services.events, settings.result_event_bus_name, settings.service_name, event)
+
+    def _left_to_summary(self, report: DeletionReport) -> bool:
+        from handler.models.summary import Entry  # noqa: PLC0415  # what is not used is not imported
+
+        from .summary import leave_to_summary  # noqa: PLC0415
+
+        request, table = report.request, self.invocation.step_table(self.services)
+        return leave_to_summary(table, request.key, request.turn, Entry.of(report))
+
+    def _rejection_left_to_summary(self, payload: Payload, reason: str) -> bool:
+        if not (isinstance(payload.content, dict) and payload.content.get("notify") == "summary"):
+            return False
+        from handler.models.summary import Entry  # noqa: PLC0415  # what is not used is not imported
+
+        from .summary import leave_to_summary  # noqa: PLC0415
+
+        table = self.invocation.step_table(self.services)
+        return leave_to_summary(table, payload.key, payload.turn, Entry.rejected(reason))

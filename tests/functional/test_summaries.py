@@ -1,0 +1,260 @@
+"""One summary of a request for several repositories: when it comes, what it says, and that nothing is told twice."""
+
+import json
+
+import pytest
+
+from local.poller import Handler, Poll
+from tests.harness.outside import ANY_SHARE, PREVIEWS, Json, Outside, ask
+from tests.harness.server_faults import Action, drop_after, drop_before, unavailable
+
+LOOK = 900
+"""The most seconds between two looks."""
+NAMES = {"team/app", "team/api", "team/web"}
+
+
+@pytest.fixture
+def stack(stack: Outside) -> Outside:
+    """A stack with three repositories of a team, each with two previews and one other image."""
+    stack.create(*NAMES - {"team/app"})
+    for name in NAMES:
+        for tag in ("pr-1", "pr-2", "main"):
+            stack.push(tag, repository=name, content=f"{name} {tag}")
+    return stack
+
+
+def start(stack: Outside, **variables: str) -> Handler:
+    """Starts an instance that lets a selection take any share."""
+    return stack.start(**ANY_SHARE, **variables)
+
+
+def ask_for_all(stack: Outside, **members: object) -> str:
+    """Asks for the previews of all three, with one summary."""
+    request = {"repositoryNames": ["team/*"], "selection": PREVIEWS, "requestId": "nightly", "notify": "summary"}
+    return stack.send(**{name: value for name, value in {**request, **members}.items() if value is not None})
+
+
+def look(stack: Outside, function: Handler, looks: int = 1) -> list[Poll]:
+    """Lets the time until the next look pass, and carries out what is on the queue then; so many times."""
+    polls: list[Poll] = []
+    for _ in range(looks):
+        stack.let_time_pass(LOOK)
+        polls += stack.drain(function)
+    return polls
+
+
+def summary(stack: Outside) -> Json:
+    """Returns the only notice, which is a summary."""
+    [notice] = stack.notices()
+    assert notice.attributes["type"] == notice.data["type"] == "summary"
+    data: Json = notice.data
+    return data
+
+
+def test_one_notice_tells_of_all_repositories(stack: Outside) -> None:
+    """Once all are done: how many repositories, images and bytes; nobody hears of each."""
+    function = start(stack)
+    ask_for_all(stack, reason="nightly clean-up")
+
+    stack.drain(function)
+    assert stack.notices() == []
+    look(stack, function)
+
+    found = summary(stack)
+    assert {name: stack.tags(name) for name in NAMES} == dict.fromkeys(NAMES, {"main"})
+    counted = ("repositories", "finished", "rejected", "unfinished", "requested", "deleted", "failed")
+    assert [found[name] for name in counted] == [3, 3, 0, 0, 6, 6, 0]
+    assert found["bytes"] > 0
+    assert (found["requestId"], found["reason"], found["repositoryNames"]) == (
+        "nightly",
+        "nightly clean-up",
+        ["team/*"],
+    )
+    assert stack.waiting() == stack.dead_letters() == []
+    [notice] = stack.notices()
+    assert notice.subject == "ECR image deletion: 3 repositories, no failures"
+    assert notice.text.startswith("Nothing to do.\n\n3 of 3 repositories are done: 6 of 6 images were deleted.\n")
+
+
+def test_failures_stand_in_it_by_code_and_repository(stack: Outside) -> None:
+    """And those who choose notices by failure code find it."""
+    function = start(stack, PROTECTED_TAGS="pr-2")
+    ask_for_all(stack, selection=None, imageIds=["imageTag=pr-1", "imageTag=pr-2", "imageTag=gone"])
+    stack.drain(function)
+    look(stack, function)
+
+    found = summary(stack)
+    assert (found["deleted"], found["failed"]) == (3, 6)
+    assert found["failuresByCode"] == {"ProtectedTag": 3, "ImageNotFound": 3}
+    assert found["failedRepositories"] == [
+        {"repositoryName": name, "failed": 2, "failuresByCode": {"ImageNotFound": 1, "ProtectedTag": 1}}
+        for name in sorted(NAMES)
+    ]
+    [notice] = stack.notices()
+    assert notice.attributes["failureCodes"] == ["ImageNotFound", "ProtectedTag"]
+    assert "  team/api: 1 ImageNotFound, 1 ProtectedTag\n" in notice.text
+
+
+def test_rejected_ones_stand_in_it_with_the_reason(stack: Outside) -> None:
+    """They end in the dead-letter queue as ever, without a notice of their own."""
+    stack.push("main-2", repository="team/web")
+    stack.push("main-3", repository="team/web")
+    function = stack.start(MAX_PERCENT_OF_REPOSITORY="50")
+    ask_for_all(stack)
+
+    stack.drain(function)
+    look(stack, function)
+
+    found = summary(stack)
+    assert (found["finished"], found["rejected"], found["unfinished"]) == (1, 2, 0)
+    assert [one["repositoryName"] for one in found["rejectedRepositories"]] == ["team/api", "team/app"]
+    assert "more than the 50 %" in found["rejectedRepositories"][0]["error"]
+    assert len(stack.dead_letters()) == 2
+    assert "dead-letter queue" in stack.notices()[0].text.splitlines()[0]
+
+
+def test_a_rejected_one_that_is_sent_back_tells_by_itself(stack: Outside) -> None:
+    """The summary has gone out: what comes of the dead letter stands nowhere else."""
+    ask_for_all(stack)
+    function = stack.start(MAX_PERCENT_OF_REPOSITORY="50")
+    stack.drain(function)
+    look(stack, function)
+    assert summary(stack)["rejected"] == 3
+
+    stack.redrive()
+    stack.drain(start(stack, PROTECTED_TAGS="main"))
+    assert len(stack.notices()) == 1, "nothing failed"
+    stack.aws.client("sqs").purge_queue(QueueUrl=stack.aws.outputs["DeadLetterQueueUrl"])
+    assert {name: stack.tags(name) for name in NAMES} == dict.fromkeys(NAMES, {"main"})
+
+
+def test_one_that_fails_after_the_summary_tells_by_itself(stack: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was counted among those that have not ended, and its failures would stand nowhere else."""
+    function = start(stack, PROTECTED_TAGS="pr-2")
+    monkeypatch.setattr("handler.workflows.summary.LOOKS", 3)
+    ask_for_all(stack, selection=None, imageIds=["imageTag=pr-2"])
+    stack.receive(function)
+    [late] = stack.take('"repositoryName":"team/web"')
+    look(stack, function, 3)
+    found = summary(stack)
+    assert (found["finished"], found["unfinishedRepositories"]) == (2, ["team/web"])
+
+    stack.send_text(late)
+    stack.drain(function)
+
+    told = stack.notices()[1:]
+    assert [(notice.data["type"], notice.data["requestId"]) for notice in told] == [("failure", "nightly/team/web")]
+    assert told[0].data["partOf"] == "nightly"
+
+
+def test_it_comes_after_a_day_in_any_case(stack: Outside) -> None:
+    """Looks are further and further apart, and counted: the chain of messages has an end."""
+    function = start(stack)
+    ask_for_all(stack)
+    stack.receive(function)
+    stack.take('"repositoryName":"team/web"')
+    stack.drain(function)
+
+    passed = 0
+    for delay in [60, 120, 240, 480, *[900] * 95]:
+        assert stack.notices() == []
+        stack.let_time_pass(delay - 5)
+        assert stack.drain(function) == []
+        stack.let_time_pass(5)
+        stack.drain(function)
+        passed += delay
+
+    assert passed == 86_400
+    assert stack.faults.count("SendMessageBatch") == 1 + 99
+    assert summary(stack)["unfinished"] == 1
+    assert stack.waiting() == stack.dead_letters() == []
+
+
+def test_delivered_twice_it_is_told_once(stack: Outside) -> None:
+    """The request, each of those that it leads to, and each look; also where another message brings the same."""
+    function = start(stack, PROTECTED_TAGS="pr-2")
+    ask_for_all(stack, selection=None, imageIds=["imageTag=pr-1", "imageTag=pr-2"])
+    for seconds in (0, 0, LOOK):
+        stack.let_time_pass(seconds)
+        assert stack.duplicate(stack.receive(function)).failed == ()
+        for body in stack.waiting():
+            stack.send_text(body)
+    look(stack, function, 3)
+
+    assert (summary(stack)["failed"], stack.metric("ImagesFailed")) == (3, 3)
+    assert stack.waiting() == stack.dead_letters() == []
+
+
+FAULTS: dict[str, Action] = {"refused": unavailable, "cut before": drop_before, "cut after": drop_after}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("operation", "calls"), [("UpdateItem", 24), ("Query", 2), ("SendMessageBatch", 2), ("Publish", 1)]
+)
+def test_no_fault_hides_it(stack: Outside, operation: str, calls: int, fault: str) -> None:
+    """Whichever call fails, and those after it, for a whole delivery: everything is told, and once."""
+    function = start(stack, PROTECTED_TAGS="pr-2")
+    for nth in range(1, calls + 1, 4):
+        request_id = f"nightly-{nth}"
+        ask_for_all(stack, selection=None, imageIds=["imageTag=pr-2"], requestId=request_id)
+        rule = stack.faults.add(operation, FAULTS[fault], nth=range(nth, nth + 6))
+        stack.receive(function)
+        rule.lift()
+        look(stack, function, 3)
+        told = [notice.data for notice in stack.notices() if notice.data["requestId"].startswith(request_id)]
+        assert {data["type"] for data in told} == {"summary"}
+        assert (told[0]["failed"], told[0]["finished"]) == (3, 3)
+        assert len(told) == 1 or (operation in {"Publish", "UpdateItem"} and fault == "cut after")
+    assert stack.waiting() == stack.dead_letters() == []
+
+
+def test_a_dry_run_has_a_summary_too(stack: Outside) -> None:
+    """Nothing was deleted; it says what would have been."""
+    function = start(stack)
+    ask_for_all(stack, dryRun=True)
+
+    stack.drain(function)
+    look(stack, function)
+
+    found = summary(stack)
+    assert (found["dryRun"], found["requested"], found["deleted"]) == (True, 6, 6)
+    assert "would have been deleted" in stack.notices()[0].text
+    assert "pr-1" in stack.tags()
+
+
+def test_what_a_grace_period_keeps_is_counted_as_archived(stack: Outside) -> None:
+    """It is not deleted yet."""
+    function = start(stack, GRACE_PERIOD_DAYS="30", ALLOW_ARCHIVE="true")
+    ask_for_all(stack)
+
+    stack.drain(function)
+    look(stack, function)
+
+    found = summary(stack)
+    assert (found["archivedCount"], found["deleted"]) == (6, 0)
+
+
+def test_it_costs_one_write_for_each_repository(stack: Outside) -> None:
+    """And for the whole three writes, a message and a query with each look; without it, nothing."""
+    function = start(stack)
+    counts = {}
+    for notify in (None, "summary"):
+        before = {name: stack.faults.count(name) for name in ("UpdateItem", "Query", "SendMessageBatch", "Publish")}
+        for name in NAMES:
+            stack.push("pr-9", repository=name, content=f"{name} {notify}")
+        members: Json = {"notify": notify} if notify else {}
+        stack.send(repositoryNames=["team/*"], selection=PREVIEWS, requestId=f"r-{notify}", **members)
+        stack.drain(function)
+        look(stack, function)
+        counts[notify] = {name: stack.faults.count(name) - count for name, count in before.items()}
+    more = {name: counts["summary"][name] - counts[None][name] for name in counts[None]}
+    assert more == {"UpdateItem": 3 + 4 + 4, "Query": 2, "SendMessageBatch": 1, "Publish": 1}
+
+
+@pytest.mark.parametrize("members", [{"repositoryName": "team/app"}])
+def test_for_one_repository_it_is_rejected(stack: Outside, members: Json) -> None:
+    """There is nothing to sum up; the error says what to write."""
+    with pytest.raises(Exception, match='for one repository say "always"'):
+        ask(start(stack), "imageTag=pr-1", notify="summary", **members)
+    assert json.dumps(stack.notices()[0].data).count("summary") == 1
