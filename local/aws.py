@@ -33,6 +33,8 @@ STACK_NAME = "ecr-image-deletion"
 USER_AGENT = "embedded-aws"
 """A part of the user agent of this module's own clients, by which their calls differ from those of the function."""
 
+_RESULTS = "results"
+"""The rule, and the queue, of result events."""
 _SCHEDULED = json.loads((Path(__file__).resolve().parent.parent / "events" / "schedule.json").read_text())
 DEFAULT_PARAMETERS = {
     "RepositoryPattern": "*",
@@ -157,6 +159,19 @@ class EmbeddedAWS:
     def messages(self, queue: str) -> list[str]:
         """The bodies of the messages on a queue, by its logical name; they stay there, and are not received by this."""
         return [message.body for message in self._queue(queue)._messages]  # noqa: SLF001  # those in flight too
+
+    def listen(self, **pattern: Any) -> None:
+        """Has a rule put the stack's result events, or what else this pattern matches, on a queue of its own."""
+        sqs, events = self.client("sqs"), self.client("events")
+        url = sqs.create_queue(QueueName=_RESULTS)["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        events.put_rule(Name=_RESULTS, EventPattern=json.dumps(pattern or {"source": [self.stack_name]}))
+        events.put_targets(Rule=_RESULTS, Targets=[{"Id": "queue", "Arn": arn}])
+
+    def results(self) -> list[Any]:
+        """The events that `listen` has put there, in order."""
+        queue = sqs_backends[ACCOUNT_ID][REGION].get_queue(_RESULTS)
+        return [json.loads(message.body) for message in queue._messages]  # noqa: SLF001  # they stay there
 
     def send(self, *bodies: str) -> list[str]:
         """Puts messages on the request queue; returns their messageIds."""

@@ -21,7 +21,13 @@ EVENTS = ROOT / "events"
 LOG = ROOT / ".local" / "demo.log"
 _UNTAGGED_LEFT = 3  # in team/app the two images of 1.1, and one that nothing names; in team/web three such
 REPOSITORIES = ("ubuntu", "my-repository", "team/app", "team/web", "team/api")
-PARAMETERS = {"ProtectedTags": "release-*", "ProtectInUse": "ecs", "AllowArchive": "true"}
+PARAMETERS = {
+    "ProtectedTags": "release-*",
+    "ProtectInUse": "ecs",
+    "AllowArchive": "true",
+    "ResultEvents": "all",
+    "ChatNotices": "true",
+}
 _WHOLE = 3  # 1.1 and its two platform images
 
 
@@ -35,6 +41,7 @@ class Demo:
         self._poller = Poller(aws, function)
         self._archives = aws.parameters.get("AllowArchive") == "true"
         self._archived = self._restored = 0
+        self._sends_results = aws.parameters.get("ResultEvents") == "all"
         self._protects = "ecs" in aws.parameters.get("ProtectInUse", "").split(",")
 
     def run(self) -> bool:
@@ -44,6 +51,7 @@ class Demo:
         push_previews(self._aws)
         running = push_running(self._aws)
         before = self._images()
+        self._aws.listen()
         say.heading("The images")
         for repository in REPOSITORIES:
             say.images(repository, before[repository])
@@ -183,6 +191,25 @@ class Demo:
         self._terminal.heading("The notices, as e-mail")
         for notice in self._aws.notices():
             self._terminal.mail(notice)
+        if self._sends_results:
+            self._show_readers()
+
+    def _show_readers(self) -> None:
+        """Shows the last failure as a system and as a chat channel have it."""
+        say = self._terminal
+        event = [event for event in self._aws.results() if event["detail"]["data"]["type"] == "failure"][-1]
+        del event["detail"]["metadata"]["idempotencyKey"]  # as long as a line, and for machines
+        say.heading("A result, as a rule on the bus receives it")
+        for key in ("source", "detail-type", "resources", "detail"):
+            say.paragraph(_shortened(json.dumps(event[key])), label=f"    {key:<13}")
+        notice = [notice for notice in self._aws.notices() if notice.attributes["type"] == "failure"][-1]
+        content = notice.chat["content"]
+        say.heading("The same in a chat channel")
+        say.paragraph(content["title"], label="    ", style="bold")
+        for line in content["description"].splitlines():
+            say.paragraph(line, label="    ")
+        for step in content["nextSteps"]:
+            say.paragraph(step, label="    next     ", style="yellow")
 
     def _check(self, before: dict[str, Images], running: str, newest: str, rejected: str) -> bool:
         after, notices = self._images(), self._aws.notices()
@@ -222,6 +249,11 @@ class Demo:
                 ("report",),
                 ("report",),
             ],
+            "each notice is an event on the bus as well, in the same words": not self._sends_results
+            or all(
+                any(notice.data.items() <= event["detail"]["data"].items() for event in self._aws.results())
+                for notice in notices
+            ),
             "the rejected request is a dead letter, as it was sent": self._aws.messages("DeadLetterQueue")
             == [rejected],
             "the queue is empty": self._aws.messages("RequestQueue") == [],
@@ -244,7 +276,10 @@ def _readable(message: Json) -> str:
     """JSON with digests and the names of schedules cut short; of an EventBridge envelope what matters here."""
     if "detail" in message:
         message = {key: message[key] for key in ("detail-type", "source", "id", "detail")}
-    text = re.sub(r'(arn:aws:scheduler:)[^"]*(/\d{4}-)', r"\1...\2", json.dumps(message))
+    return _shortened(re.sub(r'(arn:aws:scheduler:)[^"]*(/\d{4}-)', r"\1...\2", json.dumps(message)))
+
+
+def _shortened(text: str) -> str:
     return re.sub(r"sha256:\w{64}", lambda digest: short(digest[0]), text)
 
 

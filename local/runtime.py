@@ -72,14 +72,22 @@ class _Instance:
         self._modules = _loaded()
 
     def __call__(self, event: Any, context: Any) -> Any:
-        if sys.modules.get("handler.app") is not self._modules["handler.app"]:
-            for name in _loaded():
-                del sys.modules[name]
-            sys.modules.update(self._modules)
+        others = _loaded()
+        if others.get("handler.app") is self._modules["handler.app"]:
+            return self._handler(event, context)
+        _replace(self._modules)
         try:
             return self._handler(event, context)
         finally:
-            self._modules |= _loaded()
+            self._modules = _loaded()
+            _replace(others)  # another instance may be at work, while this one was called
+
+
+def _replace(modules: Mapping[str, ModuleType]) -> None:
+    """Makes these the function's modules that are imported, and no others."""
+    for name in _loaded():
+        del sys.modules[name]
+    sys.modules.update(modules)
 
 
 def _loaded() -> dict[str, ModuleType]:

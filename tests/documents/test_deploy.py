@@ -38,7 +38,7 @@ def test_the_senders_that_must_be_named_are_those_of_the_examples() -> None:
         assert f"examples/{path.parent.name}/" in table
         assert name in path.read_text()
     senders = {path.parent.name for path in (ROOT / "examples").rglob("*.*") if "sqs:SendMessage" in path.read_text()}
-    assert senders - {"deployer"} <= {path.parent.name for _, path in named}
+    assert senders - {"deployer", "results"} <= {path.parent.name for _, path in named}
 
 
 def services(value: Any) -> set[str]:

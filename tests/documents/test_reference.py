@@ -78,7 +78,12 @@ def test_every_failure_code_has_what_to_do() -> None:
 
 def test_every_key_of_a_report_is_explained() -> None:
     """Of the answer and of the notice."""
-    text = SOURCE["models/report.py"] + SOURCE["notifications/notices.py"] + SOURCE["models/request.py"]
+    text = (
+        SOURCE["models/report.py"]
+        + SOURCE["notifications/data.py"]
+        + SOURCE["models/summary.py"]
+        + SOURCE["models/request.py"]
+    )
     keys = set(re.findall(r'(?:"|\[")([a-z]+(?:[A-Z][a-z]+)+)"\]?(?::| =)', text)) | {"unconfirmed", "sender"}
     assert {"keptByReason", "continuedAs", "dryRun", "retryRequest", "failuresOmitted", "unconfirmedReason"} <= keys
     assert {key for key in keys if f"`{key}`" not in EXPLAINED and f'"{key}"' not in EXPLAINED} == set()

@@ -10,11 +10,17 @@ from local.rie import RuntimeEmulator
 
 
 @pytest.fixture
-def aws() -> Iterator[EmbeddedAWS]:
+def parameters() -> dict[str, str]:
+    """The parameters of the stack; a module may have others."""
+    return {}
+
+
+@pytest.fixture
+def aws(parameters: dict[str, str]) -> Iterator[EmbeddedAWS]:
     """An AWS of the test's own, with the template deployed."""
     if sys.platform != "linux":
         pytest.skip("the runtime interface emulator is a Linux program")
-    with EmbeddedAWS() as aws:
+    with EmbeddedAWS(parameters) as aws:
         yield aws
 
 

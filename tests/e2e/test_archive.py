@@ -1,8 +1,6 @@
 """Archive, restore and the grace period, with the package as it is deployed."""
 
 import json
-import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,17 +10,13 @@ from local.rie import RuntimeEmulator
 from local.template import cloudformation
 from tests.fakes.lambda_ import sqs_record
 
-PARAMETERS = {"GracePeriodDays": "30", "MaxPercentOfRepository": "100"}
 DAILY = cloudformation()["Resources"]["GracePeriodRule"]["Properties"]["Targets"][0]["Input"]
 
 
 @pytest.fixture
-def aws() -> Iterator[EmbeddedAWS]:
+def parameters() -> dict[str, str]:
     """A stack with a grace period."""
-    if sys.platform != "linux":
-        pytest.skip("the runtime interface emulator is a Linux program")
-    with EmbeddedAWS(PARAMETERS) as aws:
-        yield aws
+    return {"GracePeriodDays": "30", "MaxPercentOfRepository": "100"}
 
 
 def test_a_selection_can_be_undone(aws: EmbeddedAWS, function: RuntimeEmulator) -> None:

@@ -1,4 +1,4 @@
-"""ECR, DynamoDB, SNS and SQS in memory, reached through real botocore clients.
+"""ECR, DynamoDB, SNS, SQS and EventBridge in memory, reached through real botocore clients.
 
 The code, its Powertools and its botocore run as they are, retries included; only the bytes on the wire are replaced, by
 botocore's `before-send` hook. Subclasses decide what becomes of a call, in `answer`.
@@ -35,6 +35,8 @@ class FakeAWS:
     dynamodb: FakeDynamoDB = field(default_factory=FakeDynamoDB)
     notices: list[Json] = field(default_factory=list)
     """The JSON of each."""
+    events: list[Json] = field(default_factory=list)
+    """The entries that were put on a bus, their details parsed."""
     sent: list[str] = field(default_factory=list)
     """Messages for the request queue."""
     calls: Counter[str] = field(default_factory=Counter)
@@ -67,6 +69,10 @@ class FakeAWS:
             result = f"<PublishResult><MessageId>{len(self.notices)}</MessageId></PublishResult>"
             return response(200, f"<PublishResponse>{result}</PublishResponse>")
         parameters = json.loads(text)
+        if service == "eventbridge":
+            self.events += [entry | {"Detail": json.loads(entry["Detail"])} for entry in parameters["Entries"]]
+            taken = [{"EventId": f"event {len(self.events)}"}]
+            return response(200, json.dumps({"FailedEntryCount": 0, "Entries": taken}))
         try:
             if service == "sqs":
                 return response(200, json.dumps(self._send_message_batch(parameters)))

@@ -27,7 +27,8 @@ class Clients:
         legacy = Config(retries={"mode": "legacy", "total_max_attempts": 5})
         self._services.dynamodb = boto3.client("dynamodb", config=config.merge(legacy))
         self.ecr_client, self.dynamodb_client = self._services.ecr, self._services.dynamodb
-        for client in (self._services.ecr, self._services.dynamodb, self._services.sns, self._services.sqs):
+        services = self._services
+        for client in (services.ecr, services.dynamodb, services.sns, services.sqs, services.events):
             register: Any = client.meta.events.register  # the stubs know only hooks that answer nothing
             register("before-send", self._before_send)
 

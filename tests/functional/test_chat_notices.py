@@ -1,10 +1,9 @@
-"""What a chat channel is shown, by the documents of Amazon Q Developer in chat applications; and what others get then."""
+"""What a chat channel is shown, as Amazon Q Developer in chat applications wants it; and what others get then."""
 
 import re
 from typing import Any
 
 import jsonschema
-import pytest
 
 from tests.harness.outside import ANY_SHARE, PREVIEWS, Json, Outside, ask, by_tag
 

@@ -108,7 +108,7 @@ def test_notices_are_what_subscribers_read(aws: EmbeddedAWS) -> None:
     )
 
     assert aws.notices() == [
-        Notice("two failed", "one failed", {"failed": 1}, {"type": "failure", "codes": ["ImageNotFound"]})
+        Notice("two failed", "one failed", {"failed": 1}, None, {"type": "failure", "codes": ["ImageNotFound"]})
     ]
 
 

@@ -150,4 +150,4 @@ def test_a_notice_speaks_of_tags(stack: Outside) -> None:
     stack.drain(stack.start(**ANY_SHARE))
     [notice] = stack.notices()
     assert "\n1 tag was removed.\n" in notice.text
-    assert notice.subject.endswith("1 of 1 removed in team/app")
+    assert notice.subject.endswith("1 tag removed in team/app")

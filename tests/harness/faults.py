@@ -49,7 +49,7 @@ class FaultyAWS(FakeAWS):
     def answer(self, service: str, operation: str, body: Any, url: str) -> AWSResponse:
         with self.lock:
             numbers = {service: self.calls[service], operation: self.calls[operation]}
-            total = sum(self.calls[name] for name in ("ecr", "dynamodb", "sns", "sqs"))
+            total = sum(self.calls[name] for name in ("ecr", "dynamodb", "sns", "sqs", "eventbridge"))
             self.killed = self.killed or total == self.kill_at
             if self.killed:
                 raise Killed

@@ -29,7 +29,7 @@ class Instance:
         from handler.bootstrap import Services  # noqa: PLC0415
 
         services = Services.from_env(VARIABLES | dict(variables or {}))
-        aws.connect(services.ecr, services.dynamodb, services.sns, services.sqs)
+        aws.connect(services.ecr, services.dynamodb, services.sns, services.sqs, services.events)
         self._handler = create_handler(services)
         self._patience: list[int] = []
 

@@ -38,8 +38,11 @@ def violations(scenario: Scenario, allowed: Allowance) -> Iterator[str]:
     for repository in scenario.there:
         yield from misplaced(scenario, repository)
     yield from _wrong_notices(scenario, allowed)
+    yield from _wrong_events(scenario, allowed)
     for notice in scenario.aws.notices:
-        if notice["type"] != "rejection":
+        if notice["type"] == "summary":
+            yield from _wrong_summary(scenario.expected[notice["requestId"]], notice)
+        elif notice["type"] != "rejection":
             name, one = next(
                 (name, one)
                 for name, one in scenario.expected.items()
@@ -89,6 +92,35 @@ def _wrong_notices(scenario: Scenario, allowed: Allowance) -> Iterator[str]:
     }
     if (missing := expected - published.keys()) and not scenario.queue.dead:
         yield f"no notice of {sorted(missing)}"
+
+
+def _wrong_summary(one: Expected, notice: Json) -> Iterator[str]:
+    """Yields what is not so in the one summary of a fan-out."""
+    found = tuple(notice[name] for name in ("repositories", "finished", "rejected", "unfinished"))
+    if found != (one.repositories, one.repositories, 0, 0):
+        yield f"a summary of {found}"
+    # A selection that was cut off reports what its last try has deleted.
+    if notice["deleted"] > notice["requested"] or notice["requested"] > (one.asked or 0):
+        yield f"a summary of {notice['deleted']} deleted of {notice['requested']}"
+    if notice["failuresByCode"] != {"RepositoryNotFoundException": 1}:
+        yield f"a summary of {notice['failuresByCode']}"
+
+
+def _wrong_events(scenario: Scenario, allowed: Allowance) -> Iterator[str]:
+    """Yields results that are not on the bus, or too often, or that say something else than the notice."""
+    expected = {name for name, one in scenario.expected.items() if one.events}
+    found: dict[str, list[Json]] = {}
+    for event in scenario.aws.events:
+        found.setdefault(event["Detail"]["data"]["requestId"], []).append(event)
+    if (wrong := found.keys() ^ expected) and not scenario.queue.dead:
+        yield f"events too many or missing: {wrong}"
+    for name, events in found.items():
+        if len(events) > 1 + allowed.repeated_notices:
+            yield f"{name}: {len(events)} events"
+        said = {key: events[0]["Detail"]["data"][key] for key in ("failures", "deleted", "failed", "requested")}
+        for notice in scenario.aws.notices:
+            if notice["requestId"] == name and not said.items() <= notice.items():
+                yield f"{name}: the event says {said}, and the notice something else"
 
 
 def _wrong_failures(scenario: Scenario, one: Expected, notice: Json, allowed: Allowance) -> Iterator[str]:

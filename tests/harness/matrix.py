@@ -153,7 +153,9 @@ def run(case: Case) -> Result:
                 aws.fault.lift()
             aws.let_time_pass(VISIBILITY_SECONDS)
         # An outage that begins between the notice and the storing of its outcome leaves that to be done again.
-        doubts = aws.lost * (case.service == "sns") + (case.service == "dynamodb" and case.moment.endswith(" on"))
+        doubts = aws.lost * (case.service in {"sns", "eventbridge"}) + (
+            case.service == "dynamodb" and case.moment.endswith(" on")
+        )
         lost = case.fault in HIDES_OUTCOME.get(case.service, HIDES_OUTCOME["ecr"])
         allowed = Allowance(doubts, lost_outcomes=lost)
         complaints = list(violations(scenario, replace(allowed, dead_letters=case.moment == "for good")))

@@ -193,11 +193,11 @@ class Outside:
         return self.aws.messages("RequestQueue")
 
     def take(self, text: str) -> list[str]:
-        """Takes the messages with this text off the request queue, as if it were late with them; returns their bodies."""
+        """Takes the messages with this text off the request queue, for they are late; returns their bodies."""
         queue = sqs_backends[ACCOUNT_ID][REGION].get_queue(self.aws.resources["RequestQueue"].rpartition("/")[2])
-        taken = [message for message in queue._messages if text in message.body]  # noqa: SLF001
+        taken = [message for message in queue._messages if text in message.body]
         for message in taken:
-            queue._messages.remove(message)  # noqa: SLF001
+            queue._messages.remove(message)
         return [message.body for message in taken]
 
     def dead_letters(self) -> list[str]:
@@ -227,24 +227,19 @@ class Outside:
         return [json.loads(line) for line in self._output.splitlines() if line.startswith("{")]
 
     def listen(self, **pattern: Any) -> None:
-        """Has a rule put the stack's result events, or what else this pattern matches, on a queue of its own."""
-        sqs, events = self.aws.client("sqs"), self.aws.client("events")
-        self._results = sqs.create_queue(QueueName="results")["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=self._results, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        events.put_rule(Name="results", EventPattern=json.dumps(pattern or {"source": [self.aws.stack_name]}))
-        events.put_targets(Rule="results", Targets=[{"Id": "queue", "Arn": arn}])
+        """Has the stack's result events, or what else this pattern matches, be received."""
+        self.aws.listen(**pattern)
 
     def results(self) -> list[Json]:
-        """Returns the events that it has put there, in order."""
-        queue = sqs_backends[ACCOUNT_ID][REGION].get_queue("results")
-        return [json.loads(message.body) for message in queue._messages]  # noqa: SLF001  # they stay there
+        """Returns the events that were received, in order."""
+        return self.aws.results()
 
     # Time
 
     def let_time_pass(self, seconds: float) -> None:
         """Makes all that is stored so much older: images, delayed messages, and every point in time in the table."""
         for queue in sqs_backends[ACCOUNT_ID][REGION].queues.values():
-            for message in queue._messages:  # noqa: SLF001  # those that wait for their time
+            for message in queue._messages:  # those that wait for their time
                 message.delayed_until -= int(seconds * 1_000)
         for repository in ecr_backends[ACCOUNT_ID][REGION].repositories.values():
             for image in repository.images:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from tests.fakes.aws import seconds_ago
@@ -49,6 +49,10 @@ class Expected:
     """The requests that are reported on, by what their requestId has behind that of the request."""
     asked: int | None = None
     """How many images are asked for, where that is not the number of ids."""
+    repositories: int = 0
+    """How many repositories the one summary is of, where the request asks for that."""
+    events: bool = False
+    """Each report is an event too."""
 
 
 def named(aws: WatchedAWS, repository: str, *, size: int, failing: bool = True) -> Expected:
@@ -270,6 +274,23 @@ def fan_out(aws: WatchedAWS, repository: str) -> Expected:
     return Expected(request, frozenset(goes), reports=(f"/{repository}/a", f"/{repository}/b"), asked=3)
 
 
+def summarized(aws: WatchedAWS, repository: str) -> Expected:
+    """The same with one summary; and one more repository, which does not exist."""
+    expected = fan_out(aws, repository)
+    names = [*expected.request["repositoryNames"], f"gone-{repository}"]
+    request = {**expected.request, "repositoryNames": names, "notify": "summary"}
+    return Expected(request, expected.goes, asked=6, repositories=3)
+
+
+def with_events(build: Build) -> Build:
+    """The same, where the stack puts all results on a bus."""
+
+    def build_with_events(aws: WatchedAWS, repository: str) -> Expected:
+        return replace(build(aws, repository), events=True)
+
+    return build_with_events
+
+
 def dry(build: Build) -> Build:
     """The same without effect."""
 
@@ -322,6 +343,10 @@ KINDS = {
     ),
     "grace period in turns": Kind(
         kept_for_a_grace_period(selected), ("ecr", "dynamodb", "sqs"), hurried=True, variables=GRACE
+    ),
+    "fan-out with a summary": Kind(summarized, ("ecr", "dynamodb", "sns", "sqs", "Query")),
+    "result events": Kind(
+        with_events(protected), ("dynamodb", "sns", "eventbridge"), batch=2, variables={"RESULT_EVENTS": "all"}
     ),
     "fan-out": Kind(fan_out, ("ecr", "dynamodb", "sqs", "DescribeRepositories")),
 }

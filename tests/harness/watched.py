@@ -34,17 +34,20 @@ class WatchedAWS(FaultyAWS):
     overlapping: bool = False
     """Several requests may ask for the same digest, which goes once all the same."""
     reported: set[str] = field(default_factory=set)
-    """Requests whose notice is stored as published: nobody may publish it again."""
+    """Requests whose notice, and events by their keys, that are stored as published: nobody may publish them again."""
     violations: list[str] = field(default_factory=list)
 
     def serve(self, service: str, operation: str, body: Any) -> AWSResponse:
         if operation == "BatchDeleteImage":
             self._watch_deletion(json.loads(body))
-        before = len(self.notices)
+        before, events = len(self.notices), len(self.events)
         answer = super().serve(service, operation, body)
         for notice in self.notices[before:]:
             if subject(notice) in self.reported:
                 self.violations.append(f"published again although its notice is stored: {subject(notice)}")
+        for event in self.events[events:]:
+            if event_key(event) in self.reported:
+                self.violations.append(f"put on the bus again although that is stored: {event['Detail']}")
         if operation == "UpdateItem" and answer.status_code == 200:
             data = json.loads(body).get("ExpressionAttributeValues", {}).get(":data")
             for outcome in _objects(json.loads(data["S"]) if data else {}):
@@ -71,8 +74,11 @@ class WatchedAWS(FaultyAWS):
         ):
             if not ASKED_AGAIN.intersection(failure):
                 self.settled |= {digest, tag} - {None}
-        if "messageId" in outcome:
-            self.reported.add(subject(self.notices[int(outcome["messageId"]) - 1]))
+        match str(outcome.get("messageId", "")).split():
+            case ["event", number]:
+                self.reported.add(event_key(self.events[int(number) - 1]))
+            case [number]:
+                self.reported.add(subject(self.notices[int(number) - 1]))
 
 
 def _objects(value: Any) -> Iterator[Json]:
@@ -81,6 +87,11 @@ def _objects(value: Any) -> Iterator[Json]:
         yield value
         for member in value.values():
             yield from _objects(member)
+
+
+def event_key(event: Json) -> str:
+    """Returns the key by which a result event is known."""
+    return str(event["Detail"]["metadata"]["idempotencyKey"])
 
 
 def subject(notice: Json) -> str:

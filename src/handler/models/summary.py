@@ -83,7 +83,9 @@ class SummaryOutcome(NamedTuple):
                 if entry.error is not None:
                     rejected.append({"repositoryName": name, "error": entry.error})
             if own_failures:
-                failed.append({"repositoryName": name, "failed": own_failures, "failuresByCode": dict(sorted(own.items()))})
+                failed.append(
+                    {"repositoryName": name, "failed": own_failures, "failuresByCode": dict(sorted(own.items()))}
+                )
             codes.update(own)
             failures += own_failures
         counts = {

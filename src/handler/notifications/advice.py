@@ -35,8 +35,13 @@ def advice(data: Json) -> str:
         return "To do: see why some requests were rejected; they are in the dead-letter queue."
     if "dryRun" in data or not data["failed"]:
         return NOTHING
-    codes = data.get("failuresByCode") or {failure["failureCode"] for failure in data["failures"]}
-    return _retry(set(codes)) if "retryRequest" in data else _first_that_covers(set(codes))
+    codes = data["failuresByCode"].keys()
+    return _retry(codes) if "retryRequest" in data else _first_that_covers(codes)
+
+
+def needs_action(data: Json) -> bool:
+    """Returns whether a person must do something about it."""
+    return advice(data).startswith("To do")
 
 
 def _retry(codes: AbstractSet[str]) -> str:

@@ -23,7 +23,6 @@ _CODE = str.maketrans({"`": "'", "<": "\u2039", ">": "\u203a"})
 def chat_message(subject: str, data: Json) -> Json:
     """Returns the notice of this data as a message for a channel, in the thread of what was asked for."""
     kind, origin = data["type"], data["origin"]
-    codes = data.get("failuresByCode") or {failure["failureCode"]: 1 for failure in data.get("failures", ())}
     request_id = data.get("requestId", origin["id"])
     repository = [data["repositoryName"]] if "registryId" in data and "repositoryName" in data else []
     return {
@@ -34,7 +33,7 @@ def chat_message(subject: str, data: Json) -> Json:
             "title": f"{_SIGNS.get(kind, '\u2139')} {subject}"[:_TITLE_CHARACTERS],
             "description": "\n".join(_lines(data))[:_DESCRIPTION_CHARACTERS],
             "nextSteps": list(_steps(data)),
-            "keywords": [kind, *repository, *sorted(codes)[:_ENTRIES_SHOWN]],
+            "keywords": [kind, *repository, *list(data.get("failuresByCode", ()))[:_ENTRIES_SHOWN]],
         },
         "metadata": {
             "threadId": data.get("partOf", request_id),

@@ -1,11 +1,14 @@
 """What people and systems are told, as JSON: the same in notices and in result events."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from handler.models.failure_codes import RETRY_IS_NO_HELP, RETRY_WHOLE
 from handler.models.images import Json
 from handler.models.report import DeletionReport
 from handler.models.request import Origin, quoted
+
+from .advice import needs_action
 
 if TYPE_CHECKING:
     from handler.models.summary import SummaryReport
@@ -34,31 +37,34 @@ def report_data(report: DeletionReport, registry_id: str, count: int, *, names_d
         del value[report.words.images]
         value.pop(report.words.omitted, None)
     retry = _retry_request(report, value["failures"])
-    return {
-        "type": report_type(report),
-        "requestId": request.request_id,
-        **({"partOf": request.part_of} if request.part_of != request.request_id else {}),
-        "origin": request.origin.to_json(),
-        "reason": request.reason,
-        "registryId": request.registry_id or registry_id,
-        "repositoryName": request.repository_name,
-        "action": report.action,
-        "requested": report.asked,
-        report.words.number: report.done,
-        "failed": report.failed,
-        "failuresOmitted": 0,
-        **value,
-        **({"untag": True} if request.untag else {}),
-        **({"selection": request.payload["selection"]} if "selection" in request.payload else {}),
-        **({"retryRequest": retry} if retry else {}),
-    }
+    return _advised(
+        {
+            "type": report_type(report),
+            "requestId": request.request_id,
+            **({"partOf": request.part_of} if request.part_of != request.request_id else {}),
+            "origin": request.origin.to_json(),
+            "reason": request.reason,
+            "registryId": request.registry_id or registry_id,
+            "repositoryName": request.repository_name,
+            "action": report.action,
+            "requested": report.asked,
+            report.words.number: report.done,
+            "failed": report.failed,
+            "failuresByCode": dict(sorted(Counter(failure.code for failure in report.failures).items())),
+            "failuresOmitted": 0,
+            **value,
+            **({"untag": True} if request.untag else {}),
+            **({"selection": request.payload["selection"]} if "selection" in request.payload else {}),
+            **({"retryRequest": retry} if retry else {}),
+        }
+    )
 
 
 def rejection_data(error: str, origin: Origin, content: Any) -> Json:
     """Returns why a request can never work, and as much of it as could be read."""
     members = content if isinstance(content, dict) else {}
     readable = {name: quoted(members[name]) for name in _READABLE if isinstance(members.get(name), str)}
-    return {"type": "rejection", "error": error, "origin": origin.to_json(), **readable}
+    return _advised({"type": "rejection", "error": error, "origin": origin.to_json(), **readable})
 
 
 def summary_data(report: "SummaryReport", registry_id: str, count: int) -> Json:
@@ -69,21 +75,28 @@ def summary_data(report: "SummaryReport", registry_id: str, count: int) -> Json:
         ("failedRepositories", outcome.failed),
         ("unfinishedRepositories", outcome.unfinished),
     )
-    return {
-        "type": "summary",
-        "requestId": request.root_id,
-        "origin": request.origin.to_json(),
-        "reason": request.reason,
-        "registryId": request.registry_id or registry_id,
-        "repositoryNames": request.payload["repositoryNames"][:_PATTERNS_SHOWN],
-        "action": request.action,
-        **({"dryRun": True} if request.dry_run else {}),
-        **({"untag": True} if request.untag else {}),
-        **({"selection": request.payload["selection"]} if "selection" in request.payload else {}),
-        **outcome.counts,
-        **{name: list(entries) for name, entries in named},
-        **{f"{name}Omitted": left for (name, _), left in zip(named, outcome.omitted, strict=True) if left},
-    }
+    return _advised(
+        {
+            "type": "summary",
+            "requestId": request.root_id,
+            "origin": request.origin.to_json(),
+            "reason": request.reason,
+            "registryId": request.registry_id or registry_id,
+            "repositoryNames": request.payload["repositoryNames"][:_PATTERNS_SHOWN],
+            "action": request.action,
+            **({"dryRun": True} if request.dry_run else {}),
+            **({"untag": True} if request.untag else {}),
+            **({"selection": request.payload["selection"]} if "selection" in request.payload else {}),
+            **outcome.counts,
+            **{name: list(entries) for name, entries in named},
+            **{f"{name}Omitted": left for (name, _), left in zip(named, outcome.omitted, strict=True) if left},
+        }
+    )
+
+
+def _advised(data: Json) -> Json:
+    """Returns the data of a notice, which says whether a person must act on it."""
+    return data | {"actionRequired": needs_action(data)}
 
 
 def _retry_request(report: DeletionReport, failures: list[Json]) -> Json | None:

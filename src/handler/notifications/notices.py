@@ -80,6 +80,7 @@ def notice(
         from .chat import chat_message  # noqa: PLC0415  # what is not used is not imported
 
         bodies["https"] = machine_readable(chat_message(subject, data))
+    attributes = {**attributes, "actionRequired": string(json.dumps(data["actionRequired"]))}
     return Notice(subject, json.dumps(bodies, ensure_ascii=False), attributes)
 
 

@@ -40,7 +40,8 @@ class FanOut:
             from .summary import watch  # noqa: PLC0415  # what is not used is not imported
 
             self._steps.run("watch", SentRequests, partial(watch, self._execution))
-        self._log.info("request spread", extra={"repositories": len(sent)})
+        origin = {"id": self._request.origin.id}
+        self._log.info("request spread", extra={"repositories": len(sent), "origin": origin})
         return FanOutReport(self._request, tuple(sent), self._steps.replaying)
 
     @cached_property

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from functools import partial
 
 from handler import request_queue
+from handler.models.errors import ServiceUnavailableError
 from handler.models.limits import STORED_BYTES
 from handler.models.outcomes import SentRequests
 from handler.models.request import Key
@@ -21,6 +22,8 @@ from .execution import Execution
 
 _FIRST_SECONDS, _MOST_SECONDS = 60, 900
 """Between two looks: twice as long as before, up to what SQS can delay a message."""
+_MOST_TRIES = 10
+"""To mark a repository whose request is going on at this very moment."""
 LOOKS = 99
 """Which is 24 hours. A request that has not ended by then waits for people, or for ECR."""
 
@@ -80,11 +83,17 @@ class Summary:
 
     def _close(self, name: str, turns: Turns) -> Turns:
         """Returns what a repository has come to by now; what comes after that, its request tells itself."""
-        more: Turns | None = turns
-        while more is not None and _may_go_on(turns := more):  # as often as it has turns
+        for _ in range(_MOST_TRIES):
+            if not _may_go_on(turns):
+                return turns
             with self._execution.invocation.deadline.calling():
                 more = self._tally.mark_late(name, turns)
-        return turns
+            if more is None:
+                return turns
+            turns = more
+        raise ServiceUnavailableError(
+            f"the request for {name} goes on as fast as it is looked at; a redelivery looks again"
+        )
 
 
 def _may_go_on(turns: Turns) -> bool:
