@@ -10,7 +10,7 @@ from .models.errors import RejectedRequestError
 from .models.event_types import DECLARATION, RESULTS
 from .models.images import Json
 from .models.limits import KEY_CHARACTERS
-from .models.request import Arrival, Origin, Payload, declares_use, quoted
+from .models.request import ORIGINS, Arrival, Origin, Payload, declares_use, quoted
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -95,9 +95,7 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None) -> Payloa
                 quoted(account) if isinstance(account, str) else None,
             )
             time = _seconds(content.get("time")) or sent
-            return Payload(
-                detail, origin, (origin.kind, origin.id), sent=time, is_result=isinstance(kind, str) and kind in RESULTS
-            )
+            return Payload(detail, origin, (origin.kind, origin.id), sent=time, is_result=_is_result(kind, detail))
         case {
             "followUp": {
                 "key": [*key],
@@ -112,9 +110,21 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None) -> Payloa
                 },
             },
             "request": request,
-        } if _is_turn(turn, generation) and _may_be_sent([key, name, generation, kind, origin_id, source, sender]):
+        } if (
+            _is_turn(turn, generation)
+            and kind in ORIGINS
+            and _may_be_sent([key, name, generation, origin_id, source, sender])
+        ):
             return Payload(request, Origin(kind, origin_id, source, sender), tuple(key), name, turn, generation)
-    return Payload(content, received, (received.kind, received.id), sent=sent)
+    return Payload(content, received, (received.kind, received.id), sent=sent, is_result=_is_result(None, content))
+
+
+def _is_result(kind: Any, content: Any) -> bool:
+    """Returns whether this is what the function itself says of a request, whole or out of its envelope."""
+    if isinstance(kind, str) and kind in RESULTS:
+        return True
+    metadata = content.get("metadata") if isinstance(content, dict) else None
+    return isinstance(metadata, dict) and "idempotencyKey" in metadata
 
 
 def _seconds(time: Any) -> float | None:

@@ -6,7 +6,6 @@ with a query. It marks what it could not sum up as `late`: whatever ends after t
 written down, and tells by itself. So everything is told, and by one of the two.
 """
 
-import itertools
 import json
 import re
 import time
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, Self
 from botocore.exceptions import BotoCoreError, ClientError
 
 from .models.errors import ServiceUnavailableError
+from .models.limits import MAX_TURNS
 from .models.request import Key
 from .models.summary import Entry
 from .step_table import STEP_SECONDS, StepTable, number, partition_key
@@ -71,8 +71,9 @@ class Tally:
 
         Raises ServiceUnavailableError.
         """
-        missing = next(turn for turn in itertools.count() if turn not in turns)
-        condition = f"attribute_not_exists(#t{missing})"
+        # Whichever comes next: a turn may write before the one that led to it, if that was interrupted.
+        missing = (turn for turn in range(MAX_TURNS + 1) if turn not in turns)
+        condition = " AND ".join(f"attribute_not_exists(#t{turn})" for turn in missing)
         values: dict[str, Any] = {":late": {"BOOL": True}, ":expiration": number(int(time.time()) + STEP_SECONDS)}
         if turns:  # a rejected request may have been sent back meanwhile, and carried out
             last = max(turns)

@@ -119,6 +119,38 @@ def test_a_record_says_whether_it_was_received_before(receives: str | None, befo
     assert (arrival.received_before, arrival.key) == (True, ("invocation", "lambda-request-1"))
 
 
+RESULT_KINDS = [f"ECR Image Deletion {word}" for word in ("Completed", "Rejected", "Summarized")]
+
+
+@pytest.mark.parametrize("kind", RESULT_KINDS)
+@pytest.mark.parametrize("detail", [{"metadata": {}, "data": {}}, REQUEST, None, "text"])
+def test_an_event_that_says_what_became_of_a_request_is_known(kind: str, detail: Any) -> None:
+    """By its detail-type, whatever it holds and however it arrives."""
+    result = event(detail, **{"detail-type": kind})
+    for content in (result, failed(result)):
+        expected = Payload(detail, EVENT, ("event", "event-1"), is_result=True)
+        assert received(json.dumps(content)) == invoked(content) == expected
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("ECR Image Deletion Request", "ECR Image Deletion", "ecr image deletion completed", ""),
+        *([], RESULT_KINDS, {"a": 1}, {}, 7, 1.5, True, None),
+    ],
+)
+def test_any_other_event_is_a_request(kind: Any) -> None:
+    """What an envelope is called may be anything in JSON, and need not even be text."""
+    content = event(REQUEST, **{"detail-type": kind})
+    assert received(json.dumps(content)) == invoked(content) == Payload(REQUEST, EVENT, ("event", "event-1"))
+
+
+def test_a_request_that_is_called_a_result_is_none() -> None:
+    """Only an event can be one: a member of that name in a message is an odd key of a request."""
+    content = REQUEST | {"detail-type": RESULT_KINDS[0]}
+    assert not received(json.dumps(content)).is_result
+
+
 TOO_DEEP = "the message body is nested too deeply; a request has two levels"
 NO_JSON, UNREADABLE = (
     "the message body is not JSON: ",

@@ -393,6 +393,50 @@ def test_what_can_be_asked_for_together_is_taken(content: dict[str, Any]) -> Non
     assert (request.payload, request.allow_percent) == (content, content.get("allowPercent"))
 
 
+CHILD = ("child", ["request", "nightly"], "team/app", "claim-1")
+
+
+@pytest.mark.parametrize("content", [MANY | IDS, MANY | MEANT, MANY | MEANT | {"dryRun": True}])
+def test_several_repositories_can_have_one_summary(content: dict[str, Any]) -> None:
+    """Of named images as of a selection; that is what each of its parts says too, and part of what was asked."""
+    request = parsed(content | {"notify": "summary"})
+    assert (request.notify, request.switches.get("notify")) == ("summary", "summary")
+    assert request.content_hash != parsed(content).content_hash
+    part = {key: value for key, value in content.items() if key != "repositoryNames"} | ONE
+    child = parsed(part | {"notify": "summary"}, key=CHILD, request_id="nightly/team/app")
+    assert (child.notify, child.repository_name, child.part_of) == ("summary", "team/app", "nightly")
+    assert "notify" not in child.switches
+
+
+@pytest.mark.parametrize("key", [("message", "m-1"), ("event", "e-1"), ("request", "child"), ()])
+@pytest.mark.parametrize("meant", [IDS, MEANT])
+def test_one_repository_has_no_summary(key: tuple[str, ...], meant: dict[str, Any]) -> None:
+    """Its report is one already: the error says how to get it."""
+    with pytest.raises(RejectedRequestError) as error:
+        parsed(ONE | meant | {"notify": "summary"}, key=key)
+    assert str(error.value) == (
+        'request.notify "summary" is one report for all of repositoryNames; for one repository say "always"'
+    )
+
+
+@pytest.mark.parametrize("value", ["", "failures", "Summary", "never", True, None, ["summary"]])
+def test_other_words_about_notices_are_rejected(value: Any) -> None:
+    """Failures alone is what a request gets that says nothing."""
+    with pytest.raises(RejectedRequestError, match=r"^request\.notify must be "):
+        parsed(MANY | MEANT | {"notify": value})
+
+
+@pytest.mark.parametrize("content", [ONE | IDS, MANY | MEANT, {"metadata": {}, "data": {}}, None, "text"])
+def test_what_became_of_a_request_is_no_request(content: Any) -> None:
+    """Whatever it holds, a valid request too: the error says which rule to correct, and how."""
+    with pytest.raises(RejectedRequestError) as error:
+        parsed(content, is_result=True)
+    assert str(error.value) == (
+        "this event says what became of a request, and is none: the rule that sent it must leave out the detail types "
+        "ECR Image Deletion Completed, Rejected and Summarized"
+    )
+
+
 def test_each_repository_is_meant_once() -> None:
     """In the order of their first; no single one is meant then."""
     request = parsed(MEANT | {"repositoryNames": ["team/*", "ubuntu", "team/*"]})

@@ -85,12 +85,14 @@ class Sqs:
         self.refused = refused
         self.cut_short = cut_short
         self.calls: list[list[str]] = []
+        self.delays: list[int] = []
 
     def send_message_batch(self, **call: Any) -> Json:
         assert call["QueueUrl"] == "https://queue"
         entries = {entry["Id"]: entry["MessageBody"] for entry in call["Entries"]}
         assert 0 < len(entries) == len(call["Entries"]) <= 10
         self.calls.append(list(entries.values()))
+        self.delays += [entry["DelaySeconds"] for entry in call["Entries"]]
         assert sum(map(len, self.calls[-1])) <= 262_144
         failed = [{"Id": i, "Code": "InternalError"} for i, body in entries.items() if body in self.refused]
         accepted = [{"Id": i} for i, body in entries.items() if body not in self.refused]
@@ -142,3 +144,15 @@ def test_each_call_asks_for_the_time(calls: int, error: type[Exception]) -> None
     with pytest.raises(error):
         send(sqs, [{"n": n} for n in range(23)], calls=calls)
     assert len(sqs.calls) == calls
+
+
+def test_messages_can_wait() -> None:
+    """Each of them, for so many seconds; those of a fan-out and of a selection are received at once."""
+    sqs, messages = Sqs(), [{"n": n} for n in range(12)]
+    queue: Any = sqs
+    request_queue.send(queue, "https://queue", messages, time_for(2), 900)
+    assert sqs.delays == [900] * 12
+    assert [json.loads(body) for call in sqs.calls for body in call] == messages
+    at_once = Sqs()
+    send(at_once, messages)
+    assert at_once.delays == [0] * 12

@@ -82,6 +82,29 @@ def test_whether_every_request_is_a_dry_run_is_never_guessed() -> None:
         assert error(ENV | {"DRY_RUN": value}) == expected
 
 
+@pytest.mark.parametrize("wanted", ["none", "failures", "all"])
+def test_results_become_events_as_far_as_a_stack_says(wanted: str) -> None:
+    """None of them, those that failed, or all, on the bus that is named, from the stack by its name."""
+    found = settings(RESULT_EVENTS=wanted, RESULT_EVENT_BUS_NAME="results", POWERTOOLS_SERVICE_NAME="my-stack")
+    assert (found.result_events, found.result_event_bus_name, found.service_name) == (wanted, "results", "my-stack")
+
+
+@pytest.mark.parametrize("value", ["", "None", "ALL", "true", "all "])
+def test_which_results_become_events_is_never_guessed(value: str) -> None:
+    """A word that is not known fails at the start of the function."""
+    expected = f"environment variable RESULT_EVENTS must be none, failures or all, not {value!r}"
+    assert error(ENV | {"RESULT_EVENTS": value}) == expected
+
+
+def test_whether_notices_are_for_channels_is_never_guessed() -> None:
+    """It is true or false, as the template has it."""
+    assert settings(CHAT_NOTICES="true").chat_notices
+    assert not settings(CHAT_NOTICES="false").chat_notices
+    for value in ("", "True", "1", "yes"):
+        expected = f"environment variable CHAT_NOTICES must be true or false, not {value!r}"
+        assert error(ENV | {"CHAT_NOTICES": value}) == expected
+
+
 def test_clients_give_up_long_before_the_function_must() -> None:
     """Retries and time-outs are set, for botocore's own outlive most functions; each call has its connection."""
     config: Any = settings(MAX_CONCURRENT_CALLS="7").client_config()

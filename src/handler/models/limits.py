@@ -14,6 +14,10 @@ MESSAGE_BYTES = 262_144
 EVENT_BYTES = 256_000
 """The most that a result event takes. PutEvents takes 1 MB by now, but an event that is too large for a target is lost
 behind the bus; and SNS and Step Functions take 256 KiB, with the envelope."""
+MAX_TURNS = 100
+"""How many messages may continue a selection. Each has done something, and the largest repository has 100,000 images,
+which take 1,000 calls to be deleted, and some 80 turns to be archived at a second a call: what gets this far is not
+short of time, but meets something that no further turn will cure."""
 KEY_CHARACTERS = 256
 """The longest requestId."""
 

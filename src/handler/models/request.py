@@ -44,11 +44,15 @@ def declares_use(content: Any) -> bool:
     return isinstance(content, dict) and "imagesInUse" in content
 
 
+ORIGINS = ("message", "schedule", "event", "invocation")
+"""The ways in which a request arrives."""
+
+
 class Origin(NamedTuple):
     """How a request arrived, and from whom."""
 
     kind: str
-    """"message", "schedule", "event" or "invocation"."""
+    """One of ORIGINS."""
     id: str
     """Its messageId, event id or Lambda request id: the key of a request that brings none of its own."""
     source: str

@@ -73,14 +73,14 @@ class SummaryOutcome(NamedTuple):
         """Sums up the entries of each repository; some of which have not come to their end."""
         rejected, failed = list[Json](), list[Json]()
         done: Counter[Action] = Counter({request.action: 0})
-        codes, asked, failures, size = Counter[str](), 0, 0, 0
+        codes, asked, failures, size, going_on = Counter[str](), 0, 0, 0, set(unfinished)
         for name, turns in entries.items():
             own, own_failures = Counter[str](), 0
             for entry in turns:
                 done[entry.action] += entry.done
                 asked, size, own_failures = asked + entry.asked, size + entry.bytes, own_failures + entry.failed
                 own.update(entry.codes)
-                if entry.error is not None:
+                if entry.error is not None and name not in going_on:
                     rejected.append({"repositoryName": name, "error": entry.error})
             if own_failures:
                 failed.append(

@@ -4,7 +4,7 @@ from collections.abc import Set as AbstractSet
 
 from handler.models.images import Json
 
-_LATER = frozenset({"KmsError", "RestoredInPart", "Unanswered", "UpstreamTooManyRequests", "UpstreamUnavailable"})
+_LATER = frozenset({"RestoredInPart", "UpstreamTooManyRequests", "UpstreamUnavailable"})
 _SENDER = frozenset({
     *("InvalidImageDigest", "InvalidImageTag", "MissingDigestAndTag", "RepositoryNotFoundException"),
     *("LastTag", "TagRequired"),
@@ -18,6 +18,7 @@ _OF_CODES = (
         _SPARED,
         "Nothing to do, if it may stay like that: what is protected, in use or not there was left alone.",
     ),
+    (_SPARED | _LATER, "To do: send the request again later, under a new requestId."),
     (_SPARED | _MOVED, "To do: see which image the tag names by now; if that is to go too, send a new request."),
     (_SPARED | _MOVED | _SENDER, "To do: correct whoever sent this; each failure below says what is wrong with it."),
 )
@@ -35,7 +36,9 @@ def advice(data: Json) -> str:
         return "To do: see why some requests were rejected; they are in the dead-letter queue."
     if "dryRun" in data or not data["failed"]:
         return NOTHING
-    codes = data["failuresByCode"].keys()
+    codes = set(data["failuresByCode"])
+    if sum(data["failuresByCode"].values()) < data["failed"]:
+        codes.add("")  # of those that did not fit the store, nobody knows
     return _retry(codes) if "retryRequest" in data else _first_that_covers(codes)
 
 

@@ -17,6 +17,8 @@ _TITLE_CHARACTERS, _DESCRIPTION_CHARACTERS = 250, 8_000
 _VALUE_CHARACTERS, _REQUEST_CHARACTERS = 200, 1_500
 _ENTRIES_SHOWN = 10
 _SIGNS = {"failure": "\u26a0", "rejection": "\u26d4", "report": "\u2705"}
+_JSON = str.maketrans({character: f"\\u{ord(character):04x}" for character in "`<>"})
+"""The same characters as JSON can spell them, in a request that is copied."""
 _CODE = str.maketrans({"`": "'", "<": "\u2039", ">": "\u203a"})
 
 
@@ -80,12 +82,12 @@ def _steps(data: Json) -> Iterator[str]:
     to_do = advice(data)
     if to_do != NOTHING:
         yield to_do
-    request = json.dumps(data["retryRequest"]) if "retryRequest" in data else ""
+    request = json.dumps(data["retryRequest"]).translate(_JSON) if "retryRequest" in data else ""
     if 0 < len(request) <= _REQUEST_CHARACTERS:
         yield f"Send this request: {_code(request, _REQUEST_CHARACTERS)}"
 
 
 def _code(text: str, most: int = _VALUE_CHARACTERS) -> str:
     """Returns a text as code: no character in it ends that, nor means anything to a chat application."""
-    cut = text if len(text) <= most else f"{text[: most - 1]}\u2026"
-    return f"`{printable(cut).translate(_CODE) or ' '}`"
+    shown = printable(text).translate(_CODE)
+    return f"`{(shown if len(shown) <= most else f'{shown[: most - 1]}\u2026') or ' '}`"

@@ -46,7 +46,9 @@ def completed(report: DeletionReport, registry: Registry, limit: int = EVENT_BYT
 
 def rejected(error: str, origin: Origin, content: Any) -> ResultEvent:
     """Returns the event of a request that can never work; it names no ARN, for no repository is known to be meant."""
-    return _event(REJECTED, (origin.kind, origin.id, error), rejection_data(error, origin, content))
+    data = rejection_data(error, origin, content)
+    # The parts of a request for several repositories have one origin, and a name each.
+    return _event(REJECTED, (origin.kind, origin.id, data.get("requestId"), error), data)
 
 
 def summarized(report: SummaryReport, registry: Registry, limit: int = EVENT_BYTES) -> ResultEvent:

@@ -17,9 +17,10 @@ def summary_notice(
     """Sums up what became of each repository; what `limit` bytes cannot hold is counted."""
     counts = report.outcome.counts
     troubles = [f"{counts[name]:,} {name}" for name in ("rejected", "unfinished") if counts[name]]
-    troubles += [f"{counts['failed']:,} failures"] if counts["failed"] else []
+    troubles += [_number(counts["failed"], "failure", "failures")] if counts["failed"] else []
     dry = "dry run: " if report.request.dry_run else ""
-    subject = f"{dry}{counts['repositories']:,} repositories, {', '.join(troubles) or 'no failures'}"
+    subject = f"{dry}{_number(counts['repositories'], 'repository', 'repositories')}"
+    subject += f", {', '.join(troubles) or 'no failures'}"
     attributes = {"type": string("summary"), **failure_codes(counts["failuresByCode"])}
 
     def first(count: int) -> Notice:
@@ -27,6 +28,10 @@ def summary_notice(
         return notice(subject, data, summary_text(data), attributes, chat=chat)
 
     return truncate_to_fit(first, report.outcome.entries, lambda notice: notice.size, limit)
+
+
+def _number(count: int, one: str, several: str) -> str:
+    return f"{count:,} {one if count == 1 else several}"
 
 
 def summary_text(data: Json) -> str:

@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from handler import guards, registry, request_queue, selection
 from handler.models.errors import OutOfTimeError, RefusedLookUpError, RejectedRequestError
 from handler.models.images import ImageFailure, ImageId, ListedImage
-from handler.models.limits import STORED_BYTES
+from handler.models.limits import MAX_TURNS, STORED_BYTES
 from handler.models.outcomes import Admission, ChunkOutcome, Digests, SelectionOutcome
 from handler.models.report import DeletionReport
 from handler.models.request import Action, Selection
@@ -25,10 +25,6 @@ from handler.steps import Attempt
 
 from .execution import Execution, Named
 
-MAX_TURNS = 100
-"""How many messages may continue a selection. Each has done something, and the largest repository has 100,000 images,
-which take 1,000 calls to be deleted, and some 80 turns to be archived at a second a call: what gets this far is not
-short of time, but meets something that no further turn will cure."""
 _DIGESTS_PER_STEP = 4_000
 SPARED_SHOWN = 100
 """Images in use of which the report says by whom; it counts the others."""

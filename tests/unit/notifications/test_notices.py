@@ -70,7 +70,9 @@ def test_a_machine_reads_what_became_of_a_request() -> None:
         "deleted": 2,
         "failed": 2,
         "failures": [BUSY.to_json(), PROTECTED.to_json()],
+        "failuresByCode": {"ProtectedTag": 1, "UpstreamUnavailable": 1},
         "failuresOmitted": 0,
+        "actionRequired": True,
         "retryRequest": {
             "repositoryName": "team/app",
             "reason": "nightly cleanup",
@@ -187,6 +189,7 @@ def test_a_notice_says_of_which_type_it_is(report: DeletionReport, kind: str, su
     assert notice.subject == f"ECR image deletion: {subject} in team/app"
     assert json.loads(notice.message)["email"].splitlines()[2] == headline
     expected = {"type": ("String", kind), "repositoryName": ("String", "team/app")}
+    expected["actionRequired"] = ("String", json.dumps(report is NOTHING))
     if report.failures:
         expected["failureCodes"] = ("String.Array", json.dumps([report.failures[0].code]))
     assert {name: (a["DataType"], a["StringValue"]) for name, a in notice.attributes.items()} == expected
@@ -240,11 +243,14 @@ def test_a_rejection_says_why_and_where_the_request_lies() -> None:
     """For people and machines."""
     notice = rejection_notice("request.imageIds must be a list", ORIGIN, None)
     assert notice.subject == "ECR image deletion: request rejected"
-    assert notice.attributes == {"type": {"DataType": "String", "StringValue": "rejection"}}
+    attributes = {"type": "rejection", "actionRequired": "true"}
+    expected = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+    assert notice.attributes == expected
     assert data(notice) == {
         "type": "rejection",
         "error": "request.imageIds must be a list",
         "origin": ORIGIN.to_json(),
+        "actionRequired": True,
     }
     assert (
         json.loads(notice.message)["email"]

@@ -73,7 +73,8 @@ def test_a_person_reads_the_first_fifty(count: int, more: int | None) -> None:
     """How many more there are, and where they stand; a request for those alone that are shown would mislead."""
     found = text(deletion_report(*(failure(f"v{n}", "KmsError") for n in range(count))))
     assert found.count("KmsError") == 50
-    line = f"  and {more} more; the JSON form of this notice has up to {count} of all, and the request that tries them again.\n"
+    line = f"  and {more} more; the JSON form of this notice has up to {count} of all"
+    line += ", and the request that tries them again.\n"
     assert found.endswith(line) if more else "more" not in found
     assert ("try these again" in found) is (more is None)
 

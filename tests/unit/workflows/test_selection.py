@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from handler.models.errors import OutOfTimeError, RejectedRequestError, ServiceUnavailableError
+from handler.models.limits import MAX_TURNS
 from handler.models.report import DeletionReport
 from handler.models.request import Selection
-from handler.workflows.selection import MAX_TURNS, SelectedImages
+from handler.workflows.selection import SelectedImages
 from tests.fakes.clients import Clients
 from tests.fakes.execution import execution
 from tests.fakes.scripted import ScriptedAWS, refused
