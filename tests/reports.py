@@ -103,7 +103,7 @@ def turns(draw: st.DrawFn) -> Turns:
         case "ended" if entries:
             found[len(entries) - 1] = entries[-1]
         case "rejected":
-            found[len(entries)] = Entry.rejected(draw(WORDS))
+            found[len(entries)] = Entry.rejected(draw(WORDS), "m-1")
     return found
 
 

@@ -1,5 +1,6 @@
 """The only module that calls SQS: requests that a request leads to."""
 
+import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -20,8 +21,8 @@ MESSAGE_BYTES = 1_048_576
 """The most that SQS takes in one message."""
 ENTRIES = 10
 """Messages that SQS takes in one call."""
-_BATCH_BYTES = 200_000
-"""Well under what SQS takes in one call."""
+_BATCH_BYTES = 1_000_000
+"""Just under what SQS takes in one call, which is as much as in one message."""
 
 
 def child(request: DeletionRequest, generation: str, repository_name: str) -> Json:
@@ -59,6 +60,14 @@ def _message(
     return {"followUp": follow_up, "request": payload}
 
 
+def group(request: DeletionRequest) -> str:
+    """Returns the group of all messages that one request leads to, directly or not."""
+    key = request.key
+    while key[:1] == ("child",) and len(key) > 1 and isinstance(key[1], (list, tuple)):
+        key = tuple(key[1])
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()
+
+
 def size(message: Json) -> int:
     """Returns the bytes that a message takes on the queue."""
     return len(_body(message))
@@ -74,12 +83,13 @@ def send(
     queue_url: str,
     messages: Sequence[Json],
     calling: "Callable[[], AbstractContextManager[None]]",
+    group: str,
+    *,
     delay: int = 0,
 ) -> None:
     """Puts messages on the queue, to be received after so many seconds; their keys make it repeatable.
 
-    `calling` surrounds each call.
-
+    `calling` surrounds each call. Where messages of several groups wait, SQS lets none of them keep the others waiting.
     Raises what `calling` raises before the first call, and UnknownOutcomeError where not all were sent after it.
     """
     bodies = [_body(message) for message in messages]
@@ -87,7 +97,8 @@ def send(
     batches = itertools.batched(bodies, max(1, min(ENTRIES, _BATCH_BYTES // (longest + 1))), strict=False)
     for number, batch in enumerate(batches):
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
-            {"Id": str(i), "MessageBody": body, "DelaySeconds": delay} for i, body in enumerate(batch)
+            {"Id": str(i), "MessageBody": body, "DelaySeconds": delay, "MessageGroupId": group}
+            for i, body in enumerate(batch)
         ]
         try:
             with calling():

@@ -64,6 +64,11 @@ class StepRunner:
         """The request is done: its steps are read, and none is begun."""
 
     @property
+    def key(self) -> Key:
+        """The key of the request, or of the arrival."""
+        return self._key
+
+    @property
     def generation(self) -> str:
         """The mark by which this claim differs from an expired one under the same key."""
         return self._claim.generation

@@ -21,6 +21,10 @@ from .models.request import Key
 from .models.summary import Entry
 from .step_table import STEP_SECONDS, StepTable, number, partition_key
 
+_REJECTED = "rejected "
+_NAME_BYTES = 1_024
+"""The longest sort key."""
+
 type Turns = dict[int, Entry]
 """The entries of one repository by turn: usually one alone."""
 
@@ -44,21 +48,36 @@ class Tally:
     def of_part(cls, table: StepTable, key: Key) -> "tuple[Self, str] | None":
         """Returns where a request has its entry, with the repository's name; None if it is no part of a fan-out."""
         match key:
-            case ("child", [*parent], str(name), str(generation)):
+            case ("child", [*parent], str(name), str(generation)) if 0 < len(name.encode()) <= _NAME_BYTES:
                 return cls(table, tuple(parent), generation), name
         return None
 
     def add(self, name: str, turn: int, entry: Entry) -> bool:
         """Writes an entry; returns whether the summary has it or will. Raises ServiceUnavailableError.
 
-        Written again, it is the same. Where it is not, for the summary was made before, its request must tell itself.
+        Written again, it is the same. Where it is not, for the summary was made before, its request must tell itself;
+        and where a rejection comes after what was carried out.
         """
         text = _text(entry)
-        values = {":entry": {"S": text}, ":expiration": number(int(time.time()) + STEP_SECONDS)}
-        update = f"SET #t{turn} = :entry, #expiration = :expiration"
-        met = self._update(name, update, "attribute_not_exists(#late)", values)
-        # A rejection is of one arrival: sent back from the dead-letter queue, the same one is news again.
-        return met is None or (entry.error is None and met.get(f"t{turn}", {}).get("S") == text)
+        condition = "attribute_not_exists(#late)"
+        more = {}
+        if entry.error is not None:
+            condition += f" AND (attribute_not_exists(#t{turn}) OR begins_with(#t{turn}, :rejected))"
+            more[":rejected"] = {"S": _REJECTED}
+        values = {":entry": {"S": text}, ":expiration": number(int(time.time()) + STEP_SECONDS), **more}
+        met = self._update(name, f"SET #t{turn} = :entry, #expiration = :expiration", condition, values)
+        if met is None:
+            return True
+        with _available():  # a redrive may bring it once more, and again
+            self._table.remember(met, STEP_SECONDS)
+        return bool(met.get(f"t{turn}", {}).get("S") == text)
+
+    def is_awaited(self) -> bool:
+        """Returns whether there is a fan-out that will sum up, or has. Raises ServiceUnavailableError."""
+        _, parent, generation = self._key
+        with _available():
+            claim = self._table.item(parent, "claim")
+        return claim is not None and claim["generation"]["S"] == generation
 
     def read(self) -> dict[str, Written]:
         """Returns what is written of each repository. Raises ServiceUnavailableError."""
@@ -103,9 +122,10 @@ def _available() -> Iterator[None]:
 
 
 def _turns(item: Mapping[str, Any]) -> Turns:
-    entries = {name: value["S"] for name, value in item.items() if re.fullmatch(r"t\d+", name)}
-    return {int(name[1:]): Entry.from_json(json.loads(entries[name])) for name in entries}
+    texts = {int(name[1:]): value["S"] for name, value in item.items() if re.fullmatch(r"t\d+", name)}
+    return {turn: Entry.from_json(json.loads(text.removeprefix(_REJECTED))) for turn, text in texts.items()}
 
 
 def _text(entry: Entry) -> str:
-    return json.dumps(entry.to_json(), sort_keys=True)
+    """Returns an entry as it is stored; of a rejected request, so that a condition can tell."""
+    return (_REJECTED if entry.error is not None else "") + json.dumps(entry.to_json(), sort_keys=True)

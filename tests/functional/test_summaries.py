@@ -7,7 +7,7 @@ import pytest
 
 from local.poller import Handler, Poll
 from tests.harness.outside import ANY_SHARE, PREVIEWS, Json, Outside, ask
-from tests.harness.server_faults import Action, drop_after, drop_before, unavailable
+from tests.harness.server_faults import Action, drop_after, drop_before, drop_while, throttle, unavailable
 
 LOOK = 900
 """The most seconds between two looks."""
@@ -134,7 +134,7 @@ def test_a_rejected_one_that_is_sent_back_tells_by_itself(stack: Outside) -> Non
 def test_one_that_fails_after_the_summary_tells_by_itself(stack: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was counted among those that have not ended, and its failures would stand nowhere else."""
     function = start(stack, PROTECTED_TAGS="pr-2")
-    monkeypatch.setattr("handler.workflows.summary.LOOKS", 3)
+    monkeypatch.setattr("handler.workflows.summary.CHECKS", 3)
     ask_for_all(stack, selection=None, imageIds=["imageTag=pr-2"])
     stack.receive(function)
     [late] = stack.take('"repositoryName":"team/web"')
@@ -153,8 +153,8 @@ def test_one_that_fails_after_the_summary_tells_by_itself(stack: Outside, monkey
 def test_it_comes_after_a_day_in_any_case(stack: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks are further and further apart, and counted: the chain of messages has an end."""
     function = start(stack)
-    assert 60 + 120 + 240 + 480 + (import_module("handler.workflows.summary").LOOKS - 4) * LOOK == 86_400
-    monkeypatch.setattr("handler.workflows.summary.LOOKS", 7)
+    assert 60 + 120 + 240 + 480 + (import_module("handler.workflows.summary").CHECKS - 4) * LOOK == 86_400
+    monkeypatch.setattr("handler.workflows.summary.CHECKS", 7)
     ask_for_all(stack)
     stack.receive(function)
     stack.take('"repositoryName":"team/web"')
@@ -238,7 +238,7 @@ def test_what_a_grace_period_keeps_is_counted_as_archived(stack: Outside) -> Non
 
 
 def test_it_costs_one_write_for_each_repository(stack: Outside) -> None:
-    """And for the whole three writes, a message and a query with each look; without it, nothing."""
+    """And for the whole some more, a message and a query with each look; without it, nothing."""
     function = start(stack)
     counts = {}
     for notify in (None, "summary"):
@@ -251,7 +251,109 @@ def test_it_costs_one_write_for_each_repository(stack: Outside) -> None:
         look(stack, function)
         counts[notify] = {name: stack.faults.count(name) - count for name, count in before.items()}
     more = {name: counts["summary"][name] - counts[None][name] for name in counts[None]}
-    assert more == {"UpdateItem": 3 + 4 + 4, "Query": 2, "SendMessageBatch": 1, "Publish": 1}
+    assert more == {"UpdateItem": 3 + 4 + 4 + 2, "Query": 2, "SendMessageBatch": 1, "Publish": 1}
+
+
+def test_what_the_stack_has_made_a_dry_run_is_not_called_done(stack: Outside) -> None:
+    """DryRun was switched on when the requests were on the queue: nothing was deleted, and somebody must ask again."""
+    ask_for_all(stack)
+    stack.receive(start(stack))
+    function = start(stack, DRY_RUN="true")
+    stack.drain(function)
+    look(stack, function)
+
+    found = summary(stack)
+    assert (found["requested"], found["deleted"], found["failuresByCode"]) == (6, 0, {"StoppedByDryRun": 6})
+    assert found["actionRequired"]
+    assert "pr-1" in stack.tags()
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_an_image_counts_once_however_many_turns_it_takes(stack: Outside) -> None:
+    """Those that one turn leaves, the next one selects again."""
+    for n in range(130):
+        stack.push(f"pr-more-{n}", content=f"more {n}")
+    ask_for_all(stack, repositoryNames=["team/app"])
+    function = start(stack)
+    stack.receive(function)
+    throttled = stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
+    stack.receive(function)
+    throttled.lift()
+    stack.drain(function)
+    look(stack, function)
+
+    assert {entry["request_id"] for entry in stack.log("request done")} == {"nightly/team/app", "nightly/team/app#1"}
+    found = summary(stack)
+    assert (found["requested"], found["deleted"], found["failed"]) == (132, 132, 0)
+
+
+def test_who_was_sent_a_request_is_summed_up_whatever_exists_by_then(stack: Outside) -> None:
+    """An answer of SQS's was lost, and before the next try a repository came under protection."""
+    ask_for_all(stack)
+    stack.faults.add("SendMessageBatch", drop_after, nth=range(1, 7))
+    assert stack.receive(start(stack)).failed
+    function = start(stack, PROTECTED_REPOSITORIES="team/web")
+    stack.drain(function)
+    look(stack, function)
+
+    found = summary(stack)
+    assert (found["repositories"], found["failuresByCode"]) == (3, {"ProtectedRepository": 1})
+
+
+@pytest.mark.parametrize("nth", range(1, 6))
+def test_a_rejection_that_was_interrupted_is_told_once(stack: Outside, nth: int) -> None:
+    """The function died at any moment of it, and the summary came before the message was received again."""
+    variables = {"MAX_PERCENT_OF_REPOSITORY": "50"}
+    ask_for_all(stack, repositoryNames=["team/web"])
+    stack.receive(stack.start(**variables))
+    instance = stack.start_process(**variables)
+    stack.faults.add("UpdateItem", drop_while(instance.kill, done=True), nth=nth)
+    stack.receive(instance)
+    function = stack.start(**variables)
+    for _ in range(3):
+        stack.let_time_pass(LOOK)
+        stack.drain(function)
+
+    assert summary(stack)["rejected"] == 1
+    assert (stack.waiting(), len(stack.dead_letters())) == ([], 1)
+
+
+def test_a_part_of_nothing_tells_by_itself(stack: Outside) -> None:
+    """Its message says that it belongs to a request for several repositories, which nobody here knows."""
+    key = ["child", ["request", "nightly"], "team/app", "0" * 32]
+    origin = {"kind": "message", "id": "m-1", "source": "a queue", "sender": None}
+    follow_up = {"key": key, "requestId": "nightly/team/app", "turn": 0, "generation": None, "origin": origin}
+    for request in ({"imageIds": ["imageTag=gone"]}, {"imageIds": "none"}):
+        content = {"repositoryName": "team/app", "notify": "summary", **request}
+        stack.send_body({"followUp": follow_up, "request": content})
+        follow_up = {**follow_up, "key": [*key[:2], "team/web", key[3]]}
+    stack.drain(start(stack))
+    assert sorted(notice.data["type"] for notice in stack.notices()) == ["failure", "rejection"]
+
+
+def test_the_parts_of_one_request_are_known_as_such(stack: Outside) -> None:
+    """Also those that were rejected: one thread, one ticket."""
+    function = stack.start(MAX_PERCENT_OF_REPOSITORY="50", CHAT_NOTICES="true")
+    ask_for_all(stack, notify=None)
+    stack.drain(function)
+    assert {notice.data["partOf"] for notice in stack.notices()} == {"nightly"}
+    assert {notice.chat["metadata"]["threadId"] for notice in stack.notices()} == {"nightly"}
+
+
+def test_a_dead_letter_that_comes_back_again_and_again_is_told_each_time(stack: Outside) -> None:
+    """A redrive gives it another 14 days; what is remembered of it, lasts from its last meeting."""
+    ask_for_all(stack)
+    function = stack.start(MAX_PERCENT_OF_REPOSITORY="50")
+    stack.drain(function)
+    look(stack, function)
+    assert summary(stack)["rejected"] == 3
+
+    for times in range(1, 5):
+        stack.let_time_pass(13 * 86_400)
+        stack.expire()
+        stack.redrive()
+        stack.drain(function)
+        assert len(stack.notices("rejection")) == 3 * times
 
 
 @pytest.mark.parametrize("members", [{"repositoryName": "team/app"}])

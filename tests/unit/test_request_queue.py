@@ -1,6 +1,7 @@
 """Requests that a request leads to: their messages, the keys that nobody else can use, and how many go to a call."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -93,7 +94,8 @@ class Sqs:
         assert 0 < len(entries) == len(call["Entries"]) <= 10
         self.calls.append(list(entries.values()))
         self.delays += [entry["DelaySeconds"] for entry in call["Entries"]]
-        assert sum(map(len, self.calls[-1])) <= 262_144
+        assert sum(map(len, self.calls[-1])) <= 1_048_576
+        assert {entry["MessageGroupId"] for entry in call["Entries"]} == {"group-1"}
         failed = [{"Id": i, "Code": "InternalError"} for i, body in entries.items() if body in self.refused]
         accepted = [{"Id": i} for i, body in entries.items() if body not in self.refused]
         return {} if self.cut_short else {"Successful": accepted, "Failed": failed}
@@ -101,7 +103,7 @@ class Sqs:
 
 def send(sqs: Sqs, messages: list[Json], calls: int = 1_000) -> None:
     """Puts messages on the queue, while there is time for so many calls."""
-    request_queue.send(sqs, "https://queue", messages, time_for(calls))  # type: ignore[arg-type]  # what it uses of a client
+    request_queue.send(sqs, "https://queue", messages, time_for(calls), "group-1")  # type: ignore[arg-type]  # what it uses of a client
 
 
 def test_ten_messages_go_to_a_call() -> None:
@@ -115,7 +117,7 @@ def test_ten_messages_go_to_a_call() -> None:
     assert nothing.calls == []
 
 
-@pytest.mark.parametrize(("characters", "calls"), [(60_000, [3, 3, 1]), (250_000, [1] * 7)])
+@pytest.mark.parametrize(("characters", "calls"), [(300_000, [3, 3, 1]), (1_000_000, [1] * 7)])
 def test_large_messages_go_fewer_to_a_call(characters: int, calls: list[int]) -> None:
     """As many as one call takes; a very large one goes alone."""
     sqs = Sqs()
@@ -150,9 +152,21 @@ def test_messages_can_wait() -> None:
     """Each of them, for so many seconds; those of a fan-out and of a selection are received at once."""
     sqs, messages = Sqs(), [{"n": n} for n in range(12)]
     queue: Any = sqs
-    request_queue.send(queue, "https://queue", messages, time_for(2), 900)
+    request_queue.send(queue, "https://queue", messages, time_for(2), "group-1", delay=900)
     assert sqs.delays == [900] * 12
     assert [json.loads(body) for call in sqs.calls for body in call] == messages
     at_once = Sqs()
     send(at_once, messages)
     assert at_once.delays == [0] * 12
+
+
+def test_all_that_one_request_leads_to_is_one_group() -> None:
+    """Its parts, their turns and its looks; no other request's. SQS takes letters and digits, 128 of them at most."""
+    root = parsed(MANY)
+    child = sent(request_queue.child(root, "claim-1", "team/app"))
+    turn = sent(request_queue.next_turn(child, "claim-2"))
+    groups = {request_queue.group(request) for request in (root, child, turn)}
+    assert len(groups) == 1
+    assert re.fullmatch("[0-9a-f]{64}", groups.pop())
+    others = (parsed({**MANY, "requestId": "another"}), parsed(ONE, key=("child",)), parsed(ONE, key=("child", "x")))
+    assert len({request_queue.group(request) for request in (root, *others)}) == 4

@@ -18,7 +18,7 @@ PARENT = ("request", "nightly")
 DONE = Entry(done=3, asked=4, failed=1, bytes=300, codes={"ImageNotFound": 1})
 OTHER = Entry(done=5, asked=5)
 PART = Entry(done=1, asked=9, continued=True)
-REJECTED = Entry.rejected("request.selection means 5 images")
+REJECTED = Entry.rejected("request.selection means 5 images", "m-1")
 THROTTLED = "ProvisionedThroughputExceededException"
 
 
@@ -136,13 +136,17 @@ def test_what_is_late_is_told_by_itself(clients: Clients) -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_a_rejected_request_that_is_sent_back_tells_itself(clients: Clients) -> None:
-    """Before the summary, it says what became of it last; after it, it is news, the same rejection too."""
+    """Before the summary, it says what became of it last; after it, it is news, another message with the same too.
+
+    The same message is not: it may only have been interrupted.
+    """
     assert part(clients).add("team/app", 0, REJECTED)
     assert part(clients).add("team/app", 0, DONE)
     assert turns(clients) == {0: DONE}
     assert part(clients).add("team/web", 0, REJECTED)
     assert tally(clients).mark_late("team/web", {0: REJECTED}) is None
-    for entry in (REJECTED, DONE, PART, Entry.rejected("something else")):
+    assert part(clients).add("team/web", 0, REJECTED)
+    for entry in (REJECTED._replace(arrival="m-2"), DONE, PART, Entry.rejected("something else", "m-1")):
         assert not part(clients).add("team/web", 0, entry)
     assert turns(clients, "team/web") == {0: REJECTED}
 
@@ -296,3 +300,26 @@ def test_entries_are_kept_as_long_as_the_steps_of_their_claims(clients: Clients,
     [other] = [item for item in aws.dynamodb.items("steps") if item not in now]
     for item in now:
         assert float(item["expiration"]["N"]) == pytest.approx(float(other["expiration"]["N"]), abs=2)
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_rejection_takes_nothing_back(clients: Clients) -> None:
+    """Another message under the key of what was carried out tells by itself that it was rejected."""
+    assert part(clients).add("team/app", 0, DONE)
+    assert not part(clients).add("team/app", 0, REJECTED)
+    assert turns(clients) == {0: DONE}
+
+
+def test_the_condition_of_a_mark_is_one_that_dynamodb_takes(clients: Clients, aws: ScriptedAWS) -> None:
+    """An expression has 4 KB and 300 operators and functions at most."""
+    calls: list[Any] = []
+    clients.dynamodb_client.meta.events.register(
+        "before-parameter-build.dynamodb.UpdateItem", lambda params, **_: calls.append(params)
+    )
+    part(clients).add("team/app", 0, PART)
+    tally(clients).mark_late("team/app", {0: PART})
+    condition = calls[-1]["ConditionExpression"]
+    assert condition.count("attribute_not_exists") == 100
+    assert len(condition) < 4_096
+    assert len(condition.split(" ")) < 300
+    del aws

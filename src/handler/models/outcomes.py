@@ -4,7 +4,8 @@ Stored JSON objects come back with sorted keys, so whatever has an order is a li
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
 from .images import ImageFailure, ImageId, Json
@@ -159,6 +160,8 @@ class SelectionOutcome(NamedTuple):
     unconfirmed_omitted: int = 0
     continued_as: str | None = None
     """The requestId under which it goes on, where time ran short."""
+    codes: Mapping[str, int] = {}
+    """How many failures have each code, where some of them were left out."""
     in_use: tuple[ImageFailure, ...] = ()
     """Of the kept, some of those that are in use, and by whom."""
     action: Action = "delete"
@@ -177,6 +180,7 @@ class SelectionOutcome(NamedTuple):
             failures_omitted=value["failuresOmitted"],
             unconfirmed_omitted=value["unconfirmedOmitted"],
             continued_as=value["continuedAs"],
+            codes=value.get("codes", {}),
             in_use=_failures(value.get("inUse", ())),
             action=value.get("action", "delete"),
             restorable_until=value.get("restorableUntil"),
@@ -192,6 +196,7 @@ class SelectionOutcome(NamedTuple):
             "failuresOmitted": self.failures_omitted,
             "unconfirmedOmitted": self.unconfirmed_omitted,
             "continuedAs": self.continued_as,
+            **({"codes": dict(self.codes)} if self.codes else {}),
             **({"inUse": [_flat(failure) for failure in self.in_use]} if self.in_use else {}),
             **({"action": self.action} if self.action != "delete" else {}),
             **({} if self.restorable_until is None else {"restorableUntil": self.restorable_until}),
@@ -200,6 +205,7 @@ class SelectionOutcome(NamedTuple):
     def truncated(self, limit: int) -> "SelectionOutcome":
         """Returns as much of it as `limit` bytes hold, the failures first."""
         whole = self.chunk
+        codes = count_codes(whole.failures)
 
         def first(count: int) -> SelectionOutcome:
             failures = whole.failures[:count]
@@ -209,6 +215,7 @@ class SelectionOutcome(NamedTuple):
             return self._replace(
                 chunk=whole._replace(image_ids=image_ids, failures=failures, unconfirmed=unconfirmed, omitted=omitted),
                 failures_omitted=len(whole.failures) - len(failures),
+                codes=codes if len(failures) < len(whole.failures) else {},
                 unconfirmed_omitted=len(whole.unconfirmed) - len(unconfirmed),
             )
 
@@ -217,7 +224,7 @@ class SelectionOutcome(NamedTuple):
 
 
 class SentRequests(NamedTuple):
-    """The repositories that a step of a fan-out has sent a request for."""
+    """The repositories that a step of a fan-out has sent a request for, or will."""
 
     repository_names: tuple[str, ...]
     more: bool
@@ -242,6 +249,11 @@ class Published(NamedTuple):
 
     def to_json(self) -> Json:
         return {"messageId": self.message_id}
+
+
+def count_codes(failures: Iterable[ImageFailure]) -> Mapping[str, int]:
+    """Returns how many failures have each code, by their names."""
+    return dict(sorted(Counter(failure.code for failure in failures).items()))
 
 
 def _flat(failure: ImageFailure) -> list[str | None]:

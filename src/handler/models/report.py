@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .images import ImageFailure, ImageId, Json
 from .limits import ANSWER_BYTES, truncate_to_fit
-from .outcomes import SelectionOutcome
+from .outcomes import SelectionOutcome, count_codes
 from .request import Action, DeletionRequest
 
 if TYPE_CHECKING:
@@ -119,6 +119,12 @@ class DeletionReport(NamedTuple):
     @property
     def failed(self) -> int:
         return len(self.failures) + self.failures_omitted
+
+    @property
+    def failures_by_code(self) -> Mapping[str, int]:
+        """How many failures have each code."""
+        stored = self.selection.codes if self.selection else {}
+        return stored or count_codes(self.failures)
 
     @property
     def failures_omitted(self) -> int:

@@ -11,6 +11,14 @@ type Key = tuple[Any, ...]
 """A kind and an identifier within that kind, such as ("request", "close-pr-417"). Never a joined string."""
 
 
+def parent_id(key: Key) -> str | None:
+    """Returns the requestId of the request for several repositories that led to this one; None if none did."""
+    match key:
+        case ("child", (_, str(parent)), _, _):
+            return parent
+    return None
+
+
 type Action = Literal["delete", "archive", "restore"]
 """What is to become of images."""
 type Notify = Literal["failures", "always", "summary"]
@@ -191,10 +199,7 @@ class DeletionRequest(NamedTuple):
     @property
     def part_of(self) -> str:
         """The requestId of what was sent: this one, or that of which this is a turn, or the part for one repository."""
-        match self.key:
-            case ("child", (_, str(parent)), _, _):
-                return parent
-        return self.root_id
+        return parent_id(self.key) or self.root_id
 
     @property
     def switches(self) -> Json:

@@ -11,6 +11,7 @@ from .report import WORDS, DeletionReport
 from .request import Action, DeletionRequest
 
 _ERROR_CHARACTERS = 300
+_STOPPED = "StoppedByDryRun"
 
 
 class Entry(NamedTuple):
@@ -27,24 +28,34 @@ class Entry(NamedTuple):
     """Another turn goes on with it."""
     error: str | None = None
     """Why it was rejected."""
+    arrival: str | None = None
+    """The messageId of what was rejected: sent back from the dead-letter queue, it is another one."""
 
     @classmethod
     def of(cls, report: DeletionReport) -> Self:
-        """Returns what counts of a report."""
+        """Returns what counts of a report.
+
+        Of a turn, what is done: whatever failed in it or is left, the next one meets again. Of a request that is a dry
+        run only because the stack has become one since, nothing.
+        """
+        if report.request.dry_run and not report.request.payload.get("dryRun"):
+            asked = report.asked
+            return cls(report.action, asked=asked, failed=asked, codes={_STOPPED: asked} if asked else {})
+        if report.selection and report.selection.continued_as is not None:
+            return cls(report.action, report.done, report.done, bytes=report.selection.bytes, continued=True)
         return cls(
             action=report.action,
             done=report.done,
             asked=report.asked,
             failed=report.failed,
             bytes=report.selection.bytes if report.selection else report.bytes,
-            codes=Counter(failure.code for failure in report.failures),
-            continued=report.selection is not None and report.selection.continued_as is not None,
+            codes=report.failures_by_code,
         )
 
     @classmethod
-    def rejected(cls, error: str) -> Self:
-        """Returns the same of a request that was rejected."""
-        return cls(error=error[:_ERROR_CHARACTERS])
+    def rejected(cls, error: str, arrival: str) -> Self:
+        """Returns the same of a request that was rejected, as it arrived in this message."""
+        return cls(error=error[:_ERROR_CHARACTERS], arrival=arrival)
 
     @classmethod
     def from_json(cls, value: Json) -> Self:
@@ -56,7 +67,7 @@ class Entry(NamedTuple):
 
 
 class SummaryOutcome(NamedTuple):
-    """What one look at the requests of a fan-out has found."""
+    """What one check on the requests of a fan-out has found."""
 
     counts: Mapping[str, Any] = {}
     """The numbers of the summary, under the names that it has for them."""
@@ -66,7 +77,7 @@ class SummaryOutcome(NamedTuple):
     omitted: tuple[int, int, int] = (0, 0, 0)
     """How many entries of these three were left out to fit the store."""
     continued_as: str | None = None
-    """The requestId of the next look, where there is one; there is no summary then."""
+    """The requestId of the next check, where there is one; there is no summary then."""
 
     @classmethod
     def of(cls, request: DeletionRequest, entries: Mapping[str, Iterable[Entry]], unfinished: Sequence[str]) -> Self:
@@ -129,14 +140,14 @@ class SummaryOutcome(NamedTuple):
 
 
 class SummaryReport(NamedTuple):
-    """One look at the requests of a fan-out; the last one is its summary."""
+    """One check on the requests of a fan-out; the last one is its summary."""
 
     request: DeletionRequest
     outcome: SummaryOutcome
     replayed: bool = False
 
     def to_answer(self, registry_id: str) -> Json:
-        """Returns what the look has found."""
+        """Returns what the check has found."""
         return {
             "requestId": self.request.root_id,
             "registryId": self.request.registry_id or registry_id,

@@ -9,18 +9,19 @@ _SENDER = frozenset({
     *("InvalidImageDigest", "InvalidImageTag", "MissingDigestAndTag", "RepositoryNotFoundException"),
     *("LastTag", "TagRequired"),
 })  # fmt: skip
+_OTHERWISE = frozenset({"ArchivedIndex", "TooManyRelatives", "UnreadableIndex"})
 _SPARED = frozenset({"ImageInUse", "ImageNotFound", "ProtectedRepository", "ProtectedTag"})
 _MOVED = frozenset({"ImageTagDoesNotMatchDigest", "ImageTagPushedAgain"})
 
 NOTHING = "Nothing to do."
+_NOTHING_IF = "Nothing to do, if it may stay like that: what is protected, in use or not there was left alone."
+_AGAIN = "To do: send the request again later, under a new requestId."
 _OF_CODES = (
-    (
-        _SPARED,
-        "Nothing to do, if it may stay like that: what is protected, in use or not there was left alone.",
-    ),
-    (_SPARED | _LATER, "To do: send the request again later, under a new requestId."),
+    (_SPARED, _NOTHING_IF),
+    (_SPARED | _LATER, _AGAIN),
     (_SPARED | _MOVED, "To do: see which image the tag names by now; if that is to go too, send a new request."),
     (_SPARED | _MOVED | _SENDER, "To do: correct whoever sent this; each failure below says what is wrong with it."),
+    (_SPARED | _OTHERWISE, "To do: name what belongs to the image in a request of its own, as it says below."),
 )
 """From what asks the least of people: the first that covers all failures counts."""
 _REMOVE_CAUSE = "To do: remove the cause that stands below, and send the request again under a new requestId."
@@ -33,12 +34,14 @@ def advice(data: Json) -> str:
     if data.get("unfinished"):
         return "To do: see why some requests have not ended: the queue, its dead letters and the log tell."
     if data.get("rejected"):
-        return "To do: see why some requests were rejected; they are in the dead-letter queue."
+        return "To do: see why some requests were rejected; each is in the dead-letter queue within the hour."
     if "dryRun" in data or not data["failed"]:
         return NOTHING
     codes = set(data["failuresByCode"])
     if sum(data["failuresByCode"].values()) < data["failed"]:
-        codes.add("")  # of those that did not fit the store, nobody knows
+        codes.add("")  # nobody knows what the others are
+    if data["type"] == "summary":
+        return _of_summary(codes)
     return _retry(codes) if "retryRequest" in data else _first_that_covers(codes)
 
 
@@ -47,10 +50,17 @@ def needs_action(data: Json) -> bool:
     return advice(data).startswith("To do")
 
 
+def _of_summary(codes: AbstractSet[str]) -> str:
+    """Returns it where the failures themselves are elsewhere."""
+    if codes <= _SPARED | _LATER:
+        return _NOTHING_IF if codes <= _SPARED else _AGAIN
+    return "To do: see what failed in the repositories below; the log has it under the requestId, / and the repository."
+
+
 def _retry(codes: AbstractSet[str]) -> str:
     if codes - _SPARED <= _LATER:
-        return "To do: try again later; this notice has the request for that."
-    return "To do: see below what stood in the way; once it is removed, send the request that this notice has."
+        return "To do: try again later, with the retryRequest of this notice."
+    return "To do: see below what stood in the way; once it is removed, send the retryRequest of this notice."
 
 
 def _first_that_covers(codes: AbstractSet[str]) -> str:

@@ -1,6 +1,5 @@
 """What people and systems are told, as JSON: the same in notices and in result events."""
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from handler.models.failure_codes import RETRY_IS_NO_HELP, RETRY_WHOLE
@@ -50,7 +49,7 @@ def report_data(report: DeletionReport, registry_id: str, count: int, *, names_d
             "requested": report.asked,
             report.words.number: report.done,
             "failed": report.failed,
-            "failuresByCode": dict(sorted(Counter(failure.code for failure in report.failures).items())),
+            "failuresByCode": report.failures_by_code,
             "failuresOmitted": 0,
             **value,
             **({"untag": True} if request.untag else {}),
@@ -60,11 +59,15 @@ def report_data(report: DeletionReport, registry_id: str, count: int, *, names_d
     )
 
 
-def rejection_data(error: str, origin: Origin, content: Any) -> Json:
-    """Returns why a request can never work, and as much of it as could be read."""
+def rejection_data(error: str, origin: Origin, content: Any, part_of: str | None = None) -> Json:
+    """Returns why a request can never work, and as much of it as could be read.
+
+    `part_of` is the requestId of the request for several repositories that led to it.
+    """
     members = content if isinstance(content, dict) else {}
     readable = {name: quoted(members[name]) for name in _READABLE if isinstance(members.get(name), str)}
-    return _advised({"type": "rejection", "error": error, "origin": origin.to_json(), **readable})
+    of_many = {"partOf": part_of} if part_of else {}
+    return _advised({"type": "rejection", "error": error, "origin": origin.to_json(), **of_many, **readable})
 
 
 def summary_data(report: "SummaryReport", registry_id: str, count: int) -> Json:

@@ -43,7 +43,7 @@ def report_notice(
     """
     request = report.request
     attributes = {"type": string(report_type(report)), "repositoryName": string(request.repository_name)}
-    attributes |= failure_codes(failure.code for failure in report.failures)
+    attributes |= failure_codes(report.failures_by_code)
     failed, asked, words = report.failed, report.asked, report.words
     if failed > asked:  # of a selection: the repository itself
         subject = f"nothing could be selected in {request.repository_name}"
@@ -62,9 +62,11 @@ def report_notice(
     return truncate_to_fit(first, report.entries, lambda notice: notice.size, limit)
 
 
-def rejection_notice(error: str, origin: Origin, content: Any, *, chat: bool = False) -> Notice:
+def rejection_notice(
+    error: str, origin: Origin, content: Any, part_of: str | None = None, *, chat: bool = False
+) -> Notice:
     """Reports a request that can never work: why, where it lies, and as much of it as could be read."""
-    data = rejection_data(error, origin, content)
+    data = rejection_data(error, origin, content, part_of)
     return notice("request rejected", data, rejection_text(data), {"type": string("rejection")}, chat=chat)
 
 

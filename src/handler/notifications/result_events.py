@@ -8,7 +8,7 @@ from handler.models.event_types import COMPLETED, REJECTED, SUMMARIZED
 from handler.models.images import Json
 from handler.models.limits import EVENT_BYTES, truncate_to_fit
 from handler.models.report import DeletionReport
-from handler.models.request import Origin, Registry
+from handler.models.request import Key, Origin, Registry
 from handler.models.summary import SummaryReport
 
 from .data import rejection_data, report_data, summary_data
@@ -32,30 +32,31 @@ class ResultEvent(NamedTuple):
         return sum(len(text.encode()) for text in (self.detail_type, self.detail, *self.resources))
 
 
-def completed(report: DeletionReport, registry: Registry, limit: int = EVENT_BYTES) -> ResultEvent:
-    """Returns the event of a report, with what was done and what failed; what `limit` bytes cannot hold is counted."""
+def completed(report: DeletionReport, registry: Registry, generation: str, limit: int = EVENT_BYTES) -> ResultEvent:
+    """Returns the event of a report, with what was done and what failed; what `limit` bytes cannot hold is counted.
+
+    `generation` is that of its claim: a requestId may be used again after some weeks.
+    """
     request = report.request
     arn = registry.repository_arn(request.repository_name, request.registry_id)
 
     def first(count: int) -> ResultEvent:
         data = report_data(report, registry.account_id, count, names_done=True)
-        return _event(COMPLETED, (request.key, request.turn), data, arn)
+        return _event(COMPLETED, (request.key, generation, request.turn), data, arn)
 
     return truncate_to_fit(first, report.entries, lambda event: event.size, limit)
 
 
-def rejected(error: str, origin: Origin, content: Any) -> ResultEvent:
+def rejected(error: str, origin: Origin, content: Any, arrival: Key, part_of: str | None = None) -> ResultEvent:
     """Returns the event of a request that can never work; it names no ARN, for no repository is known to be meant."""
-    data = rejection_data(error, origin, content)
-    # The parts of a request for several repositories have one origin, and a name each.
-    return _event(REJECTED, (origin.kind, origin.id, data.get("requestId"), error), data)
+    return _event(REJECTED, (arrival, error), rejection_data(error, origin, content, part_of))
 
 
-def summarized(report: SummaryReport, registry: Registry, limit: int = EVENT_BYTES) -> ResultEvent:
+def summarized(report: SummaryReport, registry: Registry, generation: str, limit: int = EVENT_BYTES) -> ResultEvent:
     """Returns the event of a summary."""
 
     def first(count: int) -> ResultEvent:
-        return _event(SUMMARIZED, (report.request.key, 0), summary_data(report, registry.account_id, count))
+        return _event(SUMMARIZED, (report.request.key, generation), summary_data(report, registry.account_id, count))
 
     return truncate_to_fit(first, report.outcome.entries, lambda event: event.size, limit)
 

@@ -1,14 +1,15 @@
 """The notice of a request for several repositories: one for all of them."""
 
+import json
+
 from handler.models.images import Json
 from handler.models.limits import MESSAGE_BYTES, truncate_to_fit
-from handler.models.report import WORDS
 from handler.models.summary import SummaryReport
 
 from .advice import advice
 from .data import summary_data
 from .notices import Notice, failure_codes, notice, string
-from .text import codes_text, headline, joined, named, request_lines, words_of
+from .text import codes_text, done_words, headline, joined, named, request_lines
 
 
 def summary_notice(
@@ -55,6 +56,10 @@ def summary_text(data: Json) -> str:
         ("With failures:", "failedRepositories", failed),
     ):
         lines += named(title, items, data.get(f"{key}Omitted", 0))
+    if data.get("archivedCount") and "dryRun" not in data:
+        selection = {"tagStatus": "any", "storageClass": "archive", "archivedBy": f"{data['requestId']}/REPOSITORY"}
+        request = {"repositoryName": "REPOSITORY", "action": "restore", "selection": selection}
+        lines += ["", "To bring them back, send this request for each REPOSITORY:", json.dumps(request)]
     if data["unfinished"]:
         lines += ["", "Of those that are not finished, each will tell by itself what fails from now on."]
     return joined(lines)
@@ -62,10 +67,8 @@ def summary_text(data: Json) -> str:
 
 def _done(data: Json) -> list[str]:
     """Returns what was done, which may be more than one thing: a grace period archives what was to be deleted."""
-    own, dry = words_of(data), "dryRun" in data
-    others = [words for words in WORDS.values() if words.number != own.number and data.get(words.number)]
-    lines = []
-    for words in (own, *others):
+    dry, lines = "dryRun" in data, list[str]()
+    for words in done_words(data):
         title = f"{words.done.capitalize()}:"
         lines.append(f"{title:<13}{0 if dry else data[words.number]:,} of {data['requested']:,} {words.things}")
     return [*lines, f"Size:        {data['bytes']:,} bytes at most"] if data["bytes"] else lines

@@ -44,7 +44,7 @@ def report_text(data: Json) -> str:
                 f"  and {more} more; the JSON form of this notice has up to {len(data['failures'])} of all{more_of_it}."
             ]
         elif "retryRequest" in data:
-            lines += ["", "To try these again, send this request:", json.dumps(data["retryRequest"])]
+            lines += ["", "To try these again, send this request (retryRequest):", json.dumps(data["retryRequest"])]
     lines += _listed("Kept:", data.get("kept", []), data.get("keptOmitted", 0))
     if "restoreRequest" in data:
         until = f"They are deleted after {data['restorableUntil']}. " if "restorableUntil" in data else ""
@@ -127,9 +127,10 @@ def headline(data: Json) -> str:
         return "A request was rejected. Nothing of it was carried out."
     words = words_of(data)
     if data["type"] == "summary":
-        done = f"{data[words.number]:,} of {data['requested']:,} {words.things}"
-        what = f"would have been {words.done}" if "dryRun" in data else f"were {words.done}"
-        return f"{data['finished']:,} of {data['repositories']:,} repositories are done: {done} {what}."
+        would = "would have been" if "dryRun" in data else "were"
+        of = f" of {data['requested']:,} {words.things}"
+        done = [f"{data[each.number]:,}{of} {would} {each.done}" for each in done_words(data)]
+        return f"{data['finished']:,} of {data['repositories']:,} repositories are done: {' and '.join(done)}."
     done, failed, requested = data[words.number], data["failed"], data["requested"]
     if failed > requested:
         return f"Nothing could be selected, and this try {words.done} nothing."
@@ -138,6 +139,13 @@ def headline(data: Json) -> str:
     if failed:
         return f"{count_of(failed, requested, words.things)} could not be {words.done}."
     return f"{count_of(done, requested, words.things)} {'was' if done == requested == 1 else 'were'} {words.done}."
+
+
+def done_words(data: Json) -> list[Words]:
+    """Returns the words for what a summary counts as done: with a grace period, that is not only what was asked for."""
+    own = words_of(data)
+    others = [words for words in WORDS.values() if words.number != own.number and data.get(words.number)]
+    return [own, *others] if data[own.number] or not others else others
 
 
 def count_of(count: int, total: int, things: str) -> str:

@@ -1,18 +1,31 @@
 """A request for several repositories: each gets a separate request, on the queue."""
 
 import itertools
+from collections.abc import Sequence
 from functools import cached_property, partial
 
 from handler import guards, registry, request_queue
-from handler.models.errors import OutOfTimeError, RefusedLookUpError, RejectedRequestError, ServiceUnavailableError
+from handler.models.errors import (
+    RefusedLookUpError,
+    RejectedRequestError,
+    ServiceUnavailableError,
+    UnfinishedRequestError,
+    UnknownOutcomeError,
+)
 from handler.models.outcomes import SentRequests
 from handler.models.report import FanOutReport
 from handler.steps import Attempt
 
 from .execution import Execution
 
-_REQUESTS_PER_STEP = 200
+_REQUESTS_PER_STEP = 1_000
 """Requests that one step sends: what it stores of them fits an item, and it takes some seconds at most."""
+_CALLS = 8
+"""Calls to SQS that are made side by side."""
+_BYTES_IN_FLIGHT = 10_000_000
+"""The most that the messages of these calls take: bodies exist only while they are sent."""
+MOST_IMAGES = 1_000_000
+"""Image ids times repositories: each message names all of the ids."""
 
 
 class FanOut:
@@ -46,6 +59,25 @@ class FanOut:
 
     @cached_property
     def _names(self) -> list[str]:
+        """The repositories that get a request; stored where all are summed up, for others may exist later."""
+        if self._request.notify != "summary":
+            return self._meant
+        names: list[str] = []
+        for number in itertools.count():
+            behind = partial(self._behind, last=names[-1] if names else "")
+            outcome, _ = self._steps.run(f"names/{number}", SentRequests, behind)
+            names += outcome.repository_names
+            if not outcome.more:
+                break
+        return names
+
+    def _behind(self, attempt: Attempt, *, last: str) -> SentRequests:
+        del attempt
+        names = [name for name in self._meant if name > last]
+        return SentRequests(tuple(names[:_REQUESTS_PER_STEP]), more=len(names) > _REQUESTS_PER_STEP)
+
+    @cached_property
+    def _meant(self) -> list[str]:
         if self._of_grace:
             from .archive import targets_in_grace  # noqa: PLC0415  # what is not used is not imported
 
@@ -76,14 +108,35 @@ class FanOut:
                 f"request is too large to be passed on: with its envelope, a message to one repository has {largest:,} "
                 f"bytes, and SQS takes {request_queue.MESSAGE_BYTES:,}; split imageIds into several requests"
             )
-        url, calling = self._services.settings.request_queue_url, self._invocation.deadline.calling
+        if (images := len(self._request.image_ids) * len(names)) > MOST_IMAGES:
+            raise error_type(
+                f"request.imageIds in {len(names):,} repositories are {images:,} images, and a request may name "
+                f"{MOST_IMAGES:,}; send several requests"
+            )
+        return self._send_to(names, largest)
+
+    def _send_to(self, names: Sequence[str], largest: int) -> SentRequests:
+        """Sends as many as there is time for, in the order of their names."""
+        batches = [*itertools.batched(names[:_REQUESTS_PER_STEP], request_queue.ENTRIES, strict=False)]
+        width = max(1, min(_CALLS, _BYTES_IN_FLIGHT // (request_queue.ENTRIES * largest)))
         sent: list[str] = []
-        for batch in itertools.batched(names[:_REQUESTS_PER_STEP], request_queue.ENTRIES, strict=False):
-            try:
-                request_queue.send(self._services.sqs, url, [child(name) for name in batch], calling)
-            except OutOfTimeError:
-                if not sent:
-                    raise
-                break
-            sent += batch
+        for wave in itertools.batched(batches, width, strict=False):
+            errors = self._invocation.pool.run(partial(self._send_batch, batch) for batch in wave)
+            # Those that are sent behind one that is not, are sent again: their keys are the same.
+            taken = list(itertools.takewhile(lambda tried: tried[1] is None, zip(wave, errors, strict=True)))
+            sent += itertools.chain.from_iterable(batch for batch, _ in taken)
+            if error := next(filter(None, errors), None):
+                if sent:
+                    break
+                raise UnknownOutcomeError(str(error)) if None in errors else error
         return SentRequests(tuple(sent), more=len(sent) < len(names))
+
+    def _send_batch(self, names: Sequence[str]) -> UnfinishedRequestError | None:
+        """Sends the requests for these repositories; returns what came in between."""
+        messages = [request_queue.child(self._request, self._steps.generation, name) for name in names]
+        url, calling = self._services.settings.request_queue_url, self._invocation.deadline.calling
+        try:
+            request_queue.send(self._services.sqs, url, messages, calling, request_queue.group(self._request))
+        except UnfinishedRequestError as error:
+            return error
+        return None

@@ -1,7 +1,7 @@
 """One summary of a request for several repositories, once the requests that it led to have ended.
 
-The request looks after them by messages to itself, further and further apart: each is a turn of it, with a claim of its
-own. The look that finds all of them ended is the last, or that after a day.
+The request checks on them by messages to itself, further and further apart: each is a turn of it, with a claim of its
+own. The check that finds all of them ended is the last, or that after a day.
 """
 
 import itertools
@@ -21,20 +21,20 @@ from handler.tally import Tally, Turns, has_ended
 from .execution import Execution
 
 _FIRST_SECONDS, _MOST_SECONDS = 60, 900
-"""Between two looks: twice as long as before, up to what SQS can delay a message."""
+"""Between two checks: twice as long as before, up to what SQS can delay a message."""
 _MOST_TRIES = 10
 """To mark a repository whose request is going on at this very moment."""
-LOOKS = 99
+CHECKS = 99
 """Which is 24 hours. A request that has not ended by then waits for people, or for ECR."""
 
 
 def watch(execution: Execution, attempt: Attempt) -> SentRequests:
-    """Sends the message by which a fan-out looks after its requests once more; names it."""
-    del attempt  # sent twice, it is one look: its key is the same
+    """Sends the message by which a fan-out checks on its requests once more; names it."""
+    del attempt  # sent twice, it is one check: its key is the same
     message = request_queue.next_turn(execution.request, execution.steps.generation)
     delay = min(_MOST_SECONDS, _FIRST_SECONDS << execution.request.turn)
-    queue_url = execution.services.settings.request_queue_url
-    request_queue.send(execution.services.sqs, queue_url, [message], nullcontext, delay)
+    url, group = execution.services.settings.request_queue_url, request_queue.group(execution.request)
+    request_queue.send(execution.services.sqs, url, [message], nullcontext, group, delay=delay)
     return SentRequests((message["followUp"]["requestId"],), more=False)
 
 
@@ -46,11 +46,13 @@ def leave_to_summary(table: StepTable, key: Key, turn: int, entry: Entry) -> boo
     if (part := Tally.of_part(table, key)) is None:
         return False
     tally, name = part
+    if (entry.failed or entry.error is not None) and not tally.is_awaited():
+        return False  # nobody will sum up what this belongs to
     return tally.add(name, turn, entry)
 
 
 class Summary:
-    """One look at the requests of a fan-out."""
+    """One check on the requests of a fan-out."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution, self._request = execution, execution.request
@@ -58,22 +60,22 @@ class Summary:
         self._tally = Tally(table, self._request.key, execution.steps.generation)
 
     def carry_out(self) -> SummaryReport:
-        """Looks, and sums up or sends the message for the next look; raises what a redelivery may cure."""
+        """Checks, and sums up or sends the message for the next check; raises what a redelivery may cure."""
         steps = self._execution.steps
-        outcome, _ = steps.run("look", SummaryOutcome, self._look, store_in_claim=True)
+        outcome, _ = steps.run("check", SummaryOutcome, self._check, store_in_claim=True)
         return SummaryReport(self._request, outcome, steps.replaying)
 
-    def _look(self, attempt: Attempt) -> SummaryOutcome:
+    def _check(self, attempt: Attempt) -> SummaryOutcome:
         sent = self._execution.steps.remembered("send/")
         names = sorted(itertools.chain.from_iterable(step["repositoryNames"] for step in sent))
         written = self._tally.read()
         found = {name: written[name].turns if name in written else {} for name in names}
         unfinished = [name for name in names if not has_ended(found[name])]
         counts = {"repositories": len(names), "unfinished": len(unfinished)}
-        self._execution.log.info("looked after repositories", extra=counts)
-        if unfinished and self._request.turn < LOOKS:
-            [next_look] = watch(self._execution, attempt).repository_names
-            return SummaryOutcome(continued_as=next_look)
+        self._execution.log.info("repositories checked", extra=counts)
+        if unfinished and self._request.turn < CHECKS:
+            [next_check] = watch(self._execution, attempt).repository_names
+            return SummaryOutcome(continued_as=next_check)
         open_ones = [name for name in names if _may_go_on(found[name]) and not (name in written and written[name].late)]
         closed = self._execution.invocation.pool.run(partial(self._close, name, found[name]) for name in open_ones)
         found |= dict(zip(open_ones, closed, strict=True))
@@ -92,7 +94,7 @@ class Summary:
                 return turns
             turns = more
         raise ServiceUnavailableError(
-            f"the request for {name} goes on as fast as it is looked at; a redelivery looks again"
+            f"the request for {name} goes on as fast as it is checked; a redelivery checks again"
         )
 
 

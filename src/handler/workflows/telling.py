@@ -8,7 +8,7 @@ from handler.bootstrap import Invocation, Services
 from handler.models.errors import RejectedRequestError
 from handler.models.outcomes import Published
 from handler.models.report import DeletionReport
-from handler.models.request import Origin, Payload
+from handler.models.request import Origin, Payload, parent_id
 from handler.notifications import Notice
 from handler.steps import Attempt, StepRunner
 
@@ -44,7 +44,7 @@ class Teller(NamedTuple):
         if self._sends_events(failed=failed):
             from handler.notifications import result_events  # noqa: PLC0415  # what is not used is not imported
 
-            event = partial(result_events.completed, report, self.invocation.registry)
+            event = partial(result_events.completed, report, self.invocation.registry, steps.generation)
             replayed &= steps.run("event", Published, lambda _: self._put(event())).replayed
         return report._replace(replayed=replayed)
 
@@ -57,7 +57,7 @@ class Teller(NamedTuple):
         steps.run("notice", Published, lambda _: self._publish(notice()))
         counts = report.outcome.counts
         if self._sends_events(failed=bool(counts["failed"] or counts["rejected"] or counts["unfinished"])):
-            event = partial(result_events.summarized, report, registry)
+            event = partial(result_events.summarized, report, registry, steps.generation)
             steps.run("event", Published, lambda _: self._put(event()))
 
     def tell_rejection(
@@ -65,19 +65,20 @@ class Teller(NamedTuple):
     ) -> RejectedRequestError:
         """Rejects an arrival for good, and tells why; the error is new then, if it was not before."""
         reason, content = str(error), payload and payload.named_content
+        part_of = payload and parent_id(payload.key)
 
         def publish(_: Attempt) -> Published:
-            if payload and self._rejection_left_to_summary(payload, reason):
+            if payload and self._rejection_left_to_summary(payload, str(rejections.key[-1]), reason):
                 return _LEFT_TO_SUMMARY
             chat = self.services.settings.chat_notices
-            return self._publish(notifications.rejection_notice(reason, origin, content, chat=chat))
+            return self._publish(notifications.rejection_notice(reason, origin, content, part_of, chat=chat))
 
         _, error.replayed = rejections.reject(reason, Published, publish)
         # What became of a request is no news about a request: a rule that sends such events here would never end.
         if self._sends_events(failed=True) and not (payload and payload.is_result):
             from handler.notifications import result_events  # noqa: PLC0415  # what is not used is not imported
 
-            event = partial(result_events.rejected, reason, origin, content)
+            event = partial(result_events.rejected, reason, origin, content, rejections.key, part_of)
             _, replayed = rejections.reject(reason, Published, lambda _: self._put(event()), step="rejected/event")
             error.replayed &= replayed
         return error
@@ -103,7 +104,7 @@ class Teller(NamedTuple):
         request, table = report.request, self.invocation.step_table(self.services)
         return leave_to_summary(table, request.key, request.turn, Entry.of(report))
 
-    def _rejection_left_to_summary(self, payload: Payload, reason: str) -> bool:
+    def _rejection_left_to_summary(self, payload: Payload, arrival: str, reason: str) -> bool:
         if not (isinstance(payload.content, dict) and payload.content.get("notify") == "summary"):
             return False
         from handler.models.summary import Entry  # noqa: PLC0415  # what is not used is not imported
@@ -111,4 +112,4 @@ class Teller(NamedTuple):
         from .summary import leave_to_summary  # noqa: PLC0415
 
         table = self.invocation.step_table(self.services)
-        return leave_to_summary(table, payload.key, payload.turn, Entry.rejected(reason))
+        return leave_to_summary(table, payload.key, payload.turn, Entry.rejected(reason, arrival))

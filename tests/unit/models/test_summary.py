@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from handler.models.images import ImageFailure, ImageId
 from handler.models.limits import STORED_BYTES
-from handler.models.outcomes import SelectionOutcome
+from handler.models.outcomes import ChunkOutcome, SelectionOutcome
 from handler.models.report import WORDS
 from handler.models.summary import Entry, SummaryOutcome, SummaryReport
 from handler.tally import Turns, has_ended
@@ -40,11 +40,25 @@ def test_an_entry_is_what_counts_of_a_report() -> None:
     archived = deletion_report(deleted=2, action="archive")._replace(bytes=700)
     assert Entry.of(archived) == Entry("archive", done=2, asked=2, bytes=700)
     chosen = SelectionOutcome(9, 5, 400, failures_omitted=3, continued_as="r#1", action="archive")
-    assert Entry.of(selection_report(chosen)) == Entry("archive", 5, 9, 3, 400, continued=True)
-    assert not Entry.of(selection_report(chosen._replace(continued_as=None))).continued
+    assert Entry.of(selection_report(chosen._replace(continued_as=None))) == Entry("archive", 5, 9, 3, 400)
 
 
-@given(ENTRIES | reports.WORDS.map(Entry.rejected))
+def test_a_turn_counts_what_is_done_in_it() -> None:
+    """What it leaves, and what failed in it, the next turn selects again."""
+    chunk = ChunkOutcome(failures=(failure(),))
+    chosen = SelectionOutcome(9, 5, 400, chunk=chunk, continued_as="r#1")
+    assert Entry.of(selection_report(chosen)) == Entry(done=5, asked=5, bytes=400, continued=True)
+
+
+def test_what_has_become_a_dry_run_on_the_way_is_not_done() -> None:
+    """The request for all was a real one; a dry run of all is one by what it says."""
+    asked = deletion_report(failure(), deleted=2, dry_run=True)
+    assert Entry.of(asked) == Entry(asked=3, failed=3, codes={"StoppedByDryRun": 3})
+    said = asked._replace(request=asked.request._replace(payload={"dryRun": True}))
+    assert Entry.of(said) == Entry(done=2, asked=3, failed=1, codes={"ImageNotFound": 1})
+
+
+@given(ENTRIES | st.builds(Entry.rejected, reports.WORDS, reports.WORDS))
 @settings(max_examples=50)
 def test_an_entry_comes_back_from_the_store(entry: Entry) -> None:
     """From objects with sorted keys; what is as usual takes no room."""
@@ -54,7 +68,7 @@ def test_an_entry_comes_back_from_the_store(entry: Entry) -> None:
 
 def test_an_entry_has_the_beginning_of_an_error() -> None:
     """It is stored with each repository."""
-    assert Entry.rejected("x" * 10_000) == Entry(error="x" * 300)
+    assert Entry.rejected("x" * 10_000, "m-1") == Entry(error="x" * 300, arrival="m-1")
 
 
 @given(st.dictionaries(reports.NAMES, turns(), max_size=6))
@@ -93,7 +107,7 @@ def test_what_was_asked_for_is_counted_though_nothing_came_of_it() -> None:
 
 def test_a_repository_whose_later_turn_was_rejected_counts_once() -> None:
     """Its first turn has not written yet: it is rejected, or unfinished."""
-    counts = summed({"team/app": {1: Entry.rejected("no")}}).counts
+    counts = summed({"team/app": {1: Entry.rejected("no", "m-1")}}).counts
     assert counts["finished"] == 0
     assert counts["rejected"] + counts["unfinished"] == counts["repositories"] == 1
 
@@ -144,7 +158,7 @@ ALL = [f"{n:0256}" for n in range(10_000)]
 
 @pytest.mark.parametrize(
     "turns",
-    [{}, {0: Entry.rejected("\U0001f433" * 300)}, {0: Entry(failed=9, codes={f"{c:064}": 1 for c in range(9)})}],
+    [{}, {0: Entry.rejected("\U0001f433" * 300, "m-1")}, {0: Entry(failed=9, codes={f"{c:064}": 1 for c in range(9)})}],
     ids=["unfinished", "rejected", "failed"],
 )
 def test_a_summary_of_a_full_registry_fits_the_store(turns: Turns) -> None:

@@ -23,7 +23,9 @@ SPARED = "Nothing to do, if it may stay like that"
 MOVED = "To do: see which image the tag names by now"
 SENDER = "To do: correct whoever sent this"
 LATER = "To do: try again later"
-RESEND = "To do: see below what stood in the way; once it is removed, send the request that this notice has."
+RESEND = "To do: see below what stood in the way; once it is removed, send the retryRequest of this notice."
+OTHERWISE = "To do: name what belongs to the image"
+ELSEWHERE = "To do: see what failed in the repositories below; the log has it"
 CAUSE = "To do: remove the cause that stands below"
 
 NAMED = [
@@ -36,7 +38,7 @@ NAMED = [
     ("Unanswered", RESEND),
     *(("ImageReferencedByManifestList", RESEND), ("UsageUnknown", RESEND), ("StoppedByDryRun", RESEND)),
     *(("ImageStorageClassUpdateNotSupportedException", RESEND), ("AccessDeniedException", RESEND)),
-    *(("ArchivedIndex", CAUSE), ("UnreadableIndex", CAUSE), ("TooManyRelatives", CAUSE)),
+    *(("ArchivedIndex", OTHERWISE), ("UnreadableIndex", OTHERWISE), ("TooManyRelatives", OTHERWISE)),
     ("SomethingNew", RESEND),
 ]
 """What the row of each code in the table asks of people, where named images failed with it."""
@@ -94,7 +96,7 @@ def test_every_code_of_the_documents_is_in_these_tables() -> None:
         (("ProtectedTag", "ImageTagPushedAgain"), MOVED),
         (("ImageTagPushedAgain", "InvalidImageTag"), SENDER),
         (("ProtectedTag", "TagRequired"), SENDER),
-        (("ProtectedTag", "ArchivedIndex"), CAUSE),
+        (("ProtectedTag", "ArchivedIndex"), OTHERWISE),
         (("InvalidImageTag", "ArchivedIndex"), CAUSE),
         (("ProtectedTag", "UpstreamUnavailable"), LATER),
         (("UpstreamUnavailable", "InvalidImageTag"), RESEND),
@@ -115,7 +117,7 @@ def test_advice_is_one_line_that_a_person_can_follow(codes: set[str], another: s
     line, text = first_line(notice), json.loads(notice.message)["email"]
     assert line.startswith(("Nothing to do, ", "To do: "))
     assert line.endswith(".")
-    assert ("notice has" in line) == ("To try these again, send this request:" in text)
+    assert ("retryRequest" in line) == ("To try these again, send this request (retryRequest):" in text)
     if line.startswith("To do"):
         assert advice(failed(*sorted(codes), another)).startswith("To do")
 
@@ -163,13 +165,17 @@ def test_a_rejection_is_for_its_sender() -> None:
     [
         ([Entry(done=1, asked=1)], {}, NONE),
         ([Entry(failed=1, codes={"ProtectedTag": 1})], {}, SPARED),
-        ([Entry(failed=1, codes={"ImageTagPushedAgain": 1})], {}, MOVED),
-        ([Entry(failed=1, codes={"InvalidImageTag": 1})], {}, SENDER),
-        ([Entry(failed=1, codes={"ProtectedTag": 1}), Entry(failed=1, codes={"ArchivedIndex": 1})], {}, CAUSE),
+        ([Entry(failed=1, codes={"ImageTagPushedAgain": 1})], {}, ELSEWHERE),
+        ([Entry(failed=1, codes={"UpstreamUnavailable": 1})], {}, "To do: send the request again later"),
+        ([Entry(failed=1, codes={"ProtectedTag": 1}), Entry(failed=1, codes={"ArchivedIndex": 1})], {}, ELSEWHERE),
         ([Entry(failed=1, codes={"ArchivedIndex": 1})], {"dry_run": True}, NONE),
-        ([Entry.rejected("no")], {}, "To do: see why some requests were rejected"),
-        ([Entry.rejected("no"), Entry(failed=1, codes={"KmsError": 1})], {}, "To do: see why some requests were rej"),
-        ([Entry.rejected("no"), None], {}, "To do: see why some requests have not ended"),
+        ([Entry.rejected("no", "m-1")], {}, "To do: see why some requests were rejected"),
+        (
+            [Entry.rejected("no", "m-1"), Entry(failed=1, codes={"KmsError": 1})],
+            {},
+            "To do: see why some requests were rej",
+        ),
+        ([Entry.rejected("no", "m-1"), None], {}, "To do: see why some requests have not ended"),
         ([None], {"dry_run": True}, "To do: see why some requests have not ended"),
     ],
 )

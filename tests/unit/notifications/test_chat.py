@@ -252,7 +252,7 @@ def test_a_channel_is_shown_every_kind_of_entry() -> None:
         "\u2022 `(the whole request)`: AccessDeniedException: `no`",
     ]
     request = deletion_request(repository_name="", payload={"repositoryNames": ["team/*", "web"]}, reason="nightly")
-    written = {"a": [Entry.rejected("bad")], "b": [], "c": [Entry(failed=3, codes={"KmsError": 3})]}
+    written = {"a": [Entry.rejected("bad", "m-1")], "b": [], "c": [Entry(failed=3, codes={"KmsError": 3})]}
     outcome = SummaryOutcome.of(request, written, ["b"])
     message = chat(summary_notice(SummaryReport(request, outcome), ACCOUNT, chat=True))
     assert message["content"]["description"].split("\n")[2:] == [

@@ -23,6 +23,7 @@ from tests.fakes.lambda_ import sqs_record
 from tests.reports import ORIGINS, WORDS, reports, summaries
 from tests.values import ACCOUNT, FOREIGN, ORIGIN, deletion_report, deletion_request, failure
 
+ARRIVAL = ("message", "message-1")
 REGISTRY = Registry("aws", "eu-west-1", ACCOUNT)
 SCHEMAS = Path(__file__).parents[3] / "events" / "schemas"
 VALIDATORS: dict[str, Any] = {
@@ -76,7 +77,7 @@ def check_counts(found: Any, report: DeletionReport) -> int:
 @settings(max_examples=40)
 def test_the_event_of_any_report_is_as_its_schema_says(report: DeletionReport) -> None:
     """Within its size, of any script; and nothing of the report is neither shown nor counted."""
-    event = completed(report, REGISTRY, limit=LEAST)
+    event = completed(report, REGISTRY, "claim-1", limit=LEAST)
     assert event.size == size(event) <= LEAST
     found = data(event)
     check_counts(found, report)
@@ -93,7 +94,7 @@ def test_the_event_of_any_report_is_as_its_schema_says(report: DeletionReport) -
 @settings(max_examples=30)
 def test_the_event_of_any_summary_is_as_its_schema_says(report: SummaryReport) -> None:
     """The same, with the numbers of the summary."""
-    event = summarized(report, REGISTRY, limit=LEAST)
+    event = summarized(report, REGISTRY, "claim-1", limit=LEAST)
     assert event.size == size(event) <= LEAST
     found, outcome = data(event), report.outcome
     assert outcome.counts.items() <= found.items()
@@ -107,14 +108,14 @@ def test_the_event_of_any_summary_is_as_its_schema_says(report: SummaryReport) -
 @settings(max_examples=25)
 def test_the_event_of_any_rejection_is_as_its_schema_says(error: str, origin: Origin, content: Any) -> None:
     """Whatever could be read of it."""
-    event = rejected(error, origin, content)
+    event = rejected(error, origin, content, ARRIVAL)
     assert (event.detail_type, event.resources, event.size) == (REJECTED, (), size(event))
     assert data(event).items() >= {"type": "rejection", "error": error, "origin": origin.to_json()}.items()
 
 
 def test_half_a_surrogate_pair_costs_no_event() -> None:
     """JSON can spell what UTF-8 cannot hold."""
-    event = rejected("no", ORIGIN, {"requestId": "\ud800", "reason": "a\ud800"})
+    event = rejected("no", ORIGIN, {"requestId": "\ud800", "reason": "a\ud800"}, ARRIVAL)
     assert data(event)["requestId"] == "\\ud800"
     event.detail.encode()
 
@@ -126,7 +127,7 @@ def test_the_event_of_a_forged_follow_up_is_as_its_schema_says() -> None:
     context: Any = FakeLambdaContext()
     [arrival] = events.arrivals({"Records": [sqs_record("m-1", json.dumps(forged))]}, context)
     payload = arrival.read()
-    data(rejected("no", payload.origin, payload.named_content))
+    data(rejected("no", payload.origin, payload.named_content, ARRIVAL))
 
 
 FULL = "\U0001f433" * 250
@@ -140,7 +141,7 @@ LARGE = {
 @pytest.mark.parametrize("report", LARGE.values(), ids=LARGE)
 def test_an_event_is_filled_as_far_as_its_targets_allow(report: DeletionReport) -> None:
     """SNS and Step Functions take 256 KiB, with the envelope that EventBridge puts around it."""
-    event = completed(report, REGISTRY)
+    event = completed(report, REGISTRY, "claim-1")
     assert EVENT_BYTES - 8_192 < event.size == size(event) <= EVENT_BYTES
     assert check_counts(data(event), report) > 0
     envelope = {
@@ -161,7 +162,7 @@ def test_a_summary_of_many_repositories_fits_too() -> None:
     names = [f"team/{n:0200}" for n in range(1_600)]
     request = deletion_request(payload={"repositoryNames": ["team/*"]})
     report = SummaryReport(request, SummaryOutcome.of(request, {name: [] for name in names}, names))
-    event = summarized(report, REGISTRY)
+    event = summarized(report, REGISTRY, "claim-1")
     assert EVENT_BYTES - 1_024 < event.size <= EVENT_BYTES
     found = data(event)
     assert len(found["unfinishedRepositories"]) + found["unfinishedRepositoriesOmitted"] == 1_600
@@ -169,9 +170,11 @@ def test_a_summary_of_many_repositories_fits_too() -> None:
 
 def test_an_event_is_about_a_repository() -> None:
     """By its ARN, in the registry that the request names; a rejection and a summary name none."""
-    assert completed(deletion_report(), REGISTRY).resources == (f"arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/team/app",)
+    assert completed(deletion_report(), REGISTRY, "claim-1").resources == (
+        f"arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/team/app",
+    )
     china = Registry("aws-cn", "cn-north-1", ACCOUNT)
-    event = completed(deletion_report(registry_id=FOREIGN), china)
+    event = completed(deletion_report(registry_id=FOREIGN), china, "claim-1")
     assert event.resources == (f"arn:aws-cn:ecr:cn-north-1:{FOREIGN}:repository/team/app",)
     assert data(event)["registryId"] == FOREIGN
     assert (event.detail_type, json.loads(event.detail)["metadata"]["version"]) == (COMPLETED, "1")
@@ -182,14 +185,14 @@ def test_an_event_is_about_a_repository() -> None:
 def test_an_event_says_what_the_notice_says(report: DeletionReport) -> None:
     """And names the images that are done, which a notice counts."""
     notice = json.loads(json.loads(report_notice(report, ACCOUNT).message)["default"])
-    found = data(completed(report, REGISTRY))
+    found = data(completed(report, REGISTRY, "claim-1"))
     assert notice.items() <= found.items()
     assert found.keys() - notice.keys() <= {report.words.images, report.words.omitted}
 
 
 def of_request(**changes: Any) -> ResultEvent:
     """Returns the event of a report of this request."""
-    return completed(deletion_report(failure(), **changes), REGISTRY)
+    return completed(deletion_report(failure(), **changes), REGISTRY, "claim-1")
 
 
 PARENT = ("request", "nightly")
@@ -206,10 +209,10 @@ def different() -> Iterator[ResultEvent]:
     yield of_request(key=("event", "nightly"))
     for name in ("nightly", "weekly"):
         request = deletion_request(key=("request", name), payload={"repositoryNames": ["team/*"]})
-        yield summarized(SummaryReport(request, SummaryOutcome.of(request, {}, [])), REGISTRY)
-    for origin in (ORIGIN, ORIGIN._replace(id="message-2"), ORIGIN._replace(kind="event")):
+        yield summarized(SummaryReport(request, SummaryOutcome.of(request, {}, [])), REGISTRY, "claim-1")
+    for arrival in (ARRIVAL, ("message", "message-2"), ("invocation", "message-1")):
         for error in ("no", "neither"):
-            yield rejected(error, origin, None)
+            yield rejected(error, ORIGIN, None, arrival)
 
 
 def test_different_results_have_different_keys() -> None:
@@ -220,11 +223,10 @@ def test_different_results_have_different_keys() -> None:
     assert keys == [key(event) for event in different()]
 
 
-def test_the_parts_of_a_fan_out_are_rejected_under_different_keys() -> None:
-    """For the same reason, all of them."""
-    error = "request.selection means 5 images, and a request may delete 3"
-    contents = ({"requestId": f"nightly/{name}", "repositoryName": name} for name in ("team/app", "team/web"))
-    assert len({key(rejected(error, ORIGIN, content)) for content in contents}) == 2
+def test_a_request_that_is_sent_again_under_its_old_key_is_another_one() -> None:
+    """Its requestId is remembered for 30 days; an audit is for longer."""
+    keys = {key(completed(deletion_report(deleted=1), REGISTRY, claim)) for claim in ("claim-1", "claim-2")}
+    assert len(keys) == 2
 
 
 def test_the_same_result_has_the_same_key() -> None:
@@ -233,14 +235,16 @@ def test_the_same_result_has_the_same_key() -> None:
         (("child", PARENT, "team/app", "claim-1"), ("child", list(PARENT), "team/app", "claim-1")),
         (PARENT, ("request", "nightly")),
     ):
-        replayed = completed(deletion_report(deleted=1, key=list_like, dry_run=True)._replace(replayed=True), REGISTRY)
+        replayed = completed(
+            deletion_report(deleted=1, key=list_like, dry_run=True)._replace(replayed=True), REGISTRY, "claim-1"
+        )
         assert key(of_request(key=tuple_like)) == key(replayed)
     looks = []
     for turn, done in ((3, 1), (4, 2)):
         payload = {"repositoryNames": ["team/*"]}
         request = deletion_request(key=PARENT, request_id=f"nightly#{turn}", turn=turn, payload=payload)
         outcome = SummaryOutcome.of(request, {"team/app": [Entry(done=done)]}, [])
-        looks.append(summarized(SummaryReport(request, outcome), REGISTRY))
+        looks.append(summarized(SummaryReport(request, outcome), REGISTRY, "claim-1"))
     assert key(looks[0]) == key(looks[1])
     assert [(event.detail_type, data(event)["requestId"]) for event in looks] == [(SUMMARIZED, "nightly")] * 2
-    assert key(rejected("no", ORIGIN, None)) == key(rejected("no", ORIGIN, {"reason": "why"}))
+    assert key(rejected("no", ORIGIN, None, ARRIVAL)) == key(rejected("no", ORIGIN, {"reason": "why"}, ARRIVAL))

@@ -18,7 +18,7 @@ SELECTION = {"tagStatus": "any", "keepMostRecent": 3}
 WRITTEN: dict[str, Turns] = {
     "team/api": {0: Entry(done=2, asked=3, failed=1, bytes=1_234, codes={"ProtectedTag": 1}, continued=True)},
     "team/app": {0: Entry(done=1_000, asked=1_002, failed=2, bytes=10_000, codes={"KmsError": 1, "ProtectedTag": 1})},
-    "team/web": {0: Entry.rejected("request.selection means 600 images")},
+    "team/web": {0: Entry.rejected("request.selection means 600 images", "m-1")},
     "team/wiki": {0: Entry(done=4, asked=4, bytes=66)},
 }
 """What four repositories have written, of which the first goes on."""
@@ -177,7 +177,7 @@ def check_counts(notice: Notice, report: SummaryReport) -> int:
 
 MANY = [f"team/{n:0200}" for n in range(1_600)]
 LARGE = {
-    "rejected": summary({name: {0: Entry.rejected('"\\' * 150)} for name in MANY}),
+    "rejected": summary({name: {0: Entry.rejected('"\\' * 150, "m-1")} for name in MANY}),
     "failed": summary({name: {0: Entry(failed=1, codes={f"{c:064}": 1 for c in range(9)})} for name in MANY}),
     "unfinished": summary(
         {name: {} for name in MANY}, payload={"repositoryNames": [f"{n:0256}" for n in range(1_000)]}

@@ -42,7 +42,7 @@ def test_a_person_reads_what_failed_and_how_to_try_again() -> None:
     assert (
         text(report)
         == f"""\
-To do: see below what stood in the way; once it is removed, send the request that this notice has.
+To do: see below what stood in the way; once it is removed, send the retryRequest of this notice.
 
 3 of 5 images could not be deleted.
 
@@ -61,7 +61,7 @@ Not deleted:
   (no tag, no digest)
       MissingDigestAndTag: Both tag and digest cannot be null
 
-To try these again, send this request:
+To try these again, send this request (retryRequest):
 {{"repositoryName": "team/app", "reason": "nightly cleanup", "imageIds": [{{"imageTag": "busy"}}, \
 {{"imageDigest": "{digest(1)}", "imageTag": "v1"}}]}}
 """

@@ -7,6 +7,7 @@ import pytest
 
 from handler.archive_records import ArchiveRecords
 from handler.models.errors import OutOfTimeError, RejectedRequestError, ServiceUnavailableError
+from handler.models.images import ImageId
 from handler.models.report import FanOutReport
 from handler.models.request import Selection
 from handler.workflows.fan_out import FanOut
@@ -23,13 +24,16 @@ NAMES = [f"team/{n:03}" for n in range(450)]
 def fan_out(clients: Clients, steps: MemorySteps, *names: str, **variables: Any) -> FanOutReport:
     """Carries out a request for these repositories."""
     content = {"requestId": "r-1", "repositoryNames": list(names), "imageIds": [{"imageTag": "v1"}]}
-    request = deletion_request(key=("request", "r-1"), repository_name="", repository_names=names, payload=content)
+    request = deletion_request(
+        ImageId(tag="v1"), key=("request", "r-1"), repository_name="", repository_names=names, payload=content
+    )
     return FanOut(execution(clients, request, steps, **variables)).carry_out()
 
 
 @pytest.fixture
-def aws(aws: ScriptedAWS) -> ScriptedAWS:
-    """A registry of many repositories."""
+def aws(aws: ScriptedAWS, monkeypatch: pytest.MonkeyPatch) -> ScriptedAWS:
+    """A registry of many repositories, of which one step takes some."""
+    monkeypatch.setattr("handler.workflows.fan_out._REQUESTS_PER_STEP", 200)
     for name in NAMES:
         aws.ecr.push(name)
     return aws
@@ -150,3 +154,34 @@ def test_what_a_grace_period_has_kept_is_looked_for_where_it_is(
         (name.partition("@")[0], expected[name]) for name in sorted(expected)
     ]
     assert aws.calls["ecr"] == 0
+
+
+def test_what_sqs_did_not_take_is_sent_again_and_nothing_before_it(clients: Clients, aws: ScriptedAWS) -> None:
+    """A step stores what was sent in front of it; what went side by side with it and behind it, goes twice."""
+    failed = iter([False] * 12 + [True] + [False] * 100)
+    send = aws._send_message_batch
+
+    def sometimes(call: Any) -> Any:
+        return {} if next(failed) else send(call)
+
+    aws._send_message_batch = sometimes  # type: ignore[method-assign]
+    report = fan_out(clients, steps := MemorySteps(), "team/*")
+    assert list(report.repository_names) == NAMES
+    assert set(sent(aws)) == set(NAMES)
+    assert len(sent(aws)) == 450 + 30
+    assert len(set(aws.sent)) == 450
+    assert steps.done == ["send/0", "send/1", "send/2"]
+
+
+def test_ids_times_repositories_have_a_limit(
+    clients: Clients, aws: ScriptedAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each message names all of the ids: what would be gigabytes on the queue is rejected, with what to do."""
+    monkeypatch.setattr("handler.workflows.fan_out.MOST_IMAGES", 449)
+    with pytest.raises(
+        RejectedRequestError, match="imageIds in 450 repositories are 450 images, and a request may name"
+    ):
+        fan_out(clients, MemorySteps(), "team/*")
+    assert aws.sent == []
+    monkeypatch.setattr("handler.workflows.fan_out.MOST_IMAGES", 450)
+    assert len(fan_out(clients, MemorySteps(), "team/*").repository_names) == 450
