@@ -2,10 +2,11 @@
 
 import json
 from functools import wraps
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from moto.awslambda.models import lambda_backends
 from moto.cloudformation import parsing
+from moto.cloudformation.models import Stack
 from moto.cloudwatch.models import Dimension, Metric, MetricDataQuery, MetricStat, cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.scheduler.models import scheduler_backends
@@ -204,7 +205,10 @@ class EventInvokeConfigResource(_Named, CloudFormationModel):
 
 
 def install() -> None:
-    """From now on, moto's CloudFormation leaves out of a list what AWS::NoValue stands for, as it does elsewhere."""
+    """From now on, moto's CloudFormation leaves out of a list what AWS::NoValue stands for, as it does elsewhere.
+
+    And it reads JSON as JSON: as YAML, the template takes four fifths of the time that its stack does.
+    """
     if hasattr(parsing.clean_json, "__wrapped__"):
         return
     clean = parsing.clean_json
@@ -215,3 +219,10 @@ def install() -> None:
         return [item for item in cleaned if item is not None] if isinstance(value, list) else cleaned
 
     parsing.clean_json = clean_json
+    read_yaml = Stack.parse_template
+
+    @wraps(read_yaml)
+    def parse_template(template: str) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads(template)) if template.startswith("{") else read_yaml(template)
+
+    Stack.parse_template = staticmethod(parse_template)

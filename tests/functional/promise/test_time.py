@@ -67,13 +67,13 @@ def test_a_search_for_relatives_ends_in_time_and_goes_on(stack: Outside) -> None
 
 def test_a_fan_out_ends_in_time_and_goes_on(stack: Outside) -> None:
     """With a slow SQS not all messages are sent in time: the rest of the batch is done, and each repository once."""
-    names = [f"team/app-{n}" for n in range(50)]
+    names = [f"team/app-{n}" for n in range(200)]  # twenty calls, eight of them side by side
     stack.push("a")
     slow = stack.send("imageTag=a", repositoryNames=names)
     stack.send("imageTag=a")
     clock = Clock()
     stack.faults.add(SENDS, clock.takes(0.8))
-    function = clock.limit(stack.start(), 3)
+    function = clock.limit(stack.start(), 8)
 
     first = stack.receive(function)
 
