@@ -1032,8 +1032,8 @@ MUTANTS = (
     Mutant(
         "An image counts once, however many turns it takes",
         "models/summary.py",
-        "if report.selection and report.selection.continued_as is not None:\n            return cls(report.action, report.done, report.done,",
-        "if report.selection and report.selection.continued_as is not None:\n            return cls(report.action, report.done, report.asked,",
+        "return cls(report.action, report.done, report.done,",
+        "return cls(report.action, report.done, report.asked,",
         "functional/test_summaries.py",
     ),
     Mutant(

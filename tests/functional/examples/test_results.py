@@ -71,6 +71,7 @@ def kinds(events: list[Json]) -> list[str]:
     return [event["detail-type"] for event in events]
 
 
+@pytest.mark.usefixtures("no_waiting")
 def test_a_failure_that_needs_a_person_makes_a_ticket(stack: Outside, results: Results) -> None:
     """Beside one that does not; the ticket says who asked, and has the request to send."""
     stack.push("v1")
