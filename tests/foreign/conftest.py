@@ -169,7 +169,7 @@ def stack(ministack: Foreign) -> Foreign:
     for function in FUNCTIONS:
         s3.put_object(Bucket=BUCKET, Key=f"{function}.zip", Body=package(function))
     parameters = DEFAULT_PARAMETERS | {"CanaryRepository": "team/app", "EventRepositoryPrefix": "team/"}
-    parameters |= {"GracePeriodDays": "30"}
+    parameters |= {"GracePeriodDays": "30", "ResultEvents": "all", "ChatNotices": "true"}
     # A list that is empty counts as one there, in a condition as well: the rule would ask for the source "".
     ministack.deploy(deployable(), parameters | {"EventSources": "com.example.ci"})
     return ministack

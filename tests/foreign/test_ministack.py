@@ -92,6 +92,27 @@ def test_an_event_on_the_bus(stack: Foreign, repository: str) -> None:
     until_deleted(stack, repository)
 
 
+def test_a_result_is_an_event(stack: Foreign, repository: str) -> None:
+    """A rule of its EventBridge finds it, by what the guide says; the stack's own rule takes it for no request."""
+    sqs, events = stack.client("sqs"), stack.client("events")
+    url = sqs.create_queue(QueueName="results")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    body = json.dumps({"repositoryName": repository, "imageIds": ["imageTag=old", "imageTag=none"], "requestId": "r-1"})
+    pattern = {"source": ["ecr-image-deletion"], "detail": {"data": {"requestId": ["r-1"], "actionRequired": [False]}}}
+    events.put_rule(Name="results", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="results", Targets=[{"Id": "queue", "Arn": arn}])
+    message_id = sqs.send_message(QueueUrl=stack.outputs["RequestQueueUrl"], MessageBody=body)["MessageId"]
+
+    [received] = until(lambda: sqs.receive_message(QueueUrl=url).get("Messages"), "result event")
+
+    event = json.loads(received["Body"])
+    assert event["detail-type"] == "ECR Image Deletion Completed"
+    assert event["resources"] == [f"arn:aws:ecr:us-east-1:000000000000:repository/{repository}"]
+    data = event["detail"]["data"]
+    assert (data["origin"]["id"], data["deleted"]) == (message_id, 1)
+    assert [failure["failureCode"] for failure in data["failures"]] == ["ImageNotFound"]
+
+
 def test_by_hand(stack: Foreign, repository: str, notices: Callable[[], list[Json]]) -> None:
     """The answer is that of the CLI, and what could not be deleted is a notice, once."""
     request = {"repositoryName": repository, "imageIds": ["imageTag=old", "imageTag=none"], "requestId": repository}
