@@ -123,8 +123,13 @@ def _is_result(kind: Any, content: Any) -> bool:
     """Returns whether this is what the function itself says of a request, whole or out of its envelope."""
     if isinstance(kind, str) and kind in RESULTS:
         return True
-    metadata = content.get("metadata") if isinstance(content, dict) else None
-    return isinstance(metadata, dict) and "idempotencyKey" in metadata
+    if not isinstance(content, dict):
+        return False
+    metadata = content.get("metadata")
+    return (isinstance(metadata, dict) and "idempotencyKey" in metadata) or {
+        "origin",
+        "actionRequired",
+    } <= content.keys()
 
 
 def _seconds(time: Any) -> float | None:

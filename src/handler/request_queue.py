@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from .models.errors import OutOfTimeError, UnknownOutcomeError
 from .models.images import Json
 from .models.request import DeletionRequest, Key
@@ -103,6 +105,8 @@ def send(
         try:
             with calling():
                 response = sqs.send_message_batch(QueueUrl=queue_url, Entries=entries)
+        except (ClientError, BotoCoreError) as error:
+            raise UnknownOutcomeError(f"SQS did not take requests, or did not say so: {error}") from error
         except OutOfTimeError as error:
             if number:  # then it is not so that nothing was done
                 raise UnknownOutcomeError(str(error)) from error

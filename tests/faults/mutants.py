@@ -1064,6 +1064,27 @@ MUTANTS = (
         "> MOST_IMAGES * 1_000:",
         "unit/workflows/test_fan_out.py",
     ),
+    Mutant(
+        "A summary is sent once, by whichever check comes second too",
+        "workflows/telling.py",
+        "lambda _: self._publish(notice()), of_all_turns=True)",
+        "lambda _: self._publish(notice()))",
+        "functional/test_summaries.py",
+    ),
+    Mutant(
+        "A refused call costs a fan-out no progress",
+        "request_queue.py",
+        "except (ClientError, BotoCoreError) as error:",
+        "except ZeroDivisionError as error:",
+        "unit/workflows/test_fan_out.py",
+    ),
+    Mutant(
+        "What another turn tries again is nobody's task",
+        "notifications/data.py",
+        "if request.dry_run or goes_on or not",
+        "if request.dry_run or not",
+        "unit/notifications/test_advice.py",
+    ),
 )
 
 

@@ -225,6 +225,7 @@ def test_half_a_declaration_is_none(stack: Outside, start: Callable[..., Handler
     stack.faults.lift()
     unknown = ask(function, *by_tag(tags))
     assert set(codes(unknown)) <= {"UsageUnknown", "ImageInUse"}
+    assert stack.tags() == set(tags)
     stack.drain(function)
     assert codes(ask(function, *by_tag(tags))) == ["ImageInUse"] * 3
     assert stack.notices("rejection") == []

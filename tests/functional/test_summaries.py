@@ -251,7 +251,7 @@ def test_it_costs_one_write_for_each_repository(stack: Outside) -> None:
         look(stack, function)
         counts[notify] = {name: stack.faults.count(name) - count for name, count in before.items()}
     more = {name: counts["summary"][name] - counts[None][name] for name in counts[None]}
-    assert more == {"UpdateItem": 3 + 4 + 4 + 2, "Query": 2, "SendMessageBatch": 1, "Publish": 1}
+    assert more == {"UpdateItem": 3 + 4 + 4 + 4, "Query": 2, "SendMessageBatch": 1, "Publish": 1}
 
 
 def test_what_the_stack_has_made_a_dry_run_is_not_called_done(stack: Outside) -> None:
@@ -316,6 +316,33 @@ def test_a_rejection_that_was_interrupted_is_told_once(stack: Outside, nth: int)
 
     assert summary(stack)["rejected"] == 1
     assert (stack.waiting(), len(stack.dead_letters())) == ([], 1)
+
+
+@pytest.mark.parametrize("fault", [drop_after, drop_before, unavailable])
+@pytest.mark.parametrize("operation", ["SendMessageBatch", "UpdateItem"])
+def test_a_check_that_was_interrupted_sums_up_no_second_time(stack: Outside, operation: str, fault: Action) -> None:
+    """It had sent the next one, which came first: all had ended by then."""
+    function = start(stack, RESULT_EVENTS="all")
+    stack.listen()
+    ask_for_all(stack)
+    stack.receive(function)
+    [late] = stack.take('"repositoryName":"team/web"')
+    stack.drain(function)
+    stack.let_time_pass(60)
+    before = stack.faults.count("UpdateItem")
+    nth = range(1, 7) if operation == "SendMessageBatch" else range(2, 100)
+    rule = stack.faults.add(operation, fault, nth=nth)
+    poll = stack.receive(function)
+    rule.lift()
+    assert poll.failed
+    assert stack.faults.count("UpdateItem") > before
+    stack.send_text(late)
+    for _ in range(3):
+        stack.let_time_pass(LOOK)
+        stack.drain(function)
+
+    assert summary(stack)["finished"] == 3
+    assert [event["detail-type"] for event in stack.results()].count("ECR Image Deletion Summarized") == 1
 
 
 def test_a_part_of_nothing_tells_by_itself(stack: Outside) -> None:

@@ -39,8 +39,8 @@ class Entry(NamedTuple):
         run only because the stack has become one since, nothing.
         """
         if report.request.dry_run and not report.request.payload.get("dryRun"):
-            asked = report.asked
-            return cls(report.action, asked=asked, failed=asked, codes={_STOPPED: asked} if asked else {})
+            stopped = report.asked or len(report.failures)
+            return cls(report.action, asked=report.asked, failed=stopped, codes={_STOPPED: stopped} if stopped else {})
         if report.selection and report.selection.continued_as is not None:
             return cls(report.action, report.done, report.done, bytes=report.selection.bytes, continued=True)
         return cls(

@@ -15,13 +15,14 @@ _MOVED = frozenset({"ImageTagDoesNotMatchDigest", "ImageTagPushedAgain"})
 
 NOTHING = "Nothing to do."
 _NOTHING_IF = "Nothing to do, if it may stay like that: what is protected, in use or not there was left alone."
+_GOES_ON = "Nothing to do yet: it goes on in another turn, which tries these again and reports what is left."
 _AGAIN = "To do: send the request again later, under a new requestId."
 _OF_CODES = (
     (_SPARED, _NOTHING_IF),
     (_SPARED | _LATER, _AGAIN),
     (_SPARED | _MOVED, "To do: see which image the tag names by now; if that is to go too, send a new request."),
     (_SPARED | _MOVED | _SENDER, "To do: correct whoever sent this; each failure below says what is wrong with it."),
-    (_SPARED | _OTHERWISE, "To do: name what belongs to the image in a request of its own, as it says below."),
+    (_SPARED | _OTHERWISE, "To do: follow the reason of each failure below; the same request would fail again."),
 )
 """From what asks the least of people: the first that covers all failures counts."""
 _REMOVE_CAUSE = "To do: remove the cause that stands below, and send the request again under a new requestId."
@@ -35,8 +36,8 @@ def advice(data: Json) -> str:
         return "To do: see why some requests have not ended: the queue, its dead letters and the log tell."
     if data.get("rejected"):
         return "To do: see why some requests were rejected; each is in the dead-letter queue within the hour."
-    if "dryRun" in data or not data["failed"]:
-        return NOTHING
+    if "dryRun" in data or not data["failed"] or "continuedAs" in data:
+        return _GOES_ON if data["failed"] and "continuedAs" in data else NOTHING
     codes = set(data["failuresByCode"])
     if sum(data["failuresByCode"].values()) < data["failed"]:
         codes.add("")  # nobody knows what the others are
@@ -54,6 +55,8 @@ def _of_summary(codes: AbstractSet[str]) -> str:
     """Returns it where the failures themselves are elsewhere."""
     if codes <= _SPARED | _LATER:
         return _NOTHING_IF if codes <= _SPARED else _AGAIN
+    if codes <= _SPARED | {"StoppedByDryRun"}:
+        return "To do: send the request again once DryRun is off, under a new requestId."
     return "To do: see what failed in the repositories below; the log has it under the requestId, / and the repository."
 
 

@@ -105,8 +105,8 @@ def _advised(data: Json) -> Json:
 def _retry_request(report: DeletionReport, failures: list[Json]) -> Json | None:
     """Returns a request that tries again what trying again can help; None where there is nothing of the kind.
 
-    Without the requestId: it is another request. None from a dry run: it would be a real one. What a grace period keeps
-    is not named, for what is named is deleted at once.
+    Nor is there where another turn does that. Without the requestId: it is another request. None from a dry run: it
+    would be a real one. What a grace period keeps is not named, for what is named is deleted at once.
     """
     request = report.request
     image_ids = [f["imageId"] for f in failures if f["imageId"] and f["failureCode"] not in RETRY_IS_NO_HELP]
@@ -114,7 +114,8 @@ def _retry_request(report: DeletionReport, failures: list[Json]) -> Json | None:
     whole = any(f["failureCode"] in RETRY_WHOLE for f in failures if not f["imageId"])
     if request.selection and (whole or (image_ids and report.action != request.action)):
         meant = {name: request.payload[name] for name in ("selection", "allowPercent") if name in request.payload}
-    if request.dry_run or not any(meant.values()):
+    goes_on = report.selection is not None and report.selection.continued_as is not None
+    if request.dry_run or goes_on or not any(meant.values()):
         return None
     retry: Json = {"repositoryName": request.repository_name}
     if request.registry_id:

@@ -69,7 +69,7 @@ class FanOut:
             names += outcome.repository_names
             if not outcome.more:
                 break
-        return names
+        return names or self._meant
 
     def _behind(self, attempt: Attempt, *, last: str) -> SentRequests:
         del attempt
@@ -128,7 +128,8 @@ class FanOut:
             if error := next(filter(None, errors), None):
                 if sent:
                     break
-                raise UnknownOutcomeError(str(error)) if None in errors else error
+                nothing_sent = all(tried is not None and tried.nothing_done for tried in errors)
+                raise error if nothing_sent else UnknownOutcomeError(str(error))
         return SentRequests(tuple(sent), more=len(sent) < len(names))
 
     def _send_batch(self, names: Sequence[str]) -> UnfinishedRequestError | None:

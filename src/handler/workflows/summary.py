@@ -5,6 +5,7 @@ own. The check that finds all of them ended is the last, or that after a day.
 """
 
 import itertools
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 
@@ -12,11 +13,12 @@ from handler import request_queue
 from handler.models.errors import ServiceUnavailableError
 from handler.models.limits import STORED_BYTES
 from handler.models.outcomes import SentRequests
-from handler.models.request import Key
+from handler.models.report import DeletionReport
+from handler.models.request import Key, Payload
 from handler.models.summary import Entry, SummaryOutcome, SummaryReport
 from handler.step_table import StepTable
 from handler.steps import Attempt
-from handler.tally import Tally, Turns, has_ended
+from handler.tally import Tally, Turns, Written, has_ended
 
 from .execution import Execution
 
@@ -38,11 +40,20 @@ def watch(execution: Execution, attempt: Attempt) -> SentRequests:
     return SentRequests((message["followUp"]["requestId"],), more=False)
 
 
-def leave_to_summary(table: StepTable, key: Key, turn: int, entry: Entry) -> bool:
+def leave_report(table: StepTable, report: DeletionReport) -> bool:
     """Writes down what became of a part of a fan-out; returns whether the summary tells it.
 
     Raises ServiceUnavailableError.
     """
+    return _leave(table, report.request.key, report.request.turn, Entry.of(report))
+
+
+def leave_rejection(table: StepTable, payload: Payload, arrival: str, reason: str) -> bool:
+    """Does the same of a part that was rejected, as it arrived in a message."""
+    return _leave(table, payload.key, payload.turn, Entry.rejected(reason, arrival))
+
+
+def _leave(table: StepTable, key: Key, turn: int, entry: Entry) -> bool:
     if (part := Tally.of_part(table, key)) is None:
         return False
     tally, name = part
@@ -66,6 +77,9 @@ class Summary:
         return SummaryReport(self._request, outcome, steps.replaying)
 
     def _check(self, attempt: Attempt) -> SummaryOutcome:
+        """Finds out whether all have ended, unless another check has summed up: this one may have been interrupted."""
+        if self._execution.steps.remembered("summary"):
+            return self._sum_up({}, {})
         sent = self._execution.steps.remembered("send/")
         names = sorted(itertools.chain.from_iterable(step["repositoryNames"] for step in sent))
         written = self._tally.read()
@@ -76,12 +90,22 @@ class Summary:
         if unfinished and self._request.turn < CHECKS:
             [next_check] = watch(self._execution, attempt).repository_names
             return SummaryOutcome(continued_as=next_check)
-        open_ones = [name for name in names if _may_go_on(found[name]) and not (name in written and written[name].late)]
-        closed = self._execution.invocation.pool.run(partial(self._close, name, found[name]) for name in open_ones)
-        found |= dict(zip(open_ones, closed, strict=True))
-        unfinished = [name for name in names if not has_ended(found[name])]
-        entries = {name: found[name].values() for name in names}
-        return SummaryOutcome.of(self._request, entries, unfinished).truncated(STORED_BYTES)
+        return self._sum_up(found, written)
+
+    def _sum_up(self, found: Mapping[str, Turns], written: Mapping[str, Written]) -> SummaryOutcome:
+        """Sums up, once for all checks."""
+
+        def work(_: Attempt) -> SummaryOutcome:
+            late = {name for name, entries in written.items() if entries.late}
+            open_ones = [name for name, turns in found.items() if _may_go_on(turns) and name not in late]
+            closed = self._execution.invocation.pool.run(partial(self._close, name, found[name]) for name in open_ones)
+            last = {**found, **dict(zip(open_ones, closed, strict=True))}
+            unfinished = [name for name, turns in last.items() if not has_ended(turns)]
+            entries = {name: turns.values() for name, turns in last.items()}
+            return SummaryOutcome.of(self._request, entries, unfinished).truncated(STORED_BYTES)
+
+        outcome, _ = self._execution.steps.run("summary", SummaryOutcome, work, of_all_turns=True)
+        return outcome
 
     def _close(self, name: str, turns: Turns) -> Turns:
         """Returns what a repository has come to by now; what comes after that, its request tells itself."""

@@ -54,11 +54,11 @@ class Teller(NamedTuple):
 
         registry, chat = self.invocation.registry, self.services.settings.chat_notices
         notice = partial(summary.summary_notice, report, registry.account_id, chat=chat)
-        steps.run("notice", Published, lambda _: self._publish(notice()))
-        counts = report.outcome.counts
-        if self._sends_events(failed=bool(counts["failed"] or counts["rejected"] or counts["unfinished"])):
+        steps.run("summary/notice", Published, lambda _: self._publish(notice()), of_all_turns=True)
+        failed = any(report.outcome.counts[what] for what in ("failed", "rejected", "unfinished"))
+        if self._sends_events(failed=failed and not report.request.dry_run):
             event = partial(result_events.summarized, report, registry, steps.generation)
-            steps.run("event", Published, lambda _: self._put(event()))
+            steps.run("summary/event", Published, lambda _: self._put(event()), of_all_turns=True)
 
     def tell_rejection(
         self, error: RejectedRequestError, origin: Origin, payload: Payload | None, rejections: StepRunner
@@ -97,19 +97,13 @@ class Teller(NamedTuple):
         return put_event(self.services.events, settings.result_event_bus_name, settings.service_name, event)
 
     def _left_to_summary(self, report: DeletionReport) -> bool:
-        from handler.models.summary import Entry  # noqa: PLC0415  # what is not used is not imported
+        from .summary import leave_report  # noqa: PLC0415  # what is not used is not imported
 
-        from .summary import leave_to_summary  # noqa: PLC0415
-
-        request, table = report.request, self.invocation.step_table(self.services)
-        return leave_to_summary(table, request.key, request.turn, Entry.of(report))
+        return leave_report(self.invocation.step_table(self.services), report)
 
     def _rejection_left_to_summary(self, payload: Payload, arrival: str, reason: str) -> bool:
         if not (isinstance(payload.content, dict) and payload.content.get("notify") == "summary"):
             return False
-        from handler.models.summary import Entry  # noqa: PLC0415  # what is not used is not imported
+        from .summary import leave_rejection  # noqa: PLC0415  # what is not used is not imported
 
-        from .summary import leave_to_summary  # noqa: PLC0415
-
-        table = self.invocation.step_table(self.services)
-        return leave_to_summary(table, payload.key, payload.turn, Entry.rejected(reason, arrival))
+        return leave_rejection(self.invocation.step_table(self.services), payload, arrival, reason)

@@ -24,7 +24,7 @@ MOVED = "To do: see which image the tag names by now"
 SENDER = "To do: correct whoever sent this"
 LATER = "To do: try again later"
 RESEND = "To do: see below what stood in the way; once it is removed, send the retryRequest of this notice."
-OTHERWISE = "To do: name what belongs to the image"
+OTHERWISE = "To do: follow the reason of each failure below"
 ELSEWHERE = "To do: see what failed in the repositories below; the log has it"
 CAUSE = "To do: remove the cause that stands below"
 
@@ -154,6 +154,14 @@ def test_failures_that_the_store_did_not_take_may_need_a_person() -> None:
     assert advice(report).startswith("To do: ")
 
 
+def test_what_another_turn_tries_again_is_nobodys_task_yet() -> None:
+    """It selects what is left, and reports what stays; to send it as well would find it gone."""
+    chunk = ChunkOutcome(failures=(failure("busy", "UpstreamUnavailable"),))
+    report = selection_report(SelectionOutcome(9, 5, chunk=chunk, continued_as="r#1"), payload={"selection": {}})
+    assert advice(report).startswith("Nothing to do yet")
+    assert "retryRequest" not in report_notice(report, ACCOUNT).message
+
+
 def test_a_rejection_is_for_its_sender() -> None:
     """Its request has to be another one."""
     notice = rejection_notice("no", ORIGIN, None)
@@ -166,6 +174,7 @@ def test_a_rejection_is_for_its_sender() -> None:
         ([Entry(done=1, asked=1)], {}, NONE),
         ([Entry(failed=1, codes={"ProtectedTag": 1})], {}, SPARED),
         ([Entry(failed=1, codes={"ImageTagPushedAgain": 1})], {}, ELSEWHERE),
+        ([Entry(failed=1, codes={"StoppedByDryRun": 1})], {}, "To do: send the request again once DryRun is off"),
         ([Entry(failed=1, codes={"UpstreamUnavailable": 1})], {}, "To do: send the request again later"),
         ([Entry(failed=1, codes={"ProtectedTag": 1}), Entry(failed=1, codes={"ArchivedIndex": 1})], {}, ELSEWHERE),
         ([Entry(failed=1, codes={"ArchivedIndex": 1})], {"dry_run": True}, NONE),
