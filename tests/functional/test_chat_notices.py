@@ -3,53 +3,17 @@
 import re
 from typing import Any
 
-import jsonschema
-
-from tests.harness.outside import ANY_SHARE, PREVIEWS, Json, Outside, ask, by_tag
+from tests.custom_notification import CUSTOM_NOTIFICATION
+from tests.harness.outside import ANY_SHARE, PREVIEWS, Outside, ask, by_tag
 
 CHAT = {"CHAT_NOTICES": "true"}
-TEXTS = {"type": "array", "items": {"type": "string"}}
-CUSTOM_NOTIFICATION: Json = {
-    "type": "object",
-    "required": ["version", "source", "content"],
-    "additionalProperties": False,
-    "properties": {
-        "version": {"enum": ["1.0"]},
-        "source": {"enum": ["custom"]},
-        "id": {"type": "string"},
-        "content": {
-            "type": "object",
-            "required": ["description"],
-            "additionalProperties": False,
-            "properties": {
-                "textType": {"enum": ["client-markdown"]},
-                "title": {"type": "string", "maxLength": 250},
-                "description": {"type": "string", "minLength": 1, "maxLength": 8_000},
-                "nextSteps": TEXTS,
-                "keywords": TEXTS,
-            },
-        },
-        "metadata": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "threadId": {"type": "string"},
-                "summary": {"type": "string"},
-                "eventType": {"type": "string"},
-                "relatedResources": TEXTS,
-                "additionalContext": {"type": "object", "additionalProperties": {"type": "string"}},
-            },
-        },
-    },
-}
-"""As AWS documents it; the lengths are those of a client's source."""
 
 
 def shown(stack: Outside) -> list[Any]:
     """Returns what the channel gets of each notice, checked."""
     messages = [notice.chat for notice in stack.notices()]
     for message in messages:
-        jsonschema.validate(message, CUSTOM_NOTIFICATION)
+        CUSTOM_NOTIFICATION.validate(message)
     return messages
 
 

@@ -4,7 +4,6 @@ import json
 import re
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -18,44 +17,10 @@ from handler.models.summary import Entry, SummaryOutcome, SummaryReport
 from handler.notifications import Notice, rejection_notice, report_notice
 from handler.notifications.summary import summary_notice
 from local.runtime import FakeLambdaContext
+from tests.custom_notification import CUSTOM_NOTIFICATION
 from tests.fakes.lambda_ import sqs_record
 from tests.reports import MARK, ORIGINS, WORDS, reports, summaries
 from tests.values import ACCOUNT, ORIGIN, deletion_report, deletion_request, failure
-
-TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["version", "source", "content"],
-    "additionalProperties": False,
-    "properties": {
-        "version": {"enum": ["1.0"]},
-        "source": {"enum": ["custom"]},
-        "id": {"type": "string"},
-        "content": {
-            "type": "object",
-            "required": ["description"],
-            "additionalProperties": False,
-            "properties": {
-                "textType": {"enum": ["client-markdown"]},
-                "title": {"type": "string", "minLength": 1, "maxLength": 250},
-                "description": {"type": "string", "minLength": 1, "maxLength": 8_000},
-                "nextSteps": TEXTS,
-                "keywords": TEXTS,
-            },
-        },
-        "metadata": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                **{name: {"type": "string", "minLength": 1} for name in ("threadId", "summary", "eventType")},
-                "relatedResources": TEXTS,
-                "additionalContext": {"type": "object", "additionalProperties": {"type": "string"}},
-            },
-        },
-    },
-}
-"""Of custom notifications, from AWS's documents; how long title and description may be, from a client's source."""
-CUSTOM_NOTIFICATION = jsonschema.Draft202012Validator(SCHEMA)
 
 
 def chat(notice: Notice) -> Any:
