@@ -12,16 +12,14 @@ A further partition lists the repositories in which images are kept so.
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from .models.errors import ServiceUnavailableError
 from .models.images import Image, ListedImage
 from .models.request import Key
-from .step_table import StepTable, number, partition_key
+from .step_table import StepTable, item_key, number, or_unavailable
 
 _DAY = 24 * 60 * 60
 RECORD_SECONDS = 500 * _DAY
@@ -30,6 +28,7 @@ _AFTER_GRACE_SECONDS = 90 * _DAY
 """The same of an image that is kept for a grace period, behind its end."""
 _CLOCK_SECONDS = 5
 """ECR's clock may be another one behind ours or ahead of it, and its times may be in whole seconds."""
+_UNREAD = "DynamoDB did not tell what is in the archive"
 _NAMES = 3_000
 """Digests that an item holds beside the rest: DynamoDB's limit is 400 KB."""
 _REPOSITORIES: Key = ("archives",)
@@ -153,12 +152,12 @@ class ArchiveRecords:
 
     def read(self) -> dict[str, ArchiveRecord]:
         """Returns the records by digest. Raises ServiceUnavailableError."""
-        with _reading():
+        with or_unavailable(_UNREAD):
             return {item["step"]["S"]: _record(item) for item in self._table.items(self._key)}
 
     def names_of(self, digests: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Returns what belongs to some images, as far as it is remembered. Raises ServiceUnavailableError."""
-        with _reading():
+        with or_unavailable(_UNREAD):
             items = {digest: self._table.item(self._key, digest) for digest in digests}
         records = {digest: _record(item) for digest, item in items.items() if item}
         return {digest: record.names for digest, record in records.items() if record.names is not None}
@@ -167,10 +166,8 @@ class ArchiveRecords:
         self, key: Key, step: str, update: str, condition: str, values: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """Writes an item. Returns None, or the item where a condition does not hold."""
-        try:
-            return self._table.update({"id": {"S": partition_key(key)}, "step": {"S": step}}, update, condition, values)
-        except (ClientError, BotoCoreError) as error:
-            raise ServiceUnavailableError("DynamoDB did not take the record of an image in the archive") from error
+        with or_unavailable("DynamoDB did not take the record of an image in the archive"):
+            return self._table.update(item_key(key, step), update, condition, values)
 
 
 def repositories_in_grace(table: StepTable) -> list[tuple[str, str]]:
@@ -178,17 +175,8 @@ def repositories_in_grace(table: StepTable) -> list[tuple[str, str]]:
 
     Raises ServiceUnavailableError.
     """
-    with _reading():
+    with or_unavailable(_UNREAD):
         return [tuple(json.loads(item["step"]["S"])) for item in table.items(_REPOSITORIES)]
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Keeps what DynamoDB refuses from being taken for an answer of ECR's."""
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise ServiceUnavailableError("DynamoDB did not tell what is in the archive") from error
 
 
 def _record(item: Any) -> ArchiveRecord:

@@ -1,6 +1,5 @@
 """The only module that calls SQS: requests that a request leads to."""
 
-import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from .models.errors import OutOfTimeError, UnknownOutcomeError
 from .models.images import Json
-from .models.request import DeletionRequest, Key
+from .models.request import DeletionRequest, Key, key_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +66,7 @@ def group(request: DeletionRequest) -> str:
     key = request.key
     while key[:1] == ("child",) and len(key) > 1 and isinstance(key[1], (list, tuple)):
         key = tuple(key[1])
-    return hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    return key_hash(key)
 
 
 def size(message: Json) -> int:

@@ -10,11 +10,11 @@ milliseconds since the epoch); when the first try `begun` that left no outcome; 
 (both in seconds since the epoch). A claim also has `dry`, and its `generation`, which an expired one does not share.
 """
 
-import hashlib
 import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from uuid import uuid4
@@ -26,10 +26,11 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
     IdempotencyValidationError,
 )
 from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import STATUS_CONSTANTS, DataRecord
+from botocore.exceptions import BotoCoreError, ClientError
 
 from .models.errors import RejectedRequestError, ServiceUnavailableError, StepLostError, UnfinishedRequestError
 from .models.images import Json
-from .models.request import Key
+from .models.request import Key, key_hash
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -98,7 +99,7 @@ class StepTable(NamedTuple):
         # An answer that was cut short would look like that about an item which is not there, but for its capacity.
         answer = self.dynamodb.get_item(
             TableName=self.name,
-            Key={"id": {"S": partition_key(key)}, "step": {"S": step}},
+            Key=item_key(key, step),
             ConsistentRead=True,
             ReturnConsumedCapacity="TOTAL",
         )
@@ -151,7 +152,7 @@ class StepRecord(BasePersistenceLayer):
         self.first_attempt_at: float | None = None
         """When the first of these began, if it may have had an effect."""
         self._table, self._claim_key = table, key
-        self._key: Item = {"id": {"S": partition_key(key)}, "step": {"S": step}}
+        self._key = item_key(key, step)
         self._content = content
         self._claim = claim
         self._seconds = CLAIM_SECONDS if claim else STEP_SECONDS
@@ -259,8 +260,22 @@ class StepRecord(BasePersistenceLayer):
 
 
 def partition_key(key: Key) -> str:
-    """Returns what a claim's items are stored under: a hash of JSON, for any separator could be part of a requestId."""
-    return hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    """Returns what a claim's items are stored under."""
+    return key_hash(key)
+
+
+def item_key(key: Key, step: str) -> Item:
+    """Returns the primary key of a claim's item for a step."""
+    return {"id": {"S": partition_key(key)}, "step": {"S": step}}
+
+
+@contextmanager
+def or_unavailable(problem: str) -> Iterator[None]:
+    """Raises ServiceUnavailableError where DynamoDB refuses a call, so that it is not taken for an answer of ECR's."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise ServiceUnavailableError(problem) from error
 
 
 @cache

@@ -9,18 +9,15 @@ written down, and tells by itself. So everything is told, and by one of the two.
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from .models.errors import ServiceUnavailableError
 from .models.limits import MAX_TURNS
 from .models.request import Key
 from .models.summary import Entry
-from .step_table import STEP_SECONDS, StepTable, number, partition_key
+from .step_table import STEP_SECONDS, StepTable, item_key, number, or_unavailable
 
+_PROBLEM = "DynamoDB did not take or tell what becomes of a fan-out"
 _REJECTED = "rejected "
 _NAME_BYTES = 1_024
 """The longest sort key."""
@@ -68,20 +65,20 @@ class Tally:
         met = self._update(name, f"SET #t{turn} = :entry, #expiration = :expiration", condition, values)
         if met is None:
             return True
-        with _available():  # a redrive may bring it once more, and again
+        with or_unavailable(_PROBLEM):  # a redrive may bring it once more, and again
             self._table.remember(met, STEP_SECONDS)
         return bool(met.get(f"t{turn}", {}).get("S") == text)
 
     def is_awaited(self) -> bool:
         """Returns whether there is a fan-out that will sum up, or has. Raises ServiceUnavailableError."""
         _, parent, generation = self._key
-        with _available():
+        with or_unavailable(_PROBLEM):
             claim = self._table.item(parent, "claim")
         return claim is not None and claim["generation"]["S"] == generation
 
     def read(self) -> dict[str, Written]:
         """Returns what is written of each repository. Raises ServiceUnavailableError."""
-        with _available():
+        with or_unavailable(_PROBLEM):
             items = list(self._table.items(self._key))
         return {item["step"]["S"]: Written(_turns(item), late="late" in item) for item in items}
 
@@ -103,22 +100,13 @@ class Tally:
 
     def _update(self, name: str, update: str, condition: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
         """Writes an item. Returns None, or the item where the condition does not hold."""
-        key = {"id": {"S": partition_key(self._key)}, "step": {"S": name}}
-        with _available():
-            return self._table.update(key, update, condition, values)
+        with or_unavailable(_PROBLEM):
+            return self._table.update(item_key(self._key, name), update, condition, values)
 
 
 def has_ended(turns: Turns) -> bool:
     """Returns whether a request has come to its end, by its entries."""
     return turns.keys() == set(range(len(turns))) and bool(turns) and not turns[max(turns)].continued
-
-
-@contextmanager
-def _available() -> Iterator[None]:
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise ServiceUnavailableError("DynamoDB did not take or tell what becomes of a fan-out") from error
 
 
 def _turns(item: Mapping[str, Any]) -> Turns:

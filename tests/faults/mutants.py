@@ -920,8 +920,8 @@ MUTANTS = (
     Mutant(
         "An event that is sent again has the same key",
         "notifications/result_events.py",
-        "json.dumps([detail_type, *about])",
-        "json.dumps([detail_type, id(data)])",
+        "key_hash([detail_type, *about])",
+        "key_hash([detail_type, id(data)])",
         "functional/test_result_events.py",
     ),
     Mutant(

@@ -44,6 +44,16 @@ def look(stack: Outside, function: Handler, looks: int = 1) -> list[Poll]:
     return polls
 
 
+def reject_all(stack: Outside) -> Handler:
+    """Lets a summary tell that all three were rejected; returns the instance that did it."""
+    ask_for_all(stack)
+    function = stack.start(MAX_PERCENT_OF_REPOSITORY="50")
+    stack.drain(function)
+    look(stack, function)
+    assert summary(stack)["rejected"] == 3
+    return function
+
+
 def summary(stack: Outside) -> Json:
     """Returns the only notice, which is a summary."""
     [notice] = stack.notices()
@@ -116,11 +126,7 @@ def test_rejected_ones_stand_in_it_with_the_reason(stack: Outside) -> None:
 
 def test_a_rejected_one_that_is_sent_back_tells_by_itself(stack: Outside) -> None:
     """The summary has gone out: what comes of the dead letter stands nowhere else."""
-    ask_for_all(stack)
-    function = stack.start(MAX_PERCENT_OF_REPOSITORY="50")
-    stack.drain(function)
-    look(stack, function)
-    assert summary(stack)["rejected"] == 3
+    reject_all(stack)
 
     stack.redrive()
     stack.drain(start(stack, PROTECTED_REPOSITORIES="team/web"))
@@ -374,11 +380,7 @@ def test_the_parts_of_one_request_are_known_as_such(stack: Outside) -> None:
 
 def test_a_dead_letter_that_comes_back_again_and_again_is_told_each_time(stack: Outside) -> None:
     """A redrive gives it another 14 days; what is remembered of it, lasts from its last meeting."""
-    ask_for_all(stack)
-    function = stack.start(MAX_PERCENT_OF_REPOSITORY="50")
-    stack.drain(function)
-    look(stack, function)
-    assert summary(stack)["rejected"] == 3
+    function = reject_all(stack)
 
     for times in range(1, 5):
         stack.let_time_pass(13 * 86_400)

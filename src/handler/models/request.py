@@ -1,6 +1,8 @@
 """A request to delete images: what was asked for, how it arrived, and the key under which it happens once."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from .images import ImageId, Json
@@ -9,6 +11,11 @@ _QUOTED_CHARACTERS = 500
 
 type Key = tuple[Any, ...]
 """A kind and an identifier within that kind, such as ("request", "close-pr-417"). Never a joined string."""
+
+
+def key_hash(key: Sequence[Any]) -> str:
+    """Returns a short name for a key: a hash of its JSON, for any separator could be part of a requestId."""
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
 
 def parent_id(key: Key) -> str | None:

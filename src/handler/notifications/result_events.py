@@ -1,6 +1,5 @@
 """Result events: what became of a request, for systems. `events/schemas` has a JSON Schema of each kind."""
 
-import hashlib
 import json
 from typing import Any, NamedTuple
 
@@ -8,7 +7,7 @@ from handler.models.event_types import COMPLETED, REJECTED, SUMMARIZED
 from handler.models.images import Json
 from handler.models.limits import EVENT_BYTES, truncate_to_fit
 from handler.models.report import DeletionReport
-from handler.models.request import Key, Origin, Registry
+from handler.models.request import Key, Origin, Registry, key_hash
 from handler.models.summary import SummaryReport
 
 from .data import rejection_data, report_data, summary_data
@@ -63,6 +62,5 @@ def summarized(report: SummaryReport, registry: Registry, generation: str, limit
 
 def _event(detail_type: str, about: tuple[Any, ...], data: Json, *resources: str) -> ResultEvent:
     """Returns an event, with a key of what it is about: sent again after a lost answer, it has the same."""
-    key = hashlib.sha256(json.dumps([detail_type, *about]).encode()).hexdigest()
-    detail = {"metadata": {"version": VERSION, "idempotencyKey": key}, "data": data}
+    detail = {"metadata": {"version": VERSION, "idempotencyKey": key_hash([detail_type, *about])}, "data": data}
     return ResultEvent(detail_type, json.dumps(detail), resources)

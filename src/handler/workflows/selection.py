@@ -4,9 +4,7 @@ That is one step: done again, it is done with what is left. Within it are steps 
 admitted, and what goes along with something. When time runs short, another message continues it.
 """
 
-import hashlib
 import itertools
-import json
 import logging
 import math
 import time
@@ -20,7 +18,7 @@ from handler.models.images import ImageFailure, ImageId, ListedImage
 from handler.models.limits import MAX_TURNS, STORED_BYTES
 from handler.models.outcomes import Admission, ChunkOutcome, Digests, SelectionOutcome
 from handler.models.report import DeletionReport
-from handler.models.request import Action, Selection
+from handler.models.request import Action, Selection, key_hash
 from handler.steps import Attempt
 
 from .execution import Execution, Named
@@ -173,8 +171,7 @@ class SelectedImages:
 
     def _remember(self, what: str, digests: Sequence[str]) -> None:
         for some in itertools.batched(digests, _DIGESTS_PER_STEP, strict=False):
-            name = hashlib.sha256(json.dumps(some).encode()).hexdigest()
-            self._steps.run(f"{what}/{name}", Digests, partial(_remembered, digests=some), of_all_turns=True)
+            self._steps.run(f"{what}/{key_hash(some)}", Digests, partial(_remembered, digests=some), of_all_turns=True)
 
     def _take(self, images: Sequence[ListedImage]) -> ChunkOutcome:
         selected = {ImageId(digest=image.digest): image for image in images}
