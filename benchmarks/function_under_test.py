@@ -53,7 +53,7 @@ def environment(ecr_url: str, others_url: str) -> dict[str, str]:
         "PROTECTED_REPOSITORIES": "",
         "DRY_RUN": "false",
         "REPOSITORY_PATTERN": "*",
-        "REQUEST_QUEUE_URL": f"https://sqs.us-east-1.amazonaws.com/{_ACCOUNT}/requests",
+        "BULK_QUEUE_URL": f"https://sqs.us-east-1.amazonaws.com/{_ACCOUNT}/bulk",
         "FOREIGN_REGISTRY_IDS": "",
         "PROTECT_IN_USE": "",
         "USAGE_TABLE": "",

@@ -50,7 +50,7 @@ DEFAULT_PARAMETERS = {
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """The deployed function, as far as the poller must know it."""
+    """A deployed function, as far as the poller must know it."""
 
     name: str
     arn: str
@@ -59,7 +59,7 @@ class Function:
     memory: int
     """MB."""
     batch_size: int
-    """Messages handed to it at a time."""
+    """Messages handed to it at a time; 0 where it takes none from a queue."""
 
 
 class EmbeddedAWS:
@@ -123,21 +123,28 @@ class EmbeddedAWS:
         self.resources: dict[str, str] = {  # moto lists what a condition left out as an empty entry
             r["LogicalResourceId"]: r["PhysicalResourceId"] for r in deployed if "PhysicalResourceId" in r
         }
-        self.function, self.environment = self._deployed_function(self.outputs["FunctionName"])
+        self.function, self.environment = self._deployed_function("DeletionFunction")
+        self.bulk_function, self.bulk_environment = self._deployed_function("BulkFunction")
         self.usage_environment: dict[str, str] = {}
         """Of the function that reads what is in use; empty where the stack has none."""
-        if name := self.outputs.get("UsageFunctionName"):
-            _, self.usage_environment = self._deployed_function(name)
+        if "UsageFunction" in self.resources:
+            _, self.usage_environment = self._deployed_function("UsageFunction")
 
-    def _deployed_function(self, name: str) -> tuple[Function, dict[str, str]]:
+    @property
+    def lanes(self) -> dict[str, Function]:
+        """The function that takes the messages of each queue, by the queue's logical name."""
+        return {"RequestQueue": self.function, "BulkQueue": self.bulk_function}
+
+    def _deployed_function(self, logical_name: str) -> tuple[Function, dict[str, str]]:
         """Returns a function of the stack, and the environment that it runs in."""
+        name = self.resources[logical_name]
         deployed = self.client("lambda").get_function_configuration(FunctionName=name)
         function = Function(
             name=name,
             arn=deployed["FunctionArn"],
             timeout=deployed["Timeout"],
             memory=deployed["MemorySize"],
-            batch_size=template.batch_size(),
+            batch_size=template.batch_size(logical_name) if logical_name != "UsageFunction" else 0,
         )
         variables = deployed["Environment"]["Variables"]
         return function, {name: str(value) for name, value in variables.items()} | {

@@ -1,12 +1,12 @@
-"""Polls the request queue as Lambda's event source mapping does."""
+"""Polls the stack's queues as Lambda's event source mappings do."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from .aws import REGION, EmbeddedAWS
+from .aws import REGION, EmbeddedAWS, Function
 from .runtime import FakeLambdaContext, Handler, load_function
 
 __all__ = ["FakeLambdaContext", "Handler", "Poll", "Poller", "load_function"]
@@ -30,40 +30,56 @@ class Poll:
     """Ids of those that are received again, or have been received for the last time."""
 
 
-class Poller:
-    """Takes batches from the request queue, invokes the function, and deletes what it does not report as failed."""
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """A queue, and the function that takes its messages."""
 
-    def __init__(self, aws: EmbeddedAWS, function: Handler, *, queue: str = "RequestQueue") -> None:
-        """`queue` is a logical name in the template."""
-        self._aws = aws
+    url: str
+    arn: str
+    function: Function
+
+
+class Poller:
+    """Takes batches from the queues, invokes the function, and deletes what it does not report as failed."""
+
+    def __init__(
+        self, aws: EmbeddedAWS, function: Handler, *, queues: Iterable[str] = ("RequestQueue", "BulkQueue")
+    ) -> None:
+        """`queues` are logical names in the template, and `function` is invoked as that of whichever queue it is."""
         self._function = function
         self._sqs = aws.client("sqs")
-        self._url = aws.resources[queue]
-        attributes = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]
-        self._arn: str = attributes["QueueArn"]
-        self._failed: dict[str, str] = {}
+        self._lanes: dict[str, _Lane] = {}
+        for name in queues:
+            url = aws.resources[name]
+            attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+            self._lanes[attributes["QueueArn"]] = _Lane(url, attributes["QueueArn"], aws.lanes[name])
+        self._failed: dict[str, tuple[str, str]] = {}
 
     def poll(self) -> Poll | None:
-        """Takes one batch through the function. None when no message is visible.
+        """Takes one batch through the function, of the first queue that has one. None when no message is visible.
 
-        A message that was received as often as the queue allows is not handed out again: it goes to the dead-letter
+        A message that was received as often as its queue allows is not handed out again: it goes to the dead-letter
         queue.
         """
-        received = self._sqs.receive_message(
-            QueueUrl=self._url,
-            MaxNumberOfMessages=self._aws.function.batch_size,
-            MessageSystemAttributeNames=["All"],
-            MessageAttributeNames=["All"],
-        ).get("Messages", [])
-        return self.deliver({"Records": [self._record(message) for message in received]}) if received else None
+        for lane in self._lanes.values():
+            received = self._sqs.receive_message(
+                QueueUrl=lane.url,
+                MaxNumberOfMessages=lane.function.batch_size,
+                MessageSystemAttributeNames=["All"],
+                MessageAttributeNames=["All"],
+            ).get("Messages", [])
+            if received:
+                return self.deliver({"Records": [_record(message, lane.arn) for message in received]})
+        return None
 
     def deliver(self, event: Json, receipts: Mapping[str, str] | None = None) -> Poll:
         """Invokes the function with an SQS event, and deletes what did not fail, by the event's receipts or these."""
+        lane = self._lanes[event["Records"][0]["eventSourceARN"]]
         context = FakeLambdaContext(
-            function_name=self._aws.function.name,
-            invoked_function_arn=self._aws.function.arn,
-            memory_limit_in_mb=self._aws.function.memory,
-            timeout=self._aws.function.timeout,
+            function_name=lane.function.name,
+            invoked_function_arn=lane.function.arn,
+            memory_limit_in_mb=lane.function.memory,
+            timeout=lane.function.timeout,
         )
         answer, error = None, None
         try:
@@ -76,10 +92,10 @@ class Poller:
         succeeded = tuple(message_id for message_id in receipts if message_id not in failed)
         if succeeded:
             entries = [{"Id": str(i), "ReceiptHandle": receipts[m]} for i, m in enumerate(succeeded)]
-            self._sqs.delete_message_batch(QueueUrl=self._url, Entries=entries)
+            self._sqs.delete_message_batch(QueueUrl=lane.url, Entries=entries)
         for message_id in succeeded:
             self._failed.pop(message_id, None)
-        self._failed |= {message_id: receipts[message_id] for message_id in failed}
+        self._failed |= {message_id: (lane.url, receipts[message_id]) for message_id in failed}
         return Poll(event, answer, error, succeeded, failed)
 
     def duplicate(self, poll: Poll) -> Poll:
@@ -94,16 +110,16 @@ class Poller:
 
     def redeliver(self) -> int:
         """Lets the visibility time-out of what failed be over now; returns of how many messages."""
-        for receipt in self._failed.values():
-            self._sqs.change_message_visibility(QueueUrl=self._url, ReceiptHandle=receipt, VisibilityTimeout=0)
+        for url, receipt in self._failed.values():
+            self._sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
         count = len(self._failed)
         self._failed.clear()
         return count
 
     def drain(self, limit: int = 100) -> list[Poll]:
-        """Polls until the queue is empty, redelivering what failed until it succeeds or is a dead letter.
+        """Polls until the queues are empty, redelivering what failed until it succeeds or is a dead letter.
 
-        Raises RuntimeError when the queue is not empty after `limit` batches.
+        Raises RuntimeError when they are not empty after `limit` batches.
         """
         polls: list[Poll] = []
         while len(polls) < limit:
@@ -111,24 +127,25 @@ class Poller:
                 polls.append(poll)
             elif not self.redeliver():
                 return polls
-        raise RuntimeError(f"the queue is not empty after {limit} batches")
+        raise RuntimeError(f"the queues are not empty after {limit} batches")
 
-    def _record(self, message: Json) -> Json:
-        """A message as Lambda hands it over: keys begin in lower case, and attribute values are typed differently."""
-        return {
-            "messageId": message["MessageId"],
-            "receiptHandle": message["ReceiptHandle"],
-            "body": message["Body"],
-            "attributes": message["Attributes"],
-            "messageAttributes": {
-                name: {name_[0].lower() + name_[1:]: value for name_, value in attribute.items()}
-                for name, attribute in message.get("MessageAttributes", {}).items()
-            },
-            "md5OfBody": message["MD5OfBody"],
-            "eventSource": "aws:sqs",
-            "eventSourceARN": self._arn,
-            "awsRegion": REGION,
-        }
+
+def _record(message: Json, arn: str) -> Json:
+    """A message as Lambda hands it over: keys begin in lower case, and attribute values are typed differently."""
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+        "messageAttributes": {
+            name: {name_[0].lower() + name_[1:]: value for name_, value in attribute.items()}
+            for name, attribute in message.get("MessageAttributes", {}).items()
+        },
+        "md5OfBody": message["MD5OfBody"],
+        "eventSource": "aws:sqs",
+        "eventSourceARN": arn,
+        "awsRegion": REGION,
+    }
 
 
 def _receipts(event: Json) -> dict[str, str]:

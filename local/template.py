@@ -27,10 +27,11 @@ LEFT_OUT = {
 
 
 @cache
-def batch_size() -> int:
-    """How many messages the event source mapping hands to the function at a time."""
-    [mapping] = (r for r in cloudformation()["Resources"].values() if r["Type"] == "AWS::Lambda::EventSourceMapping")
-    return int(mapping["Properties"]["BatchSize"])
+def batch_size(function: str) -> int:
+    """How many messages the event source mapping hands to a function, by its logical name, at a time."""
+    mappings = [r for r in cloudformation()["Resources"].values() if r["Type"] == "AWS::Lambda::EventSourceMapping"]
+    [mapping] = (m["Properties"] for m in mappings if m["Properties"]["FunctionName"] == {"Ref": function})
+    return int(mapping["BatchSize"])
 
 
 @cache

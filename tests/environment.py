@@ -3,7 +3,7 @@
 VARIABLES = {
     "IDEMPOTENCY_TABLE": "steps",
     "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:notifications",
-    "REQUEST_QUEUE_URL": "https://queue",
+    "BULK_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/bulk",
     "REPOSITORY_PATTERN": "*",
     "PROTECTED_TAGS": "",
     "PROTECTED_REPOSITORIES": "",

@@ -45,7 +45,7 @@ def create_handler(services: Services) -> Handler:
         Returns for a batch the records that must stay on the queue, and for a single request the CLI's output. Raises
         the error of a single request, so that Lambda retries it or sends it to its failure destination.
         """
-        arrivals = events.arrivals(event, context)
+        arrivals = events.arrivals(event, context, services.settings.bulk_queue_url)
         deadline = Deadline(lambda: context.get_remaining_time_in_millis() / 1000)
         account_id = context.invoked_function_arn.split(":")[4]
         width = services.settings.steps_in_flight

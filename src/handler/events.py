@@ -33,23 +33,33 @@ def is_batch(event: Any) -> bool:
     )
 
 
-def arrivals(event: Any, context: "LambdaContext") -> list[Arrival]:
+def arrivals(event: Any, context: "LambdaContext", bulk_queue_url: str) -> list[Arrival]:
     """Returns what an event brings: a record each of an SQS batch, or the one request of any other event."""
     if is_batch(event):
-        return [_record(record) for record in event["Records"]]
+        bulk_queue = bulk_queue_url.split("/")[-2:]  # of which account, and its name
+        return [_record(record, internal=_source(record).split(":")[-2:] == bulk_queue) for record in event["Records"]]
     # Lambda invokes an asynchronous event again under the same request id, and does not say that it does.
     origin = Origin("invocation", context.aws_request_id, context.invoked_function_arn)
     return [Arrival(origin, received_before=True, read=partial(_unwrap, event, origin))]
 
 
-def _record(record: Mapping[str, Any]) -> Arrival:
+def _source(record: Mapping[str, Any]) -> str:
+    return str(record.get("eventSourceARN"))
+
+
+def _record(record: Mapping[str, Any], *, internal: bool) -> Arrival:
     attributes = record.get("attributes", {})
     sender = attributes.get("SenderId")
-    origin = Origin("message", record["messageId"], str(record.get("eventSourceARN")), sender and quoted(str(sender)))
+    origin = Origin("message", record["messageId"], _source(record), sender and quoted(str(sender)))
     received = str(attributes.get("ApproximateReceiveCount"))
     sent = str(attributes.get("SentTimestamp"))
     sent_at = int(sent) / 1_000 if sent.isdecimal() else None
-    return Arrival(origin, received_before=received != "1", read=lambda: _unwrap(_load_body(record), origin, sent_at))
+    return Arrival(
+        origin,
+        received_before=received != "1",
+        read=lambda: _unwrap(_load_body(record), origin, sent_at, internal=internal),
+        internal=internal,
+    )
 
 
 def _load_body(record: Mapping[str, Any]) -> Any:
@@ -66,12 +76,12 @@ def _load_body(record: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _unwrap(content: Any, received: Origin, sent: float | None = None) -> Payload:
+def _unwrap(content: Any, received: Origin, sent: float | None = None, *, internal: bool = False) -> Payload:
     """Returns the request in what carried it, where it really comes from, and the key of what carried it.
 
     A failed invocation holds it as the requestPayload of the record that Lambda sends to a failure destination: sent
-    back to the queue, it keeps its key. An EventBridge envelope holds it as its detail. What this function has sent to
-    itself says the key: it was made from that of another request.
+    back to a queue, it keeps its key. An EventBridge envelope holds it as its detail. What this function has sent to
+    itself says the key: that of another request, or made from it. So it counts only where nobody else may send.
     """
     match content:
         case {
@@ -115,6 +125,11 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None) -> Payloa
             and kind in ORIGINS
             and _may_be_sent([key, name, generation, origin_id, source, sender])
         ):
+            if not internal:
+                raise RejectedRequestError(
+                    "a followUp is what the stack sends to its own bulk queue, and counts nowhere else; if this is a "
+                    "dead letter, send it back to that queue (output BulkQueueArn), or else send the request itself"
+                )
             return Payload(request, Origin(kind, origin_id, source, sender), tuple(key), name, turn, generation)
     return Payload(content, received, (received.kind, received.id), sent=sent, is_result=_is_result(None, content))
 

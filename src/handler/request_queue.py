@@ -1,9 +1,9 @@
-"""The only module that calls SQS: requests that a request leads to."""
+"""The only module that calls SQS: what goes to the bulk queue, in an envelope that says its key."""
 
 import itertools
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -24,6 +24,11 @@ ENTRIES = 10
 """Messages that SQS takes in one call."""
 _BATCH_BYTES = 1_000_000
 """Just under what SQS takes in one call, which is as much as in one message."""
+
+
+def forwarded(request: DeletionRequest) -> Json:
+    """Returns the message by which a request moves to the bulk queue as it is: nothing of it was begun."""
+    return _envelope(request, request.key, request.request_id, request.payload)
 
 
 def child(request: DeletionRequest, generation: str, repository_name: str) -> Json:
@@ -47,10 +52,21 @@ def next_turn(request: DeletionRequest, generation: str) -> Json:
 def _message(
     request: DeletionRequest, key: Key, request_id: str, payload: Json, turn: int = 0, generation: str | None = None
 ) -> Json:
-    """Returns a request in an envelope that says its key, so that no requestId of others can be taken for it."""
     payload.pop("requestId", None)
     if request.dry_run:  # though the stack may have made it one: it must not become real on the way
         payload["dryRun"] = True
+    return _envelope(request, key, request_id, payload, turn, generation)
+
+
+def _envelope(
+    request: DeletionRequest,
+    key: Key,
+    request_id: str,
+    payload: Mapping[str, Any],
+    turn: int = 0,
+    generation: str | None = None,
+) -> Json:
+    """Returns a request in an envelope that says its key, so that no requestId of others can be taken for it."""
     follow_up = {
         "key": key,
         "requestId": request_id,
@@ -67,6 +83,22 @@ def group(request: DeletionRequest) -> str:
     while key[:1] == ("child",) and len(key) > 1 and isinstance(key[1], (list, tuple)):
         key = tuple(key[1])
     return key_hash(key)
+
+
+def sender_group(request: DeletionRequest) -> str:
+    """Returns the group of all requests of one sender: a role in whatever session, a source of events, a schedule."""
+    origin = request.origin
+    return key_hash(("sender", (origin.sender or "").partition(":")[0], origin.source))
+
+
+def over_size(message: Json) -> str | None:
+    """Returns why SQS would not take a message; None if it would."""
+    if (taken := size(message)) <= MESSAGE_BYTES:
+        return None
+    return (
+        f"request is too large to be passed on: with its envelope, the message has {taken:,} bytes, and SQS takes "
+        f"{MESSAGE_BYTES:,}; split imageIds into several requests"
+    )
 
 
 def size(message: Json) -> int:

@@ -16,8 +16,8 @@ class Settings(NamedTuple):
     """Name of the DynamoDB table that remembers requests and their steps."""
     notification_topic_arn: str
     """The SNS topic that carries notices."""
-    request_queue_url: str
-    """Where requests go that a request leads to."""
+    bulk_queue_url: str
+    """The queue of selections and of requests for several repositories, and of all that these lead to."""
     repository_patterns: tuple[str, ...]
     """The repositories that a pattern of names can mean, as IAM matches them."""
     protected_tags: tuple[str, ...]
@@ -78,7 +78,7 @@ class Settings(NamedTuple):
             return cls(
                 idempotency_table=env["IDEMPOTENCY_TABLE"],
                 notification_topic_arn=env["NOTIFICATION_TOPIC_ARN"],
-                request_queue_url=env["REQUEST_QUEUE_URL"],
+                bulk_queue_url=env["BULK_QUEUE_URL"],
                 # What protects something has no default: a deleter never assumes that nothing is protected.
                 repository_patterns=separated(env["REPOSITORY_PATTERN"]),
                 protected_tags=separated(env["PROTECTED_TAGS"]),

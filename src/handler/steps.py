@@ -183,8 +183,15 @@ class StepRunner:
 
         What is published in another way as well, is a further `step`.
         """
-        record = StepRecord(self._table, self._key, step, reason)
-        return Done(self._handler(record, kind, publish).handle(), replayed=record.done)
+        return self.run_unclaimed(step, reason, kind, publish)
+
+    def run_unclaimed[T: Outcome](self, step: str, content: str, kind: type[T], work: Work[T]) -> Done[T]:
+        """Does a step of an arrival once, which has no claim; `content` is what the step is about."""
+        record = StepRecord(self._table, self._key, step, content)
+        try:
+            return Done(self._handler(record, kind, work).handle(), replayed=record.done)
+        except IdempotencyAlreadyInProgressError as error:
+            raise StepLostError(f"another invocation is at {step}; a redelivery resumes once it is over") from error
 
     def _handler(self, record: StepRecord, kind: type[Outcome], work: Work[Outcome]) -> IdempotencyHandler:
         """Returns what begins a step, does its work, and stores its outcome or gives it up; or replays it."""

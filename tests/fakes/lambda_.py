@@ -5,6 +5,8 @@ from local.runtime import FakeLambdaContext
 type Json = dict[str, object]
 
 QUEUE_ARN = "arn:aws:sqs:us-east-1:123456789012:requests"
+BULK_QUEUE_ARN = "arn:aws:sqs:us-east-1:123456789012:bulk"
+"""That of BULK_QUEUE_URL in the tests' environment."""
 
 
 class ImpatientContext(FakeLambdaContext):
@@ -17,7 +19,7 @@ class ImpatientContext(FakeLambdaContext):
         return super().get_remaining_time_in_millis() if self.patience >= 0 else 100
 
 
-def sqs_record(message_id: str, body: str, receives: int = 1) -> Json:
+def sqs_record(message_id: str, body: str, receives: int = 1, *, queue: str = QUEUE_ARN) -> Json:
     """A message as Lambda hands it over."""
     return {
         "messageId": message_id,
@@ -26,6 +28,6 @@ def sqs_record(message_id: str, body: str, receives: int = 1) -> Json:
         "attributes": {"ApproximateReceiveCount": str(receives)},
         "messageAttributes": {},
         "eventSource": "aws:sqs",
-        "eventSourceARN": QUEUE_ARN,
+        "eventSourceARN": queue,
         "awsRegion": "us-east-1",
     }

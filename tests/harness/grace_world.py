@@ -72,7 +72,7 @@ class GraceWorld(FaultyAWS):
                 self.fault = None
             queue.deliver(invoke)
             sent, self.sent = self.sent, []
-            queue.bodies |= {f"m-{self.requests}-{number}-{n}": body for n, body in enumerate(sent)}
+            queue.send({f"m-{self.requests}-{number}-{n}": body for n, body in enumerate(sent)})
             if not queue.bodies:
                 break
             self.let_time_pass(VISIBILITY_SECONDS)

@@ -488,7 +488,8 @@ def _deliver(history: History, round_: Deliver) -> None:
     for body, number in zip(aws.sent, aws.senders, strict=True):
         message = f"sent-{len(history.bodies)}"
         history.sent_by[message] = number
-        queue.bodies[message] = history.bodies[message] = body
+        history.bodies[message] = body
+        queue.send({message: body})
     aws.sent.clear()
     aws.senders.clear()
     history.dead |= queue.dead

@@ -1,12 +1,12 @@
-"""The request queue with its redrive policy, as SQS and Lambda's poller work it, before any number of instances."""
+"""The two queues with their redrive policies, as SQS and Lambda's pollers work them, before any number of instances."""
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fakes.lambda_ import sqs_record
+from tests.fakes.lambda_ import BULK_QUEUE_ARN, QUEUE_ARN, sqs_record
 from tests.harness.faults import Killed
 
 type Json = dict[str, Any]
@@ -14,8 +14,10 @@ type Invoke = Callable[[Json], Any]
 """An instance of the function: an event becomes an answer; it raises when the instance died."""
 
 MAX_RECEIVES = 5
+"""Of a message on the request queue; on the bulk queue it is BULK_RECEIVES. All are as in the template."""
+BULK_RECEIVES = 3
 VISIBILITY_SECONDS = 720
-"""How long a message is hidden once it was received. Both are as in the template."""
+"""How long a message on the request queue is hidden once it was received."""
 
 
 @dataclass
@@ -24,6 +26,8 @@ class RequestQueue:
 
     bodies: dict[str, str]
     batch_size: int = 10
+    bulk: set[str] = field(default_factory=set)
+    """Ids of the messages that are on the bulk queue, which hands over one at a time."""
     receives: Counter[str] = field(default_factory=Counter)
     done: dict[str, str] = field(default_factory=dict)
     dead: dict[str, str] = field(default_factory=dict)
@@ -34,15 +38,21 @@ class RequestQueue:
         self.bodies |= self.done
         self.done.clear()
 
+    def send(self, bodies: Mapping[str, str]) -> None:
+        """Puts on the bulk queue what the function has sent there."""
+        self.bodies |= bodies
+        self.bulk |= bodies.keys()
+
     def redrive(self) -> None:
-        """Puts the dead letters back, each as a new message."""
-        self.bodies |= {f"{key}, redriven": body for key, body in self.dead.items()}
+        """Puts the dead letters on the bulk queue, each as a new message."""
+        self.send({f"{key}, redriven": body for key, body in self.dead.items()})
         self.dead.clear()
 
     def deliver(self, *instances: Invoke) -> None:
         """One round: each message that waits is received once, by whichever instance is free."""
-        waiting = list(self.bodies)
-        batches = [waiting[at : at + self.batch_size] for at in range(0, len(waiting), self.batch_size)][::-1]
+        waiting = [key for key in self.bodies if key not in self.bulk]
+        batches = [waiting[at : at + self.batch_size] for at in range(0, len(waiting), self.batch_size)]
+        batches = [*batches, *([key] for key in self.bodies if key in self.bulk)][::-1]
 
         def work(invoke: Invoke) -> None:
             while True:
@@ -60,7 +70,9 @@ class RequestQueue:
 
     def _hand_over(self, invoke: Invoke, batch: Sequence[str]) -> None:
         self.receives.update(batch)
-        records = [sqs_record(key, self.bodies[key], self.receives[key]) for key in batch]
+        is_bulk = batch[0] in self.bulk
+        queue = BULK_QUEUE_ARN if is_bulk else QUEUE_ARN
+        records = [sqs_record(key, self.bodies[key], self.receives[key], queue=queue) for key in batch]
         try:
             answer = invoke({"Records": records})
         except (Exception, Killed):  # noqa: BLE001  # an instance that died: all of the batch stays
@@ -70,5 +82,5 @@ class RequestQueue:
         for key in batch:
             if key not in failed:
                 self.done[key] = self.bodies.pop(key)
-            elif self.receives[key] >= MAX_RECEIVES:
+            elif self.receives[key] >= (BULK_RECEIVES if is_bulk else MAX_RECEIVES):
                 self.dead[key] = self.bodies.pop(key)

@@ -414,4 +414,4 @@ class Scenario:
         """Puts what the function has sent on the queue."""
         sent, self.aws.sent = self.aws.sent, []
         number = len(self.queue.done | self.queue.dead | self.queue.bodies)
-        self.queue.bodies |= {f"sent-{number + n}": body for n, body in enumerate(sent)}
+        self.queue.send({f"sent-{number + n}": body for n, body in enumerate(sent)})

@@ -239,4 +239,15 @@ class DeclarationReport(NamedTuple):
         return {"source": self.source, **counts}
 
 
-type Report = DeletionReport | FanOutReport | SummaryReport | DeclarationReport
+class ForwardedReport(NamedTuple):
+    """A request from the request queue waits on the bulk queue now: nothing of it was carried out."""
+
+    request: DeletionRequest
+
+    def to_answer(self, registry_id: str) -> Json:
+        """Returns which request it is."""
+        del registry_id  # what it is about is told when it is carried out
+        return {"requestId": self.request.request_id}
+
+
+type Report = DeletionReport | FanOutReport | SummaryReport | DeclarationReport | ForwardedReport

@@ -89,10 +89,17 @@ class Arrival(NamedTuple):
     received_before: bool
     """It may have been received before: a record on a later receive, or an invocation that Lambda may repeat."""
     read: "Callable[[], Payload]"
+    internal: bool = False
+    """It comes from the bulk queue, to which only the stack itself sends, and who sends dead letters back."""
 
     @property
     def key(self) -> Key:
         return (self.origin.kind, self.origin.id)
+
+    @property
+    def is_queued_among_others(self) -> bool:
+        """Whether requests that name images may wait behind it."""
+        return self.origin.kind == "message" and not self.internal
 
 
 class Payload(NamedTuple):
@@ -185,6 +192,11 @@ class DeletionRequest(NamedTuple):
     """The claim that a later turn goes on with."""
     payload: Mapping[str, Any] = {}
     """The request as it was sent."""
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether it may take minutes, and must keep nobody waiting who has named images."""
+        return self.selection is not None or bool(self.repository_names)
 
     @property
     def effect(self) -> Effect:

@@ -102,18 +102,15 @@ class FanOut:
                 f"{','.join(self._rules.repository_patterns)!r}"
             )
         child = partial(request_queue.child, self._request, self._steps.generation)
-        largest = request_queue.size(child(max(names, key=len, default="")))
-        if largest > request_queue.MESSAGE_BYTES:
-            raise error_type(
-                f"request is too large to be passed on: with its envelope, a message to one repository has {largest:,} "
-                f"bytes, and SQS takes {request_queue.MESSAGE_BYTES:,}; split imageIds into several requests"
-            )
+        largest = child(max(names, key=len, default=""))
+        if too_large := request_queue.over_size(largest):
+            raise error_type(too_large)
         if (images := len(self._request.image_ids) * len(names)) > MOST_IMAGES:
             raise error_type(
                 f"request.imageIds in {len(names):,} repositories are {images:,} images, and a request may name "
                 f"{MOST_IMAGES:,}; send several requests"
             )
-        return self._send_to(names, largest)
+        return self._send_to(names, request_queue.size(largest))
 
     def _send_to(self, names: Sequence[str], largest: int) -> SentRequests:
         """Sends as many as there is time for, in the order of their names."""
@@ -135,7 +132,7 @@ class FanOut:
     def _send_batch(self, names: Sequence[str]) -> UnfinishedRequestError | None:
         """Sends the requests for these repositories; returns what came in between."""
         messages = [request_queue.child(self._request, self._steps.generation, name) for name in names]
-        url, calling = self._services.settings.request_queue_url, self._invocation.deadline.calling
+        url, calling = self._services.settings.bulk_queue_url, self._invocation.deadline.calling
         try:
             request_queue.send(self._services.sqs, url, messages, calling, request_queue.group(self._request))
         except UnfinishedRequestError as error:

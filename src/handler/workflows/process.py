@@ -34,7 +34,7 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
     # Given to each entry: keys appended to the logger would be those of whichever request ran last.
     log = LoggerAdapter[Any](logger, fields, merge_extra=True)
     table = invocation.step_table(services)
-    rejections, teller = StepRunner(table, arrival.key), Teller(services, invocation)
+    of_arrival, teller = StepRunner(table, arrival.key), Teller(services, invocation)
     try:
         try:
             try:
@@ -46,12 +46,16 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
             finally:
                 # It stays rejected whatever is thought of it by now; what was read is for a notice that is still due.
                 if arrival.received_before:
-                    rejections.raise_if_rejected()
+                    of_arrival.raise_if_rejected()
             if request is None:
                 from . import declaration  # noqa: PLC0415  # what is not used is not imported
 
                 return declaration.record(payload, services, invocation, log)
             fields |= {"request_id": request.request_id, "repository_name": request.repository_name}
+            if request.is_bulk and arrival.is_queued_among_others:
+                from . import forwarding  # noqa: PLC0415  # what is not used is not imported
+
+                return forwarding.forward(request, of_arrival, services, invocation, log)
             registry_ids = (invocation.account_id, *settings.foreign_registry_ids)
             over_limits = request_parser.over_limits(
                 request,
@@ -69,7 +73,7 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
                 log.info("request taken", extra=_taken(request))
                 report = _workflow(Execution(request, steps, services, invocation, log)).carry_out()
         except RejectedRequestError as error:
-            error = teller.tell_rejection(error, origin, payload, rejections)
+            error = teller.tell_rejection(error, origin, payload, of_arrival)
             extra = {"why": str(error), "replayed": error.replayed, "origin": {"id": origin.id}}
             log.warning("request rejected", extra=extra)
             return error

@@ -202,7 +202,7 @@ class SelectedImages:
             return outcome._replace(chunk=outcome.chunk._replace(failures=failures))
         message = request_queue.next_turn(self._request, self._steps.generation)
         # Whatever time is left: that it is short is why the selection stopped.
-        url, group = self._services.settings.request_queue_url, request_queue.group(self._request)
+        url, group = self._services.settings.bulk_queue_url, request_queue.group(self._request)
         request_queue.send(self._services.sqs, url, [message], nullcontext, group)
         return outcome._replace(continued_as=message["followUp"]["requestId"])
 

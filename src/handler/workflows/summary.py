@@ -35,7 +35,7 @@ def watch(execution: Execution, attempt: Attempt) -> SentRequests:
     del attempt  # sent twice, it is one check: its key is the same
     message = request_queue.next_turn(execution.request, execution.steps.generation)
     delay = min(_MOST_SECONDS, _FIRST_SECONDS << execution.request.turn)
-    url, group = execution.services.settings.request_queue_url, request_queue.group(execution.request)
+    url, group = execution.services.settings.bulk_queue_url, request_queue.group(execution.request)
     request_queue.send(execution.services.sqs, url, [message], nullcontext, group, delay=delay)
     return SentRequests((message["followUp"]["requestId"],), more=False)
 
