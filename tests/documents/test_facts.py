@@ -74,7 +74,7 @@ def test_defaults_in_the_text_are_those_of_the_template() -> None:
     named = ("MaxConcurrency", "BulkMaxConcurrency", "BulkTimeout")
     assert ", ".join(f"`{name}` {defaults[name]}" for name in named) + "." in operations
     reliability = DOCUMENTS["reliability.md"]
-    assert f"The function has {function['Timeout']} seconds." in reliability
+    assert f"The function has {function['Timeout']} seconds;" in reliability
     assert f"`BulkTimeout` says, {defaults['BulkTimeout']} by default" in reliability
     assert f"on the request queue after {queue['VisibilityTimeout'] // 60} minutes" in reliability
     receives, bulk = (properties[name]["RedrivePolicy"]["maxReceiveCount"] for name in ("RequestQueue", "BulkQueue"))
