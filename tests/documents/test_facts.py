@@ -79,7 +79,7 @@ def test_defaults_in_the_text_are_those_of_the_template() -> None:
     assert f"on the request queue after {queue['VisibilityTimeout'] // 60} minutes" in reliability
     receives, bulk = (properties[name]["RedrivePolicy"]["maxReceiveCount"] for name in ("RequestQueue", "BulkQueue"))
     assert f"after {receives} receives ({bulk} on the bulk queue)" in reliability
-    hours = TEMPLATE["Mappings"]["BulkTimeout"][str(defaults["BulkTimeout"])]["Visibility"] / 3_600
+    hours = TEMPLATE["Mappings"]["BulkTimes"][str(defaults["BulkTimeout"])]["Visibility"] / 3_600
     assert (hours, bulk * hours) == (1.5, 4.5)
     assert "an hour and a half, and 3 times at most, so after four and a half hours" in " ".join(reliability.split())
     assert f"expires after {queue['MessageRetentionPeriod'] // 86_400} days" in reliability
