@@ -725,7 +725,7 @@ def every_emergency_has_an_alarm(template: Template) -> Iterator[str]:
         ("AWS/Lambda", "DestinationDeliveryFailures"): None,
         ("EcrImageDeletion", "RequestsRejected"): None,
         ("EcrImageDeletion", "TurnLimitReached"): None,  # Lambda says nothing of recursion under RecursiveLoop: Allow
-        ("EcrImageDeletion", "Requests"): ["CanarySchedule"],
+        ("AWS/SQS", "NumberOfMessagesDeleted"): ["CanarySchedule"],
         ("EcrImageDeletion", "UsageKnown"): None,
         ("AWS/Events", "InvocationsFailedToBeSentToDlq"): ["RequestRule", "GracePeriodRule"],
         ("AWS/Scheduler", "InvocationsFailedToBeSentToDeadLetterCount"): ["ScheduleGroup"],
@@ -768,6 +768,8 @@ def the_canary_comes_more_often_than_it_is_missed(template: Template) -> Iterato
     alarm = template["Resources"]["CanaryAlarm"]["Properties"]
     schedule = template["Resources"]["CanarySchedule"]["Properties"]
     request = json.loads(resolve(schedule["Target"]["Input"], {"CanaryRepository": "team/app"}))
+    if schedule["Target"]["Arn"]["Fn::GetAtt"][0] != alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]:
+        yield "the alarm looks at another queue than the canary is sent to"
     if schedule["ScheduleExpression"] != "rate(1 day)" or alarm["Period"] * alarm["EvaluationPeriods"] <= DAY:
         yield "the alarm on a missing canary is raised between two of them"
     if request.get("dryRun") is not True or "<aws.scheduler.scheduled-time>" not in request.get("requestId", ""):
@@ -1220,6 +1222,10 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     ),
     (what_was_lost_is_counted_where_the_alarms_look, lambda t: LOST_RULE(t)["Dimensions"].pop()),
     (the_canary_comes_more_often_than_it_is_missed, lambda t: MISSING(t).update(EvaluationPeriods=24)),
+    (
+        the_canary_comes_more_often_than_it_is_missed,
+        lambda t: CANARY(t)["Target"].update(Arn={"Fn::GetAtt": ["BulkQueue", "Arn"]}),
+    ),
     (
         the_canary_comes_more_often_than_it_is_missed,
         lambda t: CANARY(t)["Target"].update(Input='{"requestId": "<aws.scheduler.scheduled-time>"}'),
