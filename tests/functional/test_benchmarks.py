@@ -71,7 +71,7 @@ def test_the_function_is_measured_as_it_is_deployed() -> None:
         *(
             "IDEMPOTENCY_TABLE",
             "NOTIFICATION_TOPIC_ARN",
-            "REQUEST_QUEUE_URL",
+            "BULK_QUEUE_URL",
             "POWERTOOLS_SERVICE_NAME",
         ),  # a stack's own
         "REPOSITORY_PATTERN",  # has no default
