@@ -176,13 +176,10 @@ class Outside:
             poller.redeliver()
         self._pollers.clear()
 
-    def drain(self, function: Handler, limit: int = 100) -> list[Poll]:
-        """Redelivers what failed, and delivers all messages to an instance until each is done or a dead letter.
-
-        Raises RuntimeError where that takes more than `limit` batches.
-        """
+    def drain(self, function: Handler) -> list[Poll]:
+        """Redelivers what failed, and delivers all messages to an instance until each is done or a dead letter."""
         self.redeliver()
-        return Poller(self.aws, function).drain(limit)
+        return Poller(self.aws, function).drain()
 
     def redrive(self) -> None:
         """Sends the dead letters back to the bulk queue, where everything works, and each is a new message."""
