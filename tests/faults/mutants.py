@@ -96,7 +96,7 @@ MUTANTS = (
         "Two messages with one event id are two rejections",
         "workflows/process.py",
         "                origin = payload.origin\n",
-        "                origin = payload.origin\n                rejections = StepRunner(table, payload.key)\n",
+        "                origin = payload.origin\n                of_arrival = StepRunner(table, payload.key)\n",
         "functional/promise/test_keys.py",
     ),
     Mutant(
@@ -137,8 +137,8 @@ MUTANTS = (
     Mutant(
         "What is gone lets others go, also where the answer was lost",
         "deletion.py",
-        "self._gone.update(outcome.image_ids, outcome.unconfirmed)",
-        "self._gone.update(() if outcome.unconfirmed else outcome.image_ids)",
+        "return {*self._image_ids, *self._unconfirmed}",
+        "return set() if self._unconfirmed else {*self._image_ids}",
         "functional/promise/test_lost_answers.py",
     ),
     Mutant(
@@ -256,8 +256,8 @@ MUTANTS = (
     Mutant(
         "An image that is listed twice counts once",
         "registry/listing.py",
-        "return list(found.values())",
-        "return [*found.values(), *found.values()]",
+        "return Contents(list(listing.found.values()), listing.named)",
+        "return Contents([*listing.found.values(), *listing.found.values()], listing.named)",
         "functional/promise/test_listing.py",
     ),
     Mutant(
@@ -341,7 +341,7 @@ MUTANTS = (
         "A rejection says where it came from at whichever receive",
         "workflows/process.py",
         "                payload = arrival.read()\n",
-        "                if arrival.received_before:\n                    rejections.raise_if_rejected()\n"
+        "                if arrival.received_before:\n                    of_arrival.raise_if_rejected()\n"
         "                payload = arrival.read()\n",
         "functional/promise/test_rejections.py",
     ),
@@ -1084,6 +1084,107 @@ MUTANTS = (
         "if request.dry_run or goes_on or not",
         "if request.dry_run or not",
         "unit/notifications/test_advice.py",
+    ),
+    Mutant(
+        "Named images never wait behind a selection",
+        "workflows/process.py",
+        "if request.is_bulk and arrival.is_queued_among_others:",
+        "if False:",
+        "functional/test_lanes.py",
+    ),
+    Mutant(
+        "Named images never wait behind a request for several repositories",
+        "models/request.py",
+        "return self.selection is not None or bool(self.repository_names)",
+        "return self.selection is not None",
+        "functional/test_lanes.py",
+    ),
+    Mutant(
+        "A request moves once for each arrival",
+        "workflows/forwarding.py",
+        'replayed = arrived.run_unclaimed("forwarded", request.request_id, SentRequests, send).replayed',
+        "send(arrived); replayed = False",
+        "functional/test_lanes.py",
+    ),
+    Mutant(
+        "A request that moves is claimed where it is carried out",
+        "workflows/process.py",
+        "                return forwarding.forward(request, of_arrival, services, invocation, log)\n",
+        "                with StepRunner(table, request.key).claim(request, None):\n"
+        "                    return forwarding.forward(request, of_arrival, services, invocation, log)\n",
+        "functional/test_lanes.py",
+    ),
+    Mutant(
+        "What the bulk queue brings is not sent back there",
+        "models/request.py",
+        'return self.origin.kind == "message" and not self.internal',
+        'return self.origin.kind == "message"',
+        "functional/test_lanes.py",
+    ),
+    Mutant(
+        "By hand, either function carries out whatever it gets",
+        "models/request.py",
+        'return self.origin.kind == "message" and not self.internal',
+        "return not self.internal",
+        "functional/test_lanes.py",
+    ),
+    Mutant(
+        "A request that moves keeps its key",
+        "request_queue.py",
+        "return _envelope(request, request.key, request.request_id, request.payload)",
+        'return _envelope(request, ("message", request.origin.id), request.request_id, request.payload)',
+        "functional/test_lanes.py",
+    ),
+    Mutant(
+        "A request that moves keeps its content",
+        "request_queue.py",
+        "return _envelope(request, request.key, request.request_id, request.payload)",
+        "return _message(request, request.key, request.request_id, {**request.payload})",
+        "functional/test_lanes.py",
+    ),
+    Mutant(
+        "A request that moves keeps its origin",
+        "events.py",
+        "return Payload(request, Origin(kind, origin_id, source, sender), tuple(key), name, turn, generation)",
+        "return Payload(request, received, tuple(key), name, turn, generation)",
+        "functional/test_lanes.py",
+    ),
+    Mutant(
+        "Requests that move wait with those of their sender",
+        "workflows/forwarding.py",
+        "request_queue.sender_group(request)",
+        "request_queue.group(request)",
+        "functional/test_lanes.py",
+    ),
+    Mutant(
+        "A session of a role is no sender of its own",
+        "request_queue.py",
+        '(origin.sender or "").partition(":")[0]',
+        'origin.sender or ""',
+        "unit/test_request_queue.py",
+    ),
+    Mutant(
+        "A request that is too large to move is rejected",
+        "workflows/forwarding.py",
+        "if too_large := request_queue.over_size(message):",
+        "if too_large := None:",
+        "functional/test_fan_out.py",
+    ),
+    Mutant(
+        "Nobody but the stack names the key of a request",
+        "events.py",
+        "            if not internal:\n",
+        "            if False:\n",
+        "functional/test_lanes.py",
+    ),
+    Mutant(
+        "Another account's queue of the same name is not the bulk queue",
+        "events.py",
+        'bulk_queue_url.split("/")[-2:]  # of which account, and its name\n'
+        '        return [_record(record, internal=_source(record).split(":")[-2:] == bulk_queue)',
+        'bulk_queue_url.split("/")[-1:]\n'
+        '        return [_record(record, internal=_source(record).split(":")[-1:] == bulk_queue)',
+        "unit/test_events.py",
     ),
 )
 

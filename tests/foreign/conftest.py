@@ -30,7 +30,7 @@ BUCKET = "packages"
 SECONDS = 60
 """More than anything here takes."""
 
-FUNCTIONS = ("DeletionFunction", "UsageFunction")
+FUNCTIONS = ("DeletionFunction", "BulkFunction", "UsageFunction")
 
 LEFT_OUT = {
     "AWS::ECR::PullTimeUpdateExclusion": "not in ministack",
@@ -114,9 +114,13 @@ def deployable() -> Json:
     }
     for function in FUNCTIONS:
         resources[function]["Properties"]["Code"] = {"S3Bucket": BUCKET, "S3Key": f"{function}.zip"}
-    # A parameter that is a number stays text there, which its poller cannot compare with one.
-    mapping = resources["DeletionFunctionRequests"]["Properties"]
-    mapping["ScalingConfig"] = {"MaximumConcurrency": template["Parameters"]["MaxConcurrency"]["Default"]}
+    # A parameter that is a number stays text there, which its poller and its Lambda cannot compare with one.
+    defaults = {name: entry.get("Default") for name, entry in template["Parameters"].items()}
+    for function, concurrency in (("DeletionFunction", "MaxConcurrency"), ("BulkFunction", "BulkMaxConcurrency")):
+        mapping = resources[f"{function}Requests"]["Properties"]
+        mapping["ScalingConfig"] = {"MaximumConcurrency": defaults[concurrency]}
+    bulk = {"Timeout": defaults["BulkTimeout"], "MemorySize": defaults["BulkMemorySize"]}
+    resources["BulkFunction"]["Properties"] |= bulk
     text = json.dumps(template | {"Resources": resources})
     # What is left out is not there to be admitted to the topic or shown on the dashboard.
     text = text.replace('{"Fn::GetAtt": ["MoreDeadLettersAlarm", "Arn"]}', '{"Ref": "AWS::NoValue"}')

@@ -56,11 +56,12 @@ def test_named_images_never_wait_behind_a_selection_of_their_batch(stack: Outsid
     stack.send(selection=PREVIEWS, notify="always")
     stack.send("imageTag=v1")
     stack.send(selection=PREVIEWS, repositoryNames=["team/*"])
+    stack.send("imageTag=v1", repositoryNames=["team/*"], dryRun=True)
 
     poll = stack.receive(function)
 
-    assert (len(poll.succeeded), poll.failed) == (3, ())
-    assert (stack.left(), len(stack.waiting_in_bulk()), stack.aws.messages("RequestQueue")) == (selected, 2, [])
+    assert (len(poll.succeeded), poll.failed) == (4, ())
+    assert (stack.left(), len(stack.waiting_in_bulk()), stack.aws.messages("RequestQueue")) == (selected, 3, [])
     assert [stack.faults.count(name) for name in ("DescribeImages", "DescribeRepositories")] == [0, 0]
     assert stack.notices() == []
 
