@@ -83,6 +83,12 @@ def test_a_message(stack: Foreign, repository: str) -> None:
     until_deleted(stack, repository)
 
 
+def test_a_message_for_several_repositories(stack: Foreign, repository: str) -> None:
+    """It moves to the bulk queue, whose own mapping hands it to the other function; so does what follows from it."""
+    stack.send(json.dumps({"repositoryNames": [repository], "imageIds": ["imageTag=old"]}))
+    until_deleted(stack, repository)
+
+
 def test_an_event_on_the_bus(stack: Foreign, repository: str) -> None:
     """The rule sends it to the queue."""
     event = json.loads((EVENTS / "eventbridge.json").read_text())
