@@ -78,11 +78,11 @@ def test_nobody_but_the_stack_itself_may_send_to_the_bulk_queue(
     assert asked("s3.amazonaws.com", SourceArn="arn:aws:s3:::bucket") == "denied"
     assert asked("sns.amazonaws.com", SourceArn=f"arn:aws:sns:{REGION}:{ACCOUNT_ID}:topic") == "denied"
     assert asked("sqs.amazonaws.com", SourceArn=aws.outputs["DeadLetterQueueArn"]) == "denied"
-    for name in ("FunctionRole", "ScheduleRole"):
-        role = aws.client("iam").get_role(RoleName=aws.resources[name])["Role"]["Arn"]
+    for role_name in ("FunctionRole", "ScheduleRole"):
+        role = aws.client("iam").get_role(RoleName=aws.resources[role_name])["Role"]["Arn"]
         assert asked(PrincipalAccount=ACCOUNT_ID, PrincipalArn=role) == "not mentioned"
         assert asked(PrincipalAccount=ACCOUNT_ID, PrincipalArn=role, tls="false") == "denied"
-        own = verdict(statements(aws, name), action="sqs:SendMessage", resource=arn, context={})
+        own = verdict(statements(aws, role_name), action="sqs:SendMessage", resource=arn, context={})
         assert own == "allowed"
     # Of this account, whoever their own policies let send: the senders' policy of the stack does not.
     stranger = f"arn:aws:iam::{ACCOUNT_ID}:role/developer"
