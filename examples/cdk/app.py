@@ -15,7 +15,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-FUNCTIONS = {"DeletionFunction": "Code", "UsageFunction": "UsageCode"}
+FUNCTIONS = {"DeletionFunction": "Code", "BulkFunction": "BulkCode", "UsageFunction": "UsageCode"}
 """The functions of the template, and what their assets are called. The second is there with ProtectInUse alone."""
 
 

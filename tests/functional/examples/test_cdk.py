@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-FUNCTIONS = ("DeletionFunction", "UsageFunction")
+FUNCTIONS = ("DeletionFunction", "BulkFunction", "UsageFunction")
 
 
 def parameters() -> dict[str, str]:
