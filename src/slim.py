@@ -14,8 +14,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+_OF_DELETION = ("dynamodb", "ecr", "events", "sns", "sqs")
 SERVICES = {
-    "DeletionFunction": ("dynamodb", "ecr", "events", "sns", "sqs"),
+    "DeletionFunction": _OF_DELETION,
+    "BulkFunction": _OF_DELETION,
     "UsageFunction": ("dynamodb", "ecs", "inspector2", "lambda"),
 }
 """What each function of the template calls."""

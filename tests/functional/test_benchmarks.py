@@ -1,5 +1,6 @@
 """The benchmarks run, and what they measure against behaves; the figures themselves are no business of a test."""
 
+import json
 import re
 import subprocess
 import sys
@@ -58,22 +59,24 @@ def deployed(name: str) -> tuple[int, int, dict[str, str]]:
 
     properties = template["Resources"][name]["Properties"]
     variables = {name: default(value) for name, value in properties["Environment"]["Variables"].items()}
-    return properties["MemorySize"], properties["Timeout"], variables
+    return int(default(properties["MemorySize"])), int(default(properties["Timeout"])), variables
 
 
-def test_the_function_is_measured_as_it_is_deployed() -> None:
+@pytest.mark.parametrize(
+    ("function", "timeout_seconds"),
+    [
+        ("DeletionFunction", function_under_test.TIMEOUT_SECONDS),
+        ("BulkFunction", function_under_test.BULK_TIMEOUT_SECONDS),
+    ],
+)
+def test_the_functions_are_measured_as_they_are_deployed(function: str, timeout_seconds: int) -> None:
     """Memory, time-out and variables are those of the template; only large requests are let in."""
-    memory, timeout, variables = deployed("DeletionFunction")
+    memory, timeout, variables = deployed(function)
     measured = function_under_test.environment("", "")
 
-    assert (memory, timeout) == (function_under_test.MEMORY_MB, function_under_test.TIMEOUT_SECONDS)
+    assert (memory, timeout) == (function_under_test.MEMORY_MB, timeout_seconds)
     assert {name for name, value in variables.items() if measured.get(name) != value} == {
-        *(
-            "IDEMPOTENCY_TABLE",
-            "NOTIFICATION_TOPIC_ARN",
-            "REQUEST_QUEUE_URL",
-            "POWERTOOLS_SERVICE_NAME",
-        ),  # a stack's own
+        *("IDEMPOTENCY_TABLE", "NOTIFICATION_TOPIC_ARN", "BULK_QUEUE_URL", "POWERTOOLS_SERVICE_NAME"),  # a stack's own
         "REPOSITORY_PATTERN",  # has no default
         *("MAX_IMAGES_PER_REQUEST", "MAX_PERCENT_OF_REPOSITORY"),
     }
@@ -105,6 +108,40 @@ def test_each_image_is_deleted_once_and_calls_are_counted(client: Clients) -> No
         assert len({entry["imageDigest"] for entry in first["imageIds"]}) == 100
         assert second["failures"][0]["failureCode"] == "ImageNotFound"
         assert server.calls == {"BatchDeleteImage": 3}
+
+
+def test_a_repository_is_listed_by_what_is_asked_for(client: Clients) -> None:
+    """In pages, by tag and by status; what is deleted is not there any more, and an index keeps what it names."""
+    with Server() as server:
+        ecr = client("ecr", server)
+
+        def listed(repository: str, size: int = 1_000, **wanted: str) -> list[Any]:
+            pages = ecr.get_paginator("describe_images").paginate(
+                repositoryName=repository, filter=wanted, PaginationConfig={"PageSize": size}
+            )
+            return [detail for page in pages for detail in page["imageDetails"]]
+
+        repository = "indexes/5/a"
+        images = {status: listed(repository, 2, tagStatus=status) for status in ("ANY", "TAGGED", "UNTAGGED")}
+        digests = {status: [each["imageDigest"] for each in found] for status, found in images.items()}
+        read = ecr.batch_get_image(
+            repositoryName=repository, imageIds=[{"imageDigest": digest} for digest in digests["TAGGED"]]
+        )["images"]
+        named = [each["digest"] for image in read for each in json.loads(image["imageManifest"])["manifests"]]
+        index, children = {"imageTag": "build-0"}, [{"imageDigest": digest} for digest in named[:2]]
+        refused = ecr.batch_delete_image(repositoryName=repository, imageIds=children)["failures"]
+        ecr.batch_delete_image(repositoryName=repository, imageIds=[index])
+        deleted = ecr.batch_delete_image(repositoryName=repository, imageIds=children)["imageIds"]
+
+        assert [len(images[status]) for status in ("ANY", "TAGGED", "UNTAGGED")] == [15, 5, 10]
+        assert {each["imageManifestMediaType"].split(".")[3] for each in images["TAGGED"]} == {"index"}
+        assert sorted(named) == sorted(digests["UNTAGGED"])
+        assert {failure["failureCode"] for failure in refused} == {"ImageReferencedByManifestList"}
+        assert deleted == children
+        assert len(listed(repository, 2)) == 12
+        assert not listed(repository, imageStatus="ARCHIVED")
+        assert [each["imageTags"] for each in listed("listing/3/a")] == [["build-0"], ["build-1"], ["build-2"]]
+        assert not listed("listing/3/a", tagStatus="UNTAGGED")
 
 
 def test_calls_beyond_the_rate_are_throttled(client: Clients) -> None:

@@ -58,7 +58,11 @@ def test_each_function_has_the_models_of_what_it_calls() -> None:
     handler = Path(slim.__file__).parent / "handler"
     made = {
         function: set(re.findall(r'client\("(\w+)"', (handler / module).read_text()))
-        for function, module in {"DeletionFunction": "bootstrap.py", "UsageFunction": "usage_app.py"}.items()
+        for function, module in {
+            "DeletionFunction": "bootstrap.py",
+            "BulkFunction": "bootstrap.py",
+            "UsageFunction": "usage_app.py",
+        }.items()
     }
     assert made == {function: set(services) for function, services in slim.SERVICES.items()}
 
