@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import costs, goals, growth, in_use, results
+from benchmarks import costs, goals, growth, in_use, results, selections
 from benchmarks.function_under_test import PACKAGE
 from benchmarks.testbed import Testbed
 
@@ -35,7 +35,8 @@ def main() -> None:
             timed("warm requests", goals.warm_requests),
             *timed("cold starts", goals.cold_starts),
             timed("memory", goals.memory),
-            *timed("selections", goals.selections),
+            *timed("selections", selections.tagged_images),
+            *timed("selections of indexes", selections.indexes),
         ]
         guard = [
             *timed("selections with the guard", in_use.selections),

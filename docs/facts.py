@@ -236,7 +236,8 @@ def _ratio(median: str, goal: str) -> str:
     number, _, unit = median.partition(" ")
     if unit != "x":
         return f"{median}"
-    return f"{number} times as fast" if goal.startswith("at least") else f"{number} times as long"
+    faster = goal.startswith("at least") or "more" in goal
+    return f"{number} times as {'fast' if faster else 'long'}"
 
 
 def _notice(repository: str, *, deleted: Sequence[str], failed: Sequence[tuple[str, str, str]]) -> str:

@@ -15,10 +15,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from samtranslator.yaml_helper import yaml_parse
 
-from benchmarks import fake_workloads, function_under_test, measured_reading
+from benchmarks import fake_workloads, function_under_test, measured_reading, results
 from benchmarks.goals import QUICK, Row
 from benchmarks.http_server import READ_UNITS, THROTTLED, WRITE_UNITS, Server, TokenBucket
 from benchmarks.plot import Line, Panel, draw
+from benchmarks.selections import Calls
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -38,10 +39,11 @@ def test_everything_is_measured_and_reported(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path)]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
-    results = (tmp_path / "RESULTS.md").read_text()
-    assert printed.strip() == results.strip()
-    assert results.count("| at least ") + results.count("| at most ") == 14 + 11
-    assert "| 250 | " in results
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert printed.strip() == page.strip()
+    assert page.count("| at least ") + page.count("| at most ") == 12 + 7 + 11
+    assert page.count("| none: the more, the better | ") == 2
+    assert "| 250 | " in page
     assert ET.parse(tmp_path / "growth.svg").getroot().tag.endswith("svg")  # noqa: S314  # our own
 
 
@@ -271,6 +273,24 @@ def test_goals_are_held_against_the_median() -> None:
     assert Row("", "", 1.3, "x", (1.0, 1.3, 9)).met
     assert not Row("", "", 1.3, "x", (1.0, 1.31, 1.4)).met
     assert QUICK.large_images > 100
+
+
+def test_rows_without_a_goal_are_shown_for_information() -> None:
+    """They are neither met nor missed, and the documents say what they show."""
+    page = results.goals_table([Row("work", "", None, "x", (3.5,), faster=True), Row("work", "", 4, "x", (3.5,))])
+    assert page.splitlines()[2] == "| work |  | none: the more, the better | 3.50 x |  |  |  |"
+    assert page.splitlines()[3] == "| work |  | at most 4 x | 3.5 x | met |  |  |"
+
+
+def test_a_selection_takes_as_long_as_its_calls_in_series() -> None:
+    """The longer list page by page, whatever is read meanwhile, and then the deletions side by side."""
+    tagged = Calls.of(tagged=100_000, untagged=0, indexes=0, selected=99_990)
+    assert tagged == (100, 0, 1_000)
+    assert tagged.seconds(0.1) == pytest.approx(10 + 1_000 / 12 * 0.1)
+    indexes = Calls.of(tagged=33_000, untagged=66_000, indexes=33_000, selected=98_970)
+    assert indexes == (66, 33 + 330, 990)
+    assert indexes.seconds(0.1) == pytest.approx(6.6 + 990 / 12 * 0.1)
+    assert Calls.of(tagged=1_000, untagged=0, indexes=12_000, selected=0).seconds(12) == 1 + 120
 
 
 def test_the_same_figures_give_the_same_picture() -> None:
