@@ -26,13 +26,13 @@ class Calls(NamedTuple):
     other_look_ups: int
     """Pages of the other list, and the manifests of indexes: at the same time as these pages."""
     deletions: int
-    """After all of that."""
+    """After all of that: of each 100 images, a call to see that they are unchanged, and one to delete them."""
 
     @classmethod
     def of(cls, tagged: int, untagged: int, indexes: int, selected: int) -> "Calls":
         """Returns those of a repository, of which so many images are selected."""
         shorter, longer = sorted(-(-images // PAGE) for images in (tagged, untagged))
-        return cls(longer, shorter + -(-indexes // CHUNK_SIZE), -(-selected // CHUNK_SIZE))
+        return cls(longer, shorter + -(-indexes // CHUNK_SIZE), 2 * -(-selected // CHUNK_SIZE))
 
     def seconds(self, latency: float) -> float:
         """Returns how long they take at least, with as many at a time as the function makes."""
@@ -44,7 +44,7 @@ class Calls(NamedTuple):
         beside = f", with {self.other_look_ups} other look-ups at the same time" if self.other_look_ups else ""
         return (
             f"limit {duration(self.seconds(latency))}: pages one after another, {self.pages}{beside}; "
-            f"then {self.deletions} deletions, {MAX_CONCURRENT_CALLS} at a time"
+            f"then {self.deletions} to check and delete, {MAX_CONCURRENT_CALLS} at a time"
         )
 
 

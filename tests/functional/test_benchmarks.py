@@ -285,11 +285,11 @@ def test_rows_without_a_goal_are_shown_for_information() -> None:
 def test_a_selection_takes_as_long_as_its_calls_in_series() -> None:
     """The longer list page by page, whatever is read meanwhile, and then the deletions side by side."""
     tagged = Calls.of(tagged=100_000, untagged=0, indexes=0, selected=99_990)
-    assert tagged == (100, 0, 1_000)
-    assert tagged.seconds(0.1) == pytest.approx(10 + 1_000 / 12 * 0.1)
+    assert tagged == (100, 0, 2_000)
+    assert tagged.seconds(0.1) == pytest.approx(10 + 2_000 / 12 * 0.1)
     indexes = Calls.of(tagged=33_000, untagged=66_000, indexes=33_000, selected=98_970)
-    assert indexes == (66, 33 + 330, 990)
-    assert indexes.seconds(0.1) == pytest.approx(6.6 + 990 / 12 * 0.1)
+    assert indexes == (66, 33 + 330, 1_980)
+    assert indexes.seconds(0.1) == pytest.approx(6.6 + 1_980 / 12 * 0.1)
     assert Calls.of(tagged=1_000, untagged=0, indexes=12_000, selected=0).seconds(12) == 1 + 120
 
 
