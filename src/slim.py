@@ -14,10 +14,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-_OF_DELETION = ("dynamodb", "ecr", "events", "sns", "sqs")
+_DELETES = ("dynamodb", "ecr", "events", "sns", "sqs")
 SERVICES = {
-    "DeletionFunction": _OF_DELETION,
-    "BulkFunction": _OF_DELETION,
+    "DeletionFunction": _DELETES,
+    "BulkFunction": _DELETES,
     "UsageFunction": ("dynamodb", "ecs", "inspector2", "lambda"),
 }
 """What each function of the template calls."""

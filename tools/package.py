@@ -3,7 +3,7 @@
 template.yaml        the SAM template, for `sam deploy`, `sam package` and Terraform
 serverlessrepo.json  the same without what the AWS Serverless Application Repository does not take, for `sam publish`
 stackset.json        CloudFormation without a transform, for service-managed StackSets; its code by parameters
-function.zip         the code of the function that deletes, for all three
+function.zip         the code of the two functions that delete, for all three
 usage-function.zip   the code of the one that reads what is in use
 sbom.cdx.json        what ships in it, as CycloneDX
 """
@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 BUILD = ROOT / ".aws-sam" / "build"
 PACKAGES = ROOT / ".aws-sam" / "packages"
 CYCLONEDX = ROOT / ".venv-supply" / "bin" / "cyclonedx-py"
-CODE = {"DeletionFunction": "function.zip", "UsageFunction": "usage-function.zip"}
+CODE = {"DeletionFunction": "function.zip", "BulkFunction": "function.zip", "UsageFunction": "usage-function.zip"}
 """The archive with the code of each function of the template."""
 DOCUMENTS = ("README.md", "LICENSE")
 """Files that the template names for the Serverless Application Repository."""
@@ -42,6 +42,7 @@ _CODE_PARAMETERS = {
     "UsageCodeKey": "The key of usage-function.zip in it, which is needed with ProtectInUse alone.",
 }
 """What a stack set asks for besides."""
+_KEYS = {"function.zip": "CodeKey", "usage-function.zip": "UsageCodeKey"}
 _NO_KEY = "none"
 _SOURCES = ("ecs", "lambda", "inspector", "declared")
 
@@ -96,9 +97,9 @@ def stackset(template: Json) -> Json:
     interface["ParameterGroups"].append({"Label": {"default": "Code"}, "Parameters": list(_CODE_PARAMETERS)})
     labels = zip(_CODE_PARAMETERS, ("Bucket", "Key", "Key for images in use"), strict=True)
     interface["ParameterLabels"] |= {name: {"default": label} for name, label in labels}
-    for name, key in zip(CODE, ("CodeKey", "UsageCodeKey"), strict=True):
+    for name, archive in CODE.items():
         function = template["Resources"][name]["Properties"]
-        function["CodeUri"] = {"Bucket": {"Ref": "CodeBucket"}, "Key": {"Ref": key}}
+        function["CodeUri"] = {"Bucket": {"Ref": "CodeBucket"}, "Key": {"Ref": _KEYS[archive]}}
     session = boto3.Session("none", "none", region_name="us-east-1")  # SAM asks it for the partition, and nothing else
     translated: Json = Translator(managed_policy_map={}, sam_parser=Parser(), boto_session=session).translate(
         template, {}
@@ -114,7 +115,10 @@ def without(template: Json, types: Collection[str], false: Collection[str]) -> J
     conditions = template["Conditions"]
     never = set(false)
     never |= {name for name, condition in conditions.items() if _is_false(condition, never, conditions)}
-    reduced: Json = _chosen(copy.deepcopy(template), never)
+    same = {
+        name: only["Condition"] for name, c in conditions.items() if (only := _only(c, never)) and "Condition" in only
+    }
+    reduced: Json = _chosen(copy.deepcopy(template), never, same)
     reduced["Resources"] = {
         name: resource
         for name, resource in reduced["Resources"].items()
@@ -146,18 +150,32 @@ def _is_false(condition: Any, never: Collection[str], conditions: Json) -> bool:
     return False
 
 
-def _chosen(part: Any, never: Collection[str]) -> Any:
-    """A part of a template, with the second branch of each Fn::If whose condition never holds."""
+def _only(condition: Json, never: Collection[str]) -> Json | None:
+    """The one operand of an Fn::Or that may hold; None where there are several, or none."""
+    left = [operand for operand in condition.get("Fn::Or", []) if operand.get("Condition") not in never]
+    return left[0] if len(left) == 1 else None
+
+
+def _chosen(part: Any, never: Collection[str], same: Mapping[str, str], holding: Collection[str] = ()) -> Any:
+    """A part of a template, with the one branch of each Fn::If whose condition never holds, or holds around it.
+
+    `same` says which condition takes the place of another. Fn::Or takes two operands or more: of one, that is left.
+    """
     match part:
-        case {"Fn::If": [condition, _, otherwise]} if condition in never:
-            return _chosen(otherwise, never)
         case {"Fn::If": [condition, then, otherwise]}:
-            return {"Fn::If": [condition, _chosen(then, never), _chosen(otherwise, never)]}
+            condition = same.get(condition, condition)
+            then = _chosen(then, never, same, {*holding, condition})
+            otherwise = _chosen(otherwise, never, same, holding)
+            if condition in never or condition in holding:
+                return otherwise if condition in never else then
+            return {"Fn::If": [condition, then, otherwise]}
+        case {"Fn::Or": _} if only := _only(part, never):
+            return only
         case dict():
-            chosen = {key: _chosen(value, never) for key, value in part.items()}
+            chosen = {key: _chosen(value, never, same, holding) for key, value in part.items()}
             return {key: value for key, value in chosen.items() if value != {"Ref": "AWS::NoValue"}}
         case list():
-            return [c for value in part if (c := _chosen(value, never)) != {"Ref": "AWS::NoValue"}]
+            return [c for value in part if (c := _chosen(value, never, same, holding)) != {"Ref": "AWS::NoValue"}]
     return part
 
 

@@ -107,12 +107,13 @@ class Settings(NamedTuple):
     def client_config(self) -> Config:
         """Returns how every AWS client calls: botocore's defaults wait 60 s, longer than most functions live.
 
-        A connection that is never made costs 5 x 2 s and some 15 s of backoff, inside the function's time-out. ECR
-        publishes no rate limit: the adaptive mode slows down when it throttles, instead of making calls that fail.
+        A connection that is never made costs 5 x 2 s and some 15 s of backoff, inside the function's time-out. A call
+        that takes 10 s is waited for: ECR can be worked with when it is that slow. It publishes no rate limit: the
+        adaptive mode slows down when it throttles, instead of making calls that fail.
         """
         return Config(
             connect_timeout=2,
-            read_timeout=10,
+            read_timeout=15,
             retries={"mode": "adaptive", "total_max_attempts": 5},
             # To build its own for each call is a tenth of botocore's work, and to check parameters that the schema
             # has checked is another. CloudTrail shows this name.

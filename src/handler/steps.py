@@ -62,6 +62,8 @@ class StepRunner:
         self._claim: StepRecord  # from claim() on
         self.replaying = False
         """The request is done: its steps are read, and none is begun."""
+        self.met_unfinished = False
+        """An earlier receive has begun the request, and left it unfinished."""
 
     @property
     def key(self) -> Key:
@@ -100,10 +102,10 @@ class StepRunner:
                     "another invocation is carrying out this request, or was stopped while it did; send it again once "
                     "the function's time-out has passed"
                 ) from error
-        self.replaying = record.done
+        self.replaying, self.met_unfinished = record.done, record.met_unfinished
         claimed = json.loads(record.data or "{}")
         self._stored = claimed.get("steps", {})
-        if claimed.get("saved") or record.met_unfinished or request.turn:
+        if claimed.get("saved") or self.met_unfinished or request.turn:
             self._stored |= self._table.stored_steps(self._key, record.generation)
         try:
             yield record.dry

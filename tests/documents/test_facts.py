@@ -69,11 +69,19 @@ def test_defaults_in_the_text_are_those_of_the_template() -> None:
     operations = DOCUMENTS["operations.md"]
     limit = TEMPLATE["Parameters"]["MaxImagesPerRequest"]
     assert f"| {limit['Default']:,} by default, {limit['MaxValue']:,} at most;" in operations
-    assert f"`MaxConcurrency` {TIMES} {calls} calls at a time" in operations
+    assert f"(`MaxConcurrency` + `BulkMaxConcurrency`) {TIMES} {calls} calls at a time" in operations
+    defaults = {name: entry.get("Default") for name, entry in TEMPLATE["Parameters"].items()}
+    named = ("MaxConcurrency", "BulkMaxConcurrency", "BulkTimeout")
+    assert ", ".join(f"`{name}` {defaults[name]}" for name in named) + "." in operations
     reliability = DOCUMENTS["reliability.md"]
-    assert f"The function has {function['Timeout']} seconds." in reliability
-    assert f"received again {queue['VisibilityTimeout']} seconds" in reliability
-    assert f"after {queue['RedrivePolicy']['maxReceiveCount']} receives" in reliability
+    assert f"The function has {function['Timeout']} seconds;" in reliability
+    assert f"`BulkTimeout` says, {defaults['BulkTimeout']} by default" in reliability
+    assert f"on the request queue after {queue['VisibilityTimeout'] // 60} minutes" in reliability
+    receives, bulk = (properties[name]["RedrivePolicy"]["maxReceiveCount"] for name in ("RequestQueue", "BulkQueue"))
+    assert f"after {receives} receives ({bulk} on the bulk queue)" in reliability
+    hours = TEMPLATE["Mappings"]["BulkTimes"][str(defaults["BulkTimeout"])]["Visibility"] / 3_600
+    assert (hours, bulk * hours) == (1.5, 4.5)
+    assert "an hour and a half, and 3 times at most, so after four and a half hours" in " ".join(reliability.split())
     assert f"expires after {queue['MessageRetentionPeriod'] // 86_400} days" in reliability
     assert f"until {properties['DeadLetterQueue']['MessageRetentionPeriod'] // 86_400} days after" in reliability
 

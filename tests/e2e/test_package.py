@@ -62,6 +62,16 @@ def test_a_model_has_all_but_its_texts(function: str, service: str) -> None:
         assert members(ours.output_shape) == members(theirs.output_shape)
 
 
+def test_both_lanes_have_the_same_package() -> None:
+    """What is tested and published of the one is that of the other, to the byte."""
+    contents = [
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (package("DeletionFunction"), package("BulkFunction"))
+    ]
+    assert len(contents[0]) > 100
+    assert contents[0] == contents[1]
+
+
 @pytest.mark.parametrize("function", SERVICES)
 def test_nothing_of_it_waits_to_be_compiled(function: str) -> None:
     """Lambda can keep nothing that Python compiles: each source has its compiled form beside it."""

@@ -1,12 +1,14 @@
 """Values that Lambda passes to the function: contexts and SQS records."""
 
 from local.runtime import FakeLambdaContext
+from tests.environment import VARIABLES
 
 type Json = dict[str, object]
 
 QUEUE_ARN = "arn:aws:sqs:us-east-1:123456789012:requests"
+BULK_QUEUE_URL = VARIABLES["BULK_QUEUE_URL"]
 BULK_QUEUE_ARN = "arn:aws:sqs:us-east-1:123456789012:bulk"
-"""That of BULK_QUEUE_URL in the tests' environment."""
+"""Of the queue at BULK_QUEUE_URL."""
 
 
 class ImpatientContext(FakeLambdaContext):

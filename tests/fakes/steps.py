@@ -25,6 +25,8 @@ class StepMemory:
     """By step, as Powertools stores them: JSON with sorted keys."""
     began: dict[str, float] = field(default_factory=dict)
     """When the first try began of a step that has no outcome."""
+    unfinished: bool = False
+    """An invocation has left the request unfinished."""
 
 
 @dataclass
@@ -49,6 +51,7 @@ class MemorySteps(StepRunner):
         self.done: list[str] = []
         """The steps that were done in this invocation."""
         self.replaying = False
+        self.met_unfinished = self.memory.unfinished
         self._turn, self._survives, self._does_the_next = turn, survives, does_the_next
 
     @property
@@ -68,6 +71,7 @@ class MemorySteps(StepRunner):
             return Done(kind.from_json(json.loads(memory.outcomes[step])), replayed=True)
         assert not self.replaying, f"{step} was not done before"
         killed = len(self.done) == self._survives
+        memory.unfinished |= killed
         if killed and not self._does_the_next:
             raise KilledError
         first_attempt_at = memory.began.get(step)
@@ -75,6 +79,7 @@ class MemorySteps(StepRunner):
         try:
             outcome = work(Try(first_attempt_at))
         except UnfinishedRequestError as error:
+            memory.unfinished = True
             if error.nothing_done and first_attempt_at is None:
                 del memory.began[step]
             raise

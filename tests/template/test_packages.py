@@ -61,7 +61,10 @@ def test_serverlessrepo_gets_only_types_that_it_takes() -> None:
     assert reduced["Outputs"] == whole["Outputs"]
     assert not re.search(r'Schedule(Role|Group|Request)|Ref": "ScheduleExpression', json.dumps(reduced["Resources"]))
     # The schedule of what is in use is a rule on the default bus, which it takes.
-    for kept in ("DeletionFunction", "UsageFunction", "RequestQueue", "FunctionRole", "DeadLetterAlarm"):
+    for kept in (
+        *("DeletionFunction", "BulkFunction", "UsageFunction", "RequestQueue", "BulkQueue", "FunctionRole"),
+        "DeadLetterAlarm",
+    ):
         assert reduced["Resources"][kept] == whole["Resources"][kept]
 
 
@@ -70,7 +73,8 @@ def test_stacksets_get_no_transform_and_find_the_code_by_parameters() -> None:
     template = variant("stackset")
     assert "Transform" not in template
     assert not [r for r in template["Resources"].values() if r["Type"].startswith("AWS::Serverless::")]
-    for function, key in (("DeletionFunction", "CodeKey"), ("UsageFunction", "UsageCodeKey")):
+    keys = {"DeletionFunction": "CodeKey", "BulkFunction": "CodeKey", "UsageFunction": "UsageCodeKey"}
+    for function, key in keys.items():
         code = template["Resources"][function]["Properties"]["Code"]
         assert code == {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": key}}
     assert {"CodeBucket", "CodeKey", "UsageCodeKey"} == template["Parameters"].keys() - stack()["Parameters"].keys()
@@ -93,8 +97,11 @@ def test_stacksets_need_the_second_archive_only_with_images_in_use() -> None:
 def test_the_packages_refer_to_what_lies_beside_them() -> None:
     """Wherever they are downloaded to; of a template that says otherwise, no package is made."""
     documents = "LicenseUrl: ../../LICENSE\nReadmeUrl: ../../README.md\n"
-    built = documents + "CodeUri: DeletionFunction\nCodeUri: UsageFunction\n"
-    beside = "LicenseUrl: LICENSE\nReadmeUrl: README.md\nCodeUri: function.zip\nCodeUri: usage-function.zip\n"
+    archives = {"DeletionFunction": "function.zip", "BulkFunction": "function.zip"}
+    archives["UsageFunction"] = "usage-function.zip"
+    built = documents + "".join(f"CodeUri: {function}\n" for function in archives)
+    beside = "LicenseUrl: LICENSE\nReadmeUrl: README.md\n"
+    beside += "".join(f"CodeUri: {archive}\n" for archive in archives.values())
     assert package.packaged(built) == beside
     with pytest.raises(ValueError, match="one ReadmeUrl"):
         package.packaged(built.replace("README", "read me"))

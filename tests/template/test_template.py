@@ -31,8 +31,8 @@ SOURCE = "".join(path.read_text() for path in sorted((ROOT / "src" / "handler").
 
 SIX_TIMES = 6
 """Function time-outs in a visibility time-out, as Lambda asks of its queues."""
-RECEIVES = 5
-"""Receives before a message is given up, as Lambda asks of its queues."""
+RECEIVES, BULK_RECEIVES = 5, 3
+"""Receives before a message is given up, as Lambda asks of its queues; fewer where one takes a quarter of an hour."""
 DAY = 86_400
 PARAMETERS, IN_A_GROUP = 36, 6
 """The most there may be, in all and under one heading: who deploys reads the headings, and what he wants under them."""
@@ -123,18 +123,113 @@ def dead_letter_queues(template: Template) -> set[str]:
 # The checks: each yields what is wrong
 
 
+def numbers(template: Template, *parts: Any) -> Iterator[list[int]]:
+    """What parts of the template are, for each value of the parameter that they follow from; at least once."""
+    text = json.dumps(parts)
+    named = [name for name in template["Parameters"] if f'"{name}"' in text]
+    assert len(named) <= 1
+    for value in template["Parameters"][named[0]]["AllowedValues"] if named else [None]:
+        yield [_number(template, part, value) for part in parts]
+
+
+def _number(template: Template, part: Any, value: Any) -> int:
+    match part:
+        case {"Ref": _}:
+            return int(value)
+        case {"Fn::FindInMap": [name, _, key]}:
+            return int(template["Mappings"][name].get(str(value), {}).get(key, 0))
+    return int(part)
+
+
 def the_queue_waits_six_times_as_long_as_the_function_may_take(template: Template) -> Iterator[str]:
     for name, function, event in queue_events(template):
         queue, properties = target(template, event["Queue"])
-        if properties.get("VisibilityTimeout", 30) < SIX_TIMES * function["Timeout"]:
-            yield f"{queue} hands out a message again while {name} may still be at work on it"
+        hidden = properties.get("VisibilityTimeout", 30)
+        for visibility, timeout in numbers(template, hidden, function["Timeout"]):
+            if visibility < SIX_TIMES * timeout:
+                yield f"{queue} hands out a message again while {name} may still be at work on it for {timeout} s"
 
 
-def a_message_is_received_five_times(template: Template) -> Iterator[str]:
+def a_message_is_received_several_times(template: Template) -> Iterator[str]:
     for _, _, event in queue_events(template):
         queue, properties = target(template, event["Queue"])
-        if properties.get("RedrivePolicy", {}).get("maxReceiveCount", 0) < RECEIVES:
-            yield f"{queue} gives a message up before it was received {RECEIVES} times"
+        needed = BULK_RECEIVES if queue == "BulkQueue" else RECEIVES
+        if properties.get("RedrivePolicy", {}).get("maxReceiveCount", 0) < needed:
+            yield f"{queue} gives a message up before it was received {needed} times"
+
+
+def what_waits_longer_than_its_receives_take_is_noticed(template: Template) -> Iterator[str]:
+    for _, _, event in queue_events(template):
+        queue, properties = target(template, event["Queue"])
+        [alarm] = [
+            alarm
+            for alarm in alarms(template).values()
+            if alarm.get("MetricName") == "ApproximateAgeOfOldestMessage"
+            and alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}]
+        ] or [{"Threshold": 0, "Statistic": None, "ComparisonOperator": None}]
+        receives = properties["RedrivePolicy"]["maxReceiveCount"]
+        for visibility, threshold in numbers(template, properties["VisibilityTimeout"], alarm["Threshold"]):
+            if threshold != visibility * receives:
+                yield f"what waits on {queue} for {threshold} s has had {threshold / visibility:.1f} receives"
+        if (alarm["Statistic"], alarm["ComparisonOperator"]) != ("Maximum", "GreaterThanThreshold"):
+            yield f"the oldest message on {queue} is not what is looked at"
+
+
+def the_lanes_differ_in_time_alone(template: Template) -> Iterator[str]:
+    own = {"Description", "Timeout", "MemorySize", "RecursiveLoop", "Events"}
+    named, bulk = (functions(template)[name] for name in ("DeletionFunction", "BulkFunction"))
+    for key in (named.keys() | bulk.keys()) - own:
+        if named.get(key) != bulk.get(key):
+            yield f"requests are carried out in another way in one of the lanes: {key}"
+    for name in ("DeletionFunction", "BulkFunction"):
+        whole_ = template["Resources"][name]
+        if "Condition" in whole_ or whole_["Metadata"]["BuildMethod"] != "makefile":
+            yield f"{name} is not always there, or is built in another way"
+    queues = {name: target(template, event["Queue"])[0] for name, _, event in queue_events(template)}
+    if queues != {"DeletionFunction": "RequestQueue", "BulkFunction": "BulkQueue"}:
+        yield f"the functions take from {queues}"
+    sizes = {name: event["BatchSize"] for name, _, event in queue_events(template)}
+    if sizes.get("BulkFunction") != 1:
+        yield "a selection waits for another one in its batch, or has to share its time with it"
+
+
+def only_the_stack_itself_sends_to_the_bulk_queue(template: Template) -> Iterator[str]:
+    bulk = {"Fn::GetAtt": ["BulkQueue", "Arn"]}
+    senders = set[str]()
+    for reading in (chosen(template, first=True), chosen(template, first=False)):
+        for where, statements in policies(reading):
+            for statement in statements:
+                sends = statement["Effect"] == "Allow" and "sqs:SendMessage" in as_list(statement["Action"])
+                if sends and bulk in as_list(statement["Resource"]):
+                    senders.add(f"{where}: {statement['Sid']}")
+        targets = {
+            name: [target_["Arn"] for target_ in properties.get("Targets", [properties.get("Target")])]
+            for name, properties in of_type(reading, "AWS::Events::Rule", "AWS::Scheduler::Schedule").items()
+        }
+        if sent := {name for name, arns in targets.items() if bulk in arns} - {"GracePeriodRule", "RequestSchedule"}:
+            yield f"{sent} put on the bulk queue what others have written"
+    for sender in senders - {
+        "FunctionRole/delete-images: SendBulkRequests",
+        "ScheduleRole/send-requests: SendRequests",
+        "BulkQueuePolicy: GracePeriodRuleMaySend",
+    }:
+        yield f"{sender} lets others name the key of a request"
+
+
+def the_functions_send_to_the_bulk_queue_alone(template: Template) -> Iterator[str]:
+    for name, function, _ in queue_events(template):
+        if function["Environment"]["Variables"].get("BULK_QUEUE_URL") != {"Ref": "BulkQueue"}:
+            yield f"{name} sends what takes minutes elsewhere"
+        _, role = target(template, function["Role"])
+        queues = {
+            arn["Fn::GetAtt"][0]
+            for policy in role["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+            if "sqs:SendMessage" in as_list(statement.get("Action", []))
+            for arn in as_list(statement["Resource"])
+        }
+        if queues != {"BulkQueue", "DeadLetterQueue"}:
+            yield f"{name} may send to {sorted(queues)}: a message on the request queue could come from itself"
 
 
 def dead_letters_are_kept_longer_than_requests(template: Template) -> Iterator[str]:
@@ -252,7 +347,7 @@ def the_longest_values_fit(template: Template) -> Iterator[str]:
     # The longest that five repeated patterns can be: three of 256 characters, and two of 255.
     values["RepositoryPattern"] = f"{'x' * 256},{'x' * 255}"
     for name, function in functions(template).items():
-        variables = resolve(function["Environment"]["Variables"], {**values, "RequestQueue": "x" * 120})
+        variables = resolve(function["Environment"]["Variables"], {**values, "BulkQueue": "x" * 120})
         if (size := len("".join(f"{key}{value}" for key, value in variables.items()))) > VARIABLE_BYTES:
             yield f"{name} can be given {size} bytes of variables"
     inline = [p["PolicyDocument"] for p in template["Resources"]["FunctionRole"]["Properties"]["Policies"]]
@@ -472,6 +567,8 @@ def what_sends_to_its_own_queue_may_do_so(template: Template) -> Iterator[str]:
         ]
         if sends and function.get("RecursiveLoop") != "Allow":
             yield f"Lambda stops {name} after 16 turns"
+        if not sends and function.get("RecursiveLoop") == "Allow":
+            yield f"Lambda would not stop a loop of {name}, which has no turns"
     invoked = {
         target(template, statement["Resource"])[0]
         for policy in of_type(template, "AWS::IAM::Policy").values()
@@ -628,7 +725,7 @@ def every_emergency_has_an_alarm(template: Template) -> Iterator[str]:
         ("AWS/Lambda", "DestinationDeliveryFailures"): None,
         ("EcrImageDeletion", "RequestsRejected"): None,
         ("EcrImageDeletion", "TurnLimitReached"): None,  # Lambda says nothing of recursion under RecursiveLoop: Allow
-        ("EcrImageDeletion", "Requests"): ["CanarySchedule"],
+        ("AWS/SQS", "NumberOfMessagesDeleted"): ["CanarySchedule"],
         ("EcrImageDeletion", "UsageKnown"): None,
         ("AWS/Events", "InvocationsFailedToBeSentToDlq"): ["RequestRule", "GracePeriodRule"],
         ("AWS/Scheduler", "InvocationsFailedToBeSentToDeadLetterCount"): ["ScheduleGroup"],
@@ -640,6 +737,16 @@ def every_emergency_has_an_alarm(template: Template) -> Iterator[str]:
         for source in sources or ():
             if there and resources[source]["Condition"] not in there:
                 yield f"the alarm on {wanted} is not there just when {source} is"
+    found = [metric for properties in alarms(template).values() for metric in watched_metrics(properties)]
+    for name, _, event in queue_events(template):
+        queue = {"Name": "QueueName", "Value": {"Fn::GetAtt": [event["Queue"]["Fn::GetAtt"][0], "QueueName"]}}
+        function = {"Name": "FunctionName", "Value": {"Ref": name}}
+        for namespace, metric, dimension in (
+            ("AWS/SQS", "ApproximateAgeOfOldestMessage", queue),
+            *(("AWS/Lambda", each, function) for each in ("Errors", "Throttles", "DestinationDeliveryFailures")),
+        ):
+            if (namespace, metric, [dimension]) not in found:
+                yield f"no alarm watches {metric} of {dimension['Value']}"
 
 
 def what_was_lost_is_counted_where_the_alarms_look(template: Template) -> Iterator[str]:
@@ -661,6 +768,8 @@ def the_canary_comes_more_often_than_it_is_missed(template: Template) -> Iterato
     alarm = template["Resources"]["CanaryAlarm"]["Properties"]
     schedule = template["Resources"]["CanarySchedule"]["Properties"]
     request = json.loads(resolve(schedule["Target"]["Input"], {"CanaryRepository": "team/app"}))
+    if schedule["Target"]["Arn"]["Fn::GetAtt"][0] != alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]:
+        yield "the alarm looks at another queue than the canary is sent to"
     if schedule["ScheduleExpression"] != "rate(1 day)" or alarm["Period"] * alarm["EvaluationPeriods"] <= DAY:
         yield "the alarm on a missing canary is raised between two of them"
     if request.get("dryRun") is not True or "<aws.scheduler.scheduled-time>" not in request.get("requestId", ""):
@@ -774,6 +883,7 @@ def the_variables_that_are_set_are_those_that_are_read(template: Template) -> It
     libraries = {value for name, value in vars(constants).items() if name.endswith("_ENV")}
     readers: dict[str, Callable[[Mapping[str, str]], object]] = {
         "DeletionFunction": Settings.from_env,
+        "BulkFunction": Settings.from_env,
         "UsageFunction": ReaderSettings.from_env,
     }
     for name, function in functions(template).items():
@@ -827,6 +937,7 @@ QUEUE, DEAD_LETTERS, TOPIC, ALARM = map(
     resource, ("RequestQueue", "DeadLetterQueue", "NotificationTopic", "DeadLetterAlarm")
 )
 FUNCTION, ROLE, RULE, SCHEDULE = map(resource, ("DeletionFunction", "FunctionRole", "RequestRule", "RequestSchedule"))
+BULK, BULK_QUEUE, BULK_ALARM = map(resource, ("BulkFunction", "BulkQueue", "OldestBulkRequestAlarm"))
 
 
 def parameter(name: str) -> Callable[[Template], Any]:
@@ -868,6 +979,10 @@ def variables(template: Template) -> Any:
     return FUNCTION(template)["Environment"]["Variables"]
 
 
+def bulk_times(template: Template, timeout: str) -> Any:
+    return template["Mappings"]["BulkTimes"][timeout]
+
+
 TRUST = statement("ScheduleRole", "SchedulesOfThisGroup")
 SENDERS, ACCOUNT = (statement("RequestQueuePolicy", "NobodyElseMaySend", nth) for nth in (0, 1))
 CANARY, MISSING, MORE, OLD, LOST_RULE = map(
@@ -879,7 +994,72 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     (the_queue_waits_six_times_as_long_as_the_function_may_take, lambda t: QUEUE(t).update(VisibilityTimeout=719)),
     (the_queue_waits_six_times_as_long_as_the_function_may_take, lambda t: QUEUE(t).pop("VisibilityTimeout")),
     (the_queue_waits_six_times_as_long_as_the_function_may_take, lambda t: FUNCTION(t).update(Timeout=121)),
-    (a_message_is_received_five_times, lambda t: QUEUE(t)["RedrivePolicy"].update(maxReceiveCount=4)),
+    (
+        the_queue_waits_six_times_as_long_as_the_function_may_take,
+        lambda t: bulk_times(t, "300").update(Visibility=1799),
+    ),
+    (the_queue_waits_six_times_as_long_as_the_function_may_take, lambda t: bulk_times(t, "900").pop("Visibility")),
+    (the_queue_waits_six_times_as_long_as_the_function_may_take, lambda t: t["Mappings"]["BulkTimes"].pop("120")),
+    (
+        the_queue_waits_six_times_as_long_as_the_function_may_take,
+        lambda t: parameter("BulkTimeout")(t)["AllowedValues"].append(840),
+    ),
+    (the_queue_waits_six_times_as_long_as_the_function_may_take, lambda t: BULK_QUEUE(t).update(VisibilityTimeout=720)),
+    (a_message_is_received_several_times, lambda t: QUEUE(t)["RedrivePolicy"].update(maxReceiveCount=4)),
+    (a_message_is_received_several_times, lambda t: BULK_QUEUE(t)["RedrivePolicy"].update(maxReceiveCount=2)),
+    (a_message_is_received_several_times, lambda t: BULK_QUEUE(t).pop("RedrivePolicy")),
+    (
+        what_waits_longer_than_its_receives_take_is_noticed,
+        lambda t: bulk_times(t, "600").update(OldestRequest=3600),
+    ),
+    (
+        what_waits_longer_than_its_receives_take_is_noticed,
+        lambda t: BULK_QUEUE(t)["RedrivePolicy"].update(maxReceiveCount=4),
+    ),
+    (what_waits_longer_than_its_receives_take_is_noticed, lambda t: BULK_ALARM(t).update(Threshold=3600)),
+    (what_waits_longer_than_its_receives_take_is_noticed, lambda t: BULK_ALARM(t).update(Statistic="Minimum")),
+    (what_waits_longer_than_its_receives_take_is_noticed, lambda t: t["Resources"].pop("OldestBulkRequestAlarm")),
+    (what_waits_longer_than_its_receives_take_is_noticed, lambda t: t["Resources"].pop("OldestRequestAlarm")),
+    *(
+        (the_lanes_differ_in_time_alone, break_it)
+        for break_it in (
+            lambda t: BULK(t)["Environment"]["Variables"].update(DRY_RUN="false"),
+            lambda t: variables(t).pop("PROTECTED_TAGS"),
+            lambda t: BULK(t).update(Handler="handler.usage_app.lambda_handler"),
+            lambda t: BULK(t).update(CodeUri="other/"),
+            lambda t: BULK(t).update(Role={"Fn::GetAtt": ["UsageRole", "Arn"]}),
+            lambda t: BULK(t).update(Runtime="python3.14"),
+            lambda t: BULK(t).pop("Architectures"),
+            lambda t: BULK(t).pop("EventInvokeConfig"),
+            lambda t: BULK(t)["Events"]["Requests"]["Properties"].update(BatchSize=10),
+            lambda t: BULK(t)["Events"]["Requests"]["Properties"].update(Queue={"Fn::GetAtt": ["RequestQueue", "Arn"]}),
+            lambda t: whole("BulkFunction")(t).update(Condition="HasGracePeriod"),
+        )
+    ),
+    *(
+        (only_the_stack_itself_sends_to_the_bulk_queue, break_it)
+        for break_it in (
+            lambda t: statement("SenderPolicy", "SendRequests")(t).update(
+                Resource=[{"Fn::GetAtt": [queue, "Arn"]} for queue in ("RequestQueue", "BulkQueue")]
+            ),
+            lambda t: statement("RequestQueuePolicy", "SendersMaySend")(t).update(
+                Resource={"Fn::GetAtt": ["BulkQueue", "Arn"]}
+            ),
+            lambda t: RULE(t)["Targets"][0].update(Arn={"Fn::GetAtt": ["BulkQueue", "Arn"]}),
+            lambda t: CANARY(t)["Target"].update(Arn={"Fn::GetAtt": ["BulkQueue", "Arn"]}),
+        )
+    ),
+    (the_functions_send_to_the_bulk_queue_alone, lambda t: variables(t).update(BULK_QUEUE_URL={"Ref": "RequestQueue"})),
+    (
+        the_functions_send_to_the_bulk_queue_alone,
+        lambda t: statement("FunctionRole", "SendBulkRequests")(t).update(
+            Resource={"Fn::GetAtt": ["RequestQueue", "Arn"]}
+        ),
+    ),
+    (
+        the_functions_send_to_the_bulk_queue_alone,
+        lambda t: statement("FunctionRole", "TakeRequests")(t)["Action"].append("sqs:SendMessage"),
+    ),
     (dead_letters_are_kept_longer_than_requests, lambda t: DEAD_LETTERS(t).update(MessageRetentionPeriod=345600)),
     (dead_letters_are_kept_longer_than_requests, lambda t: DEAD_LETTERS(t).pop("MessageRetentionPeriod")),
     (dead_letters_are_kept_longer_than_requests, lambda t: DEAD_LETTERS(t).update(MessageRetentionPeriod=2246401)),
@@ -915,17 +1095,17 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
         no_permission_is_unbounded,
         lambda t: statement("FunctionRole", "ListRepositories")(t).update(Action="dynamodb:*"),
     ),
-    (no_permission_is_unbounded, lambda t: statement("FunctionRole", "SendRequests")(t).update(Resource="*")),
+    (no_permission_is_unbounded, lambda t: statement("FunctionRole", "SendBulkRequests")(t).update(Resource="*")),
     (no_permission_is_unbounded, lambda t: statement("RequestQueuePolicy", "RuleMaySend")(t).update(Principal="*")),
     (no_permission_is_unbounded, lambda t: statement("RequestQueuePolicy", "SendersMaySend")(t).pop("Condition")),
     (
         steps_are_never_deleted,
         lambda t: statement("FunctionRole", "RememberSteps")(t)["Action"].append("dynamodb:DeleteItem"),
     ),
-    (every_statement_has_a_name_of_its_own, lambda t: statement("FunctionRole", "SendRequests")(t).pop("Sid")),
+    (every_statement_has_a_name_of_its_own, lambda t: statement("FunctionRole", "SendBulkRequests")(t).pop("Sid")),
     (
         every_statement_has_a_name_of_its_own,
-        lambda t: statement("FunctionRole", "SendRequests")(t).update(Sid="DeleteImages"),
+        lambda t: statement("FunctionRole", "SendBulkRequests")(t).update(Sid="DeleteImages"),
     ),
     (every_role_is_bounded_and_known, lambda t: ROLE(t).pop("PermissionsBoundary")),
     (every_role_is_bounded_and_known, lambda t: ROLE(t).pop("Path")),
@@ -984,11 +1164,14 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
             Input='{"selection": {"countType": "sinceImageTransitioned"}}'
         ),
     ),
-    (what_sends_to_its_own_queue_may_do_so, lambda t: FUNCTION(t).pop("RecursiveLoop")),
+    (what_sends_to_its_own_queue_may_do_so, lambda t: BULK(t).pop("RecursiveLoop")),
+    (what_sends_to_its_own_queue_may_do_so, lambda t: FUNCTION(t).update(RecursiveLoop="Allow")),
     (selections_by_last_pull_are_not_defeated, lambda t: t["Resources"].pop("PullTimeExclusion")),
     (packages_can_be_signed, lambda t: FUNCTION(t).pop("CodeSigningConfigArn")),
     (senders_find_what_they_need, lambda t: t["Outputs"].pop("RequestQueueArn")),
+    (senders_find_what_they_need, lambda t: t["Outputs"].pop("BulkQueueArn")),
     (senders_find_what_they_need, lambda t: t["Outputs"].pop("FunctionArn")),
+    (senders_find_what_they_need, lambda t: t["Outputs"].pop("BulkFunctionArn")),
     (senders_find_what_they_need, lambda t: t["Outputs"].pop("SenderPolicyArn")),
     (senders_find_what_they_need, lambda t: t["Resources"].pop("SenderPolicy")),
     (nothing_undeliverable_is_lost, lambda t: t["Resources"].pop("CanaryAlarm")),
@@ -1017,7 +1200,14 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     *(
         (every_emergency_has_an_alarm, lambda t, name=name: t["Resources"].pop(name))
         for name in (
+            "OldestRequestAlarm",
+            "OldestBulkRequestAlarm",
+            "FunctionErrorAlarm",
+            "BulkFunctionErrorAlarm",
             "FunctionThrottleAlarm",
+            "BulkFunctionThrottleAlarm",
+            "LostEventAlarm",
+            "LostBulkEventAlarm",
             "TurnLimitAlarm",
             "LostRuleEventAlarm",
             "LostScheduleAlarm",
@@ -1032,6 +1222,10 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     ),
     (what_was_lost_is_counted_where_the_alarms_look, lambda t: LOST_RULE(t)["Dimensions"].pop()),
     (the_canary_comes_more_often_than_it_is_missed, lambda t: MISSING(t).update(EvaluationPeriods=24)),
+    (
+        the_canary_comes_more_often_than_it_is_missed,
+        lambda t: CANARY(t)["Target"].update(Arn={"Fn::GetAtt": ["BulkQueue", "Arn"]}),
+    ),
     (
         the_canary_comes_more_often_than_it_is_missed,
         lambda t: CANARY(t)["Target"].update(Input='{"requestId": "<aws.scheduler.scheduled-time>"}'),

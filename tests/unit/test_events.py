@@ -1,15 +1,16 @@
 """The ways a request arrives, where it really comes from, and the key that its arrival gives it."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from handler import events
 from handler.models.errors import RejectedRequestError
-from handler.models.request import Origin, Payload
+from handler.models.request import Arrival, Origin, Payload
 from local.runtime import FakeLambdaContext
-from tests.fakes.lambda_ import QUEUE_ARN, sqs_record
+from tests.fakes.lambda_ import BULK_QUEUE_ARN, BULK_QUEUE_URL, QUEUE_ARN, sqs_record
 from tests.values import REQUEST
 
 CONTEXT: Any = FakeLambdaContext("lambda-request-1")
@@ -32,7 +33,7 @@ def failed(content: Any, **changes: Any) -> dict[str, Any]:
 
 
 def follow_up(**changes: Any) -> dict[str, Any]:
-    """Returns a request that this function has sent to itself."""
+    """Returns a request that the stack has sent to its bulk queue."""
     envelope = {
         "key": ["child", ["request", "cleanup-1"], "team/app"],
         "requestId": "cleanup-1/team/app",
@@ -43,15 +44,20 @@ def follow_up(**changes: Any) -> dict[str, Any]:
     return {"followUp": envelope | changes, "request": REQUEST}
 
 
-def received(body: Any) -> Payload:
-    """Returns what is read of a message."""
-    [arrival] = events.arrivals({"Records": [sqs_record("message-1", body)]}, CONTEXT)
+def arrivals(event: Any) -> list[Arrival]:
+    """Returns what an event brings to the function of the tests' stack."""
+    return events.arrivals(event, CONTEXT, BULK_QUEUE_URL)
+
+
+def received(body: Any, *, queue: str = QUEUE_ARN) -> Payload:
+    """Returns what is read of a message, from the request queue or another."""
+    [arrival] = arrivals({"Records": [sqs_record("message-1", body, queue=queue)]})
     return arrival.read()
 
 
 def invoked(content: Any) -> Payload:
     """Returns what is read of a direct invocation."""
-    [arrival] = events.arrivals(content, CONTEXT)
+    [arrival] = arrivals(content)
     return arrival.read()
 
 
@@ -75,7 +81,57 @@ def test_a_request_is_read_out_of_its_envelope(content: Any, by_message: Origin,
 def test_a_follow_up_message_says_its_own_key_and_origin(wrapped: dict[str, Any]) -> None:
     """A request that another one led to keeps the key that was made from that one's, also after a failed invocation."""
     expected = Payload(REQUEST, MESSAGE, ("child", ["request", "cleanup-1"], "team/app"), "cleanup-1/team/app")
-    assert received(json.dumps(wrapped)) == invoked(wrapped) == expected
+    assert received(json.dumps(wrapped), queue=BULK_QUEUE_ARN) == expected
+
+
+@pytest.mark.parametrize("wrapped", [follow_up(), failed(follow_up())])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda content: received(json.dumps(content)),
+        *(
+            lambda content, queue=queue: received(json.dumps(content), queue=queue)
+            for queue in (
+                *(BULK_QUEUE_ARN.replace("123456789012", "210987654321"), BULK_QUEUE_ARN + "-2", "another:bulk"),
+                *(BULK_QUEUE_ARN.rpartition(":")[2], BULK_QUEUE_URL, "", ":"),
+            )
+        ),
+        invoked,
+    ],
+)
+def test_a_follow_up_counts_only_from_the_bulk_queue(read: Callable[[Any], Payload], wrapped: dict[str, Any]) -> None:
+    """From any other queue, of whatever name or account, or by hand, it is rejected; the error says where it belongs."""
+    with pytest.raises(RejectedRequestError, match=r"send it back to that queue \(output BulkQueueArn\)"):
+        read(wrapped)
+
+
+def test_a_record_without_a_source_is_of_no_queue() -> None:
+    """Nothing that it says of a key is believed."""
+    record = sqs_record("message-1", json.dumps(follow_up()))
+    del record["eventSourceARN"]
+    [arrival] = arrivals({"Records": [record]})
+    assert not arrival.internal
+    with pytest.raises(RejectedRequestError, match="BulkQueueArn"):
+        arrival.read()
+
+
+def test_others_wait_behind_a_message_of_the_request_queue_alone() -> None:
+    """On the bulk queue nobody waits who has named images, and an invocation by hand has no queue."""
+    records = [sqs_record("m", "{}", queue=queue) for queue in (QUEUE_ARN, BULK_QUEUE_ARN)]
+    request, bulk = arrivals({"Records": records})
+    [by_hand] = arrivals(REQUEST)
+    assert [a.is_queued_among_others for a in (request, bulk, by_hand)] == [True, False, False]
+    assert [a.internal for a in (request, bulk, by_hand)] == [False, True, False]
+
+
+def test_anything_but_an_envelope_is_read_alike_from_either_queue() -> None:
+    """A dead letter of the request queue is sent back to the bulk queue: as it is, an event, or a failed invocation."""
+    for content in (REQUEST, event(REQUEST), failed(REQUEST), failed(event(REQUEST))):
+        body = json.dumps(content)
+        expected = received(body)
+        if expected.origin == MESSAGE:
+            expected = expected._replace(origin=MESSAGE._replace(source=BULK_QUEUE_ARN))
+        assert received(body, queue=BULK_QUEUE_ARN) == expected
 
 
 @pytest.mark.parametrize(
@@ -96,6 +152,8 @@ def test_a_follow_up_message_says_its_own_key_and_origin(wrapped: dict[str, Any]
 def test_a_malformed_envelope_is_no_envelope(content: dict[str, Any]) -> None:
     """It is read as a request, an odd one, under the key of its arrival: no forged key or name gets any further."""
     assert received(json.dumps(content)) == Payload(content, MESSAGE, ("message", "message-1"))
+    bulk = MESSAGE._replace(source=BULK_QUEUE_ARN)
+    assert received(json.dumps(content), queue=BULK_QUEUE_ARN) == Payload(content, bulk, ("message", "message-1"))
 
 
 def test_a_key_has_256_ascii_characters_at_most() -> None:
@@ -113,9 +171,9 @@ def test_the_source_of_an_event_is_quoted() -> None:
 def test_a_record_says_whether_it_was_received_before(receives: str | None, before: bool) -> None:  # noqa: FBT001
     """Only the first receive can be known to be the first; Lambda's own retries of an invocation are not announced."""
     attributes = {"ApproximateReceiveCount": receives} if receives else {}
-    [arrival] = events.arrivals({"Records": [sqs_record("message-1", "{}") | {"attributes": attributes}]}, CONTEXT)
+    [arrival] = arrivals({"Records": [sqs_record("message-1", "{}") | {"attributes": attributes}]})
     assert (arrival.received_before, arrival.origin, arrival.key) == (before, MESSAGE, ("message", "message-1"))
-    [arrival] = events.arrivals(REQUEST, CONTEXT)
+    [arrival] = arrivals(REQUEST)
     assert (arrival.received_before, arrival.key) == (True, ("invocation", "lambda-request-1"))
 
 
@@ -190,11 +248,11 @@ def test_every_record_of_a_batch_is_an_arrival() -> None:
     without_body = {"eventSource": "aws:sqs", "messageId": "message-2"}
     batch = {"Records": [without_body, sqs_record("message-1", json.dumps(REQUEST))]}
     assert events.is_batch(batch)
-    bad, good = events.arrivals(batch, CONTEXT)
+    bad, good = arrivals(batch)
     assert (bad.origin.id, good.read().content) == ("message-2", REQUEST)
     with pytest.raises(RejectedRequestError, match=UNREADABLE):
         bad.read()
-    assert events.arrivals({"Records": []}, CONTEXT) == []
+    assert arrivals({"Records": []}) == []
 
 
 @pytest.mark.parametrize(

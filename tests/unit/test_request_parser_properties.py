@@ -14,6 +14,7 @@ from handler.models.report import DeletionReport
 from handler.models.request import Arrival
 from handler.step_table import partition_key
 from local.runtime import FakeLambdaContext
+from tests.fakes.lambda_ import BULK_QUEUE_ARN, BULK_QUEUE_URL, QUEUE_ARN, sqs_record
 from tests.values import ACCOUNT, ORIGIN, REQUEST
 
 CONTEXT: Any = FakeLambdaContext()
@@ -36,10 +37,11 @@ def read(arrival: Arrival) -> None:
 
 
 def read_message(body: Any) -> None:
-    """Reads a message with this body."""
-    record = {"messageId": "m-1", "eventSource": "aws:sqs", "eventSourceARN": "arn", "body": body}
-    [arrival] = events.arrivals({"Records": [record]}, CONTEXT)
-    read(arrival)
+    """Reads a message with this body, from either queue."""
+    for queue in (QUEUE_ARN, BULK_QUEUE_ARN):
+        record = sqs_record("m-1", "", queue=queue) | {"body": body}
+        [arrival] = events.arrivals({"Records": [record]}, CONTEXT, BULK_QUEUE_URL)
+        read(arrival)
 
 
 JSON = st.recursive(
@@ -98,7 +100,7 @@ CONTENTS = JSON | REQUESTS | ENVELOPES
 @example({"followUp": {**ENVELOPE, "key": [HALF], "generation": HALF}, "request": REQUEST})
 def test_any_json_is_a_request_or_rejected(content: Any) -> None:
     """Any value that JSON can spell, by hand or in a message, with forged envelopes among them."""
-    [arrival] = events.arrivals(content, CONTEXT)
+    [arrival] = events.arrivals(content, CONTEXT, BULK_QUEUE_URL)
     read(arrival)
     read_message(json.dumps(content))
 
@@ -111,6 +113,7 @@ def test_any_body_is_a_request_or_rejected(body: str | bytes) -> None:
 
 RECORDS = members(
     eventSource=st.just("aws:sqs") | ANYTHING,
+    eventSourceARN=st.just(BULK_QUEUE_ARN) | ANYTHING,
     messageId=st.just("m-1") | ANYTHING,
     body=ANYTHING,
     attributes=st.just({"ApproximateReceiveCount": "1"}) | ANYTHING,
@@ -120,7 +123,7 @@ RECORDS = members(
 @given(st.fixed_dictionaries({"Records": st.lists(RECORDS, max_size=3) | ANYTHING}) | CONTENTS)
 def test_any_event_is_a_batch_or_one_request(event: Any) -> None:
     """Each record of a batch is judged by itself, and anything else is one request."""
-    arrivals = events.arrivals(event, CONTEXT)
+    arrivals = events.arrivals(event, CONTEXT, BULK_QUEUE_URL)
     assert len(arrivals) == (len(event["Records"]) if events.is_batch(event) else 1)
     for arrival in arrivals:
         if arrival.origin.id.isascii() and len(arrival.origin.id) < 100:  # as SQS makes them

@@ -12,7 +12,7 @@ from handler.models.images import Json
 from handler.models.request import DeletionRequest, Selection
 from handler.step_table import partition_key
 from local.runtime import FakeLambdaContext
-from tests.fakes.lambda_ import sqs_record
+from tests.fakes.lambda_ import BULK_QUEUE_ARN, BULK_QUEUE_URL, sqs_record
 from tests.fakes.scripted import time_for
 from tests.values import payload
 
@@ -29,7 +29,8 @@ def parsed(content: Json, **changes: Any) -> DeletionRequest:
 def sent(message: Json) -> DeletionRequest:
     """Returns the request in a message that this function has sent to itself, as it arrives."""
     context: Any = FakeLambdaContext()
-    [arrival] = events.arrivals({"Records": [sqs_record("m-2", json.dumps(message))]}, context)
+    record = sqs_record("m-2", json.dumps(message), queue=BULK_QUEUE_ARN)
+    [arrival] = events.arrivals({"Records": [record]}, context, BULK_QUEUE_URL)
     return request_parser.parse_request(arrival.read())
 
 

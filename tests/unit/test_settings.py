@@ -26,7 +26,7 @@ def test_settings_are_what_the_environment_says() -> None:
     assert settings() == Settings(
         idempotency_table=ENV["IDEMPOTENCY_TABLE"],
         notification_topic_arn=ENV["NOTIFICATION_TOPIC_ARN"],
-        request_queue_url=ENV["REQUEST_QUEUE_URL"],
+        bulk_queue_url=ENV["BULK_QUEUE_URL"],
         repository_patterns=("*",),
         protected_tags=(),
         protected_repositories=(),

@@ -54,7 +54,7 @@ def test_botocore_keeps_the_services_that_are_called(tmp_path: Path, function: s
 
 
 def test_each_function_has_the_models_of_what_it_calls() -> None:
-    """Of the clients that its modules make, and no others: the one that deletes starts with as little as before."""
+    """Of the clients that its modules make, and no others: those that delete start with as little as before."""
     handler = Path(slim.__file__).parent / "handler"
     made = {
         function: set(re.findall(r'client\("(\w+)"', (handler / module).read_text()))

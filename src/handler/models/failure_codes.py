@@ -56,7 +56,7 @@ RETRY_IS_NO_HELP = frozenset({
 """The same request would meet it again, or it spared an image on purpose: no retryRequest has it."""
 
 
-RETRY_WHOLE = frozenset({"UsageUnknown"})
+RETRY_WHOLE = frozenset({"TimedOut", "UsageUnknown"})
 """Of a selection as a whole: nothing was selected, and the same selection may be once something else has changed."""
 
 

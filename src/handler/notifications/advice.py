@@ -48,7 +48,7 @@ def advice(data: Json) -> str:
     if data.get("unfinished"):
         return "To do: see why some requests have not ended: the queue, its dead letters and the log tell."
     if data.get("rejected"):
-        return "To do: see why some requests were rejected; each is in the dead-letter queue within the hour."
+        return "To do: see why some requests were rejected; each ends in the dead-letter queue."
     if data["failed"] and "continuedAs" in data:
         return _GOES_ON
     if not data["failed"] or "dryRun" in data:

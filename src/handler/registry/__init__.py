@@ -4,8 +4,8 @@ from .batch_delete import delete_images as delete_images
 from .client import Repository as Repository
 from .client import disable_unsafe_retries as disable_unsafe_retries
 from .client import limit_concurrency as limit_concurrency
-from .listing import list_images as list_images
-from .listing import read_indexes as read_indexes
+from .listing import Contents as Contents
+from .listing import read_repository as read_repository
 from .listing import repository_names as repository_names
 from .lookup import look_up as look_up
 from .manifests import read_manifests as read_manifests

@@ -1,41 +1,170 @@
-"""Lists of all images in a repository, and of all repositories."""
+"""The contents of a repository, and the names of all repositories, page by page."""
 
-from collections.abc import Sequence
-from typing import Any
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.models.errors import RefusedLookUpError
-from handler.models.images import INDEX_MEDIA_TYPES, ImageId, ListedImage
+from handler.models.errors import OutOfTimeError, RefusedLookUpError
+from handler.models.images import INDEX_MEDIA_TYPES, Image, ImageFailure, ImageId, ListedImage, signature_subject
+from handler.models.limits import CHUNK_SIZE
 
-from .client import Repository
+from .client import CALLS_AT_A_TIME, Repository
 from .errors import final_error, member
-from .lookup import get_manifests, seconds
-from .manifests import named_manifests
+from .lookup import get_manifests, look_up, seconds
+from .manifests import named_manifests, read_manifests
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr.type_defs import DescribeImagesFilterTypeDef
 
 _PAGE = 1_000
+_ALL: "DescribeImagesFilterTypeDef" = {"tagStatus": "ANY", "imageStatus": "ANY"}
+_STREAMS: "Sequence[DescribeImagesFilterTypeDef]" = (
+    {"tagStatus": "TAGGED", "imageStatus": "ANY"},
+    {"tagStatus": "UNTAGGED", "imageStatus": "ANY"},
+    # An image whose first tag comes or whose last one goes meanwhile may be in neither of these. What an active index
+    # names, ECR itself keeps; that of an archived one is kept only if the index is known.
+    {"tagStatus": "ANY", "imageStatus": "ARCHIVED"},
+)
+"""What is listed side by side of a repository that has more than one page."""
 
 
-def list_images(repository: Repository) -> list[ListedImage]:
-    """Returns every image of a repository once, archived ones too.
+class Contents(NamedTuple):
+    """The contents of a repository."""
+
+    images: Sequence[ListedImage]
+    """Every image once, archived ones too."""
+    named: Mapping[str, Sequence[str] | None] = {}
+    """The digests that each index names; None for an index that cannot be read."""
+
+
+def read_repository(repository: Repository, *, indexes: bool = True) -> Contents:
+    """Returns what is in a repository; without what its indexes name, if nobody must know that.
 
     Raises ServiceUnavailableError, OutOfTimeError, and RefusedLookUpError.
     """
-    found: dict[str, ListedImage] = {}
-    page: Any = {}
-    while True:
+    listing = _Listing(repository, indexes=indexes)
+    try:
+        listing.run()
+    except (ClientError, BotoCoreError) as error:
+        raise RefusedLookUpError(*final_error(error, deleting=False)) from error
+    except OutOfTimeError as error:
+        raise OutOfTimeError(f"time ran out when {len(listing.found):,} images were listed") from error
+    return Contents(list(listing.found.values()), listing.named)
+
+
+class _Listing:
+    """What is known of a repository so far, and the calls that are under way to know more."""
+
+    def __init__(self, repository: Repository, *, indexes: bool) -> None:
+        self._repository, self._reads_indexes = repository, indexes
+        self.found: dict[str, ListedImage] = {}
+        self.named: dict[str, list[str] | None] = {}
+        """None also of an index that is yet to be read."""
+        self._to_read: list[str] = []
+        self._tasks: deque[Future[None]] = deque()
+        self._failed = False
+        self._lock = Lock()
+
+    def run(self) -> None:
+        """Lists the repository, and reads its indexes meanwhile. Raises what a call raises, once none is under way."""
+        token = self._add_page(_ALL, None)
+        if not token and len(self._to_read) <= CHUNK_SIZE:
+            self._read(self._to_read)
+            return
+        with ThreadPoolExecutor(CALLS_AT_A_TIME) as executor:
+            try:
+                if token:
+                    for part in _STREAMS:
+                        self._begin(executor, partial(self._list, part, executor))
+                self._read_full_chunks(executor)
+                self._wait()
+                if token:
+                    self._add_missing_subjects()
+                self._read_full_chunks(executor)
+                self._begin(executor, partial(self._read, self._to_read))
+                self._wait()
+            finally:
+                executor.shutdown(cancel_futures=True)
+
+    def _list(self, part: "DescribeImagesFilterTypeDef", executor: ThreadPoolExecutor) -> None:
+        """Lists a part of the repository, and has the indexes read that it finds."""
+        token = self._add_page(part, None)
+        self._read_full_chunks(executor)
+        while token and not self._failed:
+            token = self._add_page(part, token)
+            self._read_full_chunks(executor)
+
+    def _add_page(self, part: "DescribeImagesFilterTypeDef", token: str | None) -> str | None:
+        """Adds one page; returns the token of the next."""
+        page: Any = {"nextToken": token} if token else {}
+        with self._repository.calling():
+            response = self._repository.ecr.describe_images(
+                **self._repository.scope, maxResults=_PAGE, filter=part, **page
+            )
+        self._add([_listed(detail) for detail in member(response, "imageDetails")])
+        next_token: str | None = response.get("nextToken")
+        return next_token
+
+    def _add(self, images: Sequence[ListedImage]) -> None:
+        with self._lock:
+            # An image that changes while it is listed may stand on two pages: the later has what is so by then.
+            self.found |= {image.digest: image for image in images}
+            if self._reads_indexes:
+                new = [image.digest for image in images if image.is_index and image.digest not in self.named]
+                self.named |= dict.fromkeys(new)
+                self._to_read += new
+
+    def _read_full_chunks(self, executor: ThreadPoolExecutor) -> None:
+        """Has indexes read, as many in a call as ECR takes; the others wait until there are more of them."""
+        with self._lock:
+            full = len(self._to_read) // CHUNK_SIZE * CHUNK_SIZE
+            chunks = itertools.batched(self._to_read[:full], CHUNK_SIZE, strict=True)
+            self._to_read = self._to_read[full:]
+        for chunk in chunks:
+            self._begin(executor, partial(self._read, chunk))
+
+    def _read(self, digests: Sequence[str]) -> None:
+        """Learns what up to 100 indexes name."""
+        if not digests:
+            return
         try:
-            with repository.calling():
-                response = repository.ecr.describe_images(
-                    **repository.scope, maxResults=_PAGE, filter={"tagStatus": "ANY", "imageStatus": "ANY"}, **page
-                )
+            manifests, _ = get_manifests(self._repository, [ImageId(digest=digest) for digest in digests])
         except (ClientError, BotoCoreError) as error:
-            raise RefusedLookUpError(*final_error(error, deleting=False)) from error
-        # An image that changes while it is listed may stand on two pages; the later one has what is so by then.
-        found |= {detail["imageDigest"]: _listed(detail) for detail in member(response, "imageDetails")}
-        if not (token := response.get("nextToken")):
-            return list(found.values())
-        page = {"nextToken": token}
+            final_error(error, deleting=False)  # raises what a later try may cure
+            return
+        found = [manifest for answer in manifests.values() if (manifest := named_manifests(*answer))]
+        with self._lock:
+            self.named |= {manifest.digest: list(manifest.named) for manifest in found}
+
+    def _add_missing_subjects(self) -> None:
+        """Adds images of which only the signatures were listed: ECR would let these go without them."""
+        subjects = {image.subject for image in self.found.values()}
+        subjects |= {signature_subject(tag) for image in self.found.values() for tag in image.tags}
+        missing = [ImageId(digest=digest) for digest in subjects if digest and digest not in self.found]
+        if there := list(read_manifests(self._repository, missing)) if missing else []:
+            self._add([_just_seen(image) for image in look_up(self._repository, there).values()])
+
+    def _begin(self, executor: ThreadPoolExecutor, task: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                task()
+            except BaseException:
+                self._failed = True
+                raise
+
+        self._tasks.append(executor.submit(run))
+
+    def _wait(self) -> None:
+        """Waits for all that was begun, by others of them too. Raises what one of them raised."""
+        while self._tasks:
+            self._tasks.popleft().result()
 
 
 def _listed(detail: Any) -> ListedImage:
@@ -53,19 +182,23 @@ def _listed(detail: Any) -> ListedImage:
     )
 
 
-def read_indexes(repository: Repository, digests: Sequence[str]) -> dict[str, list[str] | None]:
-    """Returns the digests that each of up to 100 indexes names; None for one that cannot be read.
-
-    Raises ServiceUnavailableError and OutOfTimeError.
-    """
-    unread: dict[str, list[str] | None] = dict.fromkeys(digests)
-    try:
-        manifests, _ = get_manifests(repository, [ImageId(digest=digest) for digest in digests])
-    except (ClientError, BotoCoreError) as error:
-        final_error(error, deleting=False)
-        return unread
-    found = [manifest for answer in manifests.values() if (manifest := named_manifests(*answer))]
-    return unread | {manifest.digest: list(manifest.named) for manifest in found}
+def _just_seen(image: Image | ImageFailure) -> ListedImage:
+    """Returns an image that changed while it was listed, or cannot be seen: as one that was pulled a moment ago."""
+    now = time.time()
+    if isinstance(image, ImageFailure):
+        return ListedImage(str(image.image_id.digest), (), now, now, 0, is_index=False, subject=None)
+    return ListedImage(
+        image.digest,
+        tuple(sorted(image.tags)),
+        image.pushed,
+        now,
+        image.size,
+        image.is_index,
+        image.subject,
+        image.status,
+        image.activated,
+        image.archived,
+    )
 
 
 def repository_names(registry: Repository) -> list[str]:

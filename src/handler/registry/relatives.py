@@ -18,6 +18,9 @@ from .errors import final_error, member
 from .lookup import archived_images, get_manifests, not_to_be_pulled
 from .manifests import named_manifests
 
+_PAGE = 50
+"""The most referrers that ECR lists in one call."""
+
 type Remembered = Callable[[Iterable[str]], Mapping[str, Sequence[str]]]
 """Returns what belongs to images that were archived, by digest, as far as it was remembered."""
 
@@ -110,7 +113,11 @@ def _referrers(repository: Repository, digest: str) -> list[str]:
     while True:
         with repository.calling():
             response = repository.ecr.list_image_referrers(
-                **repository.scope, subjectId={"imageDigest": digest}, filter={"artifactStatus": "ANY"}, **page
+                **repository.scope,
+                subjectId={"imageDigest": digest},
+                filter={"artifactStatus": "ANY"},
+                maxResults=_PAGE,
+                **page,
             )
         found += [referrer["digest"] for referrer in member(response, "referrers")]
         if not (token := response.get("nextToken")):

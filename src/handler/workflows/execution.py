@@ -1,17 +1,12 @@
 """The execution of one request: the value that all workflows work with."""
 
-import itertools
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from handler import registry
 from handler.bootstrap import Invocation, Services
 from handler.guards import Rules
-from handler.models.images import ListedImage
-from handler.models.limits import CHUNK_SIZE
 from handler.models.request import DeletionRequest
-from handler.registry import Repository
+from handler.registry import Contents, Repository
 from handler.steps import StepRunner
 
 if TYPE_CHECKING:
@@ -53,15 +48,13 @@ class Execution(NamedTuple):
         registry_id = self.request.registry_id or self.invocation.account_id
         return ArchiveRecords(self.invocation.step_table(self.services), registry_id, self.request.repository_name)
 
-    def read_indexes(self, images: Sequence[ListedImage]) -> "tuple[Named, Archive | None]":
-        """Returns what each index among the images names, and what is remembered of the archive.
+    def remember_archive(self, contents: Contents) -> "tuple[Named, Archive | None]":
+        """Returns what each index of a repository names, and what is remembered of the archive.
 
         None of an index that cannot be read: what an archived one names may be remembered, where ECR does not show it.
         None of the archive where nobody must know.
         """
-        indexes = itertools.batched([image.digest for image in images if image.is_index], CHUNK_SIZE, strict=False)
-        read = self.invocation.pool.run(partial(registry.read_indexes, self.repository, digests) for digests in indexes)
-        named = {index: digests for indexes_read in read for index, digests in indexes_read.items()}
+        images, named = contents
         of_archive = self.request.selection is not None and self.request.selection.of_archive
         unread = any(image.status != "ACTIVE" and named.get(image.digest, ()) is None for image in images)
         if not (of_archive or unread):

@@ -10,6 +10,7 @@ from handler.deletion import CHANGING_STEPS
 from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp, ids_of
 from handler.models.outcomes import ChunkOutcome, SelectionOutcome
 from handler.models.report import DeletionReport
+from handler.registry import Contents
 from handler.registry.storage_class import change_storage_class
 from handler.selection.restore_plan import make_restore_plan
 from handler.steps import Attempt
@@ -69,8 +70,8 @@ class RestoredSelection(SelectedImages):
     def _refused(self) -> Iterable[ImageFailure]:
         return guards.on_dry_run(self._rules, self._request, [ImageId()]).values()
 
-    def _plan(self, images: Sequence[ListedImage]) -> tuple[selection.Plan, Mapping[str, str]]:
-        named, archived = self._execution.read_indexes(images)
+    def _plan(self, contents: Contents) -> tuple[selection.Plan, Mapping[str, str]]:
+        images, (named, archived) = contents.images, self._execution.remember_archive(contents)
         plan = make_restore_plan(self._selection, images, named, time.time(), archived.only if archived else None)
         going = [image for level in plan.levels for image in level]
         self._unread = frozenset(ImageId(image.digest) for image in going if named.get(image.digest, ()) is None)

@@ -19,11 +19,14 @@ from handler.models.limits import MAX_TURNS, STORED_BYTES
 from handler.models.outcomes import Admission, ChunkOutcome, Digests, SelectionOutcome
 from handler.models.report import DeletionReport
 from handler.models.request import Action, Selection, key_hash
+from handler.registry import Contents
 from handler.steps import Attempt
 
 from .execution import Execution, Named
 
 _DIGESTS_PER_STEP = 4_000
+_AGAIN = "and an earlier receive did not come to its end either"
+_MORE_TIME = "raise the stack's BulkTimeout, or send the selection again when ECR answers faster"
 SPARED_SHOWN = 100
 """Images in use of which the report says by whom; it counts the others."""
 
@@ -33,6 +36,8 @@ class SelectedImages:
 
     action: Action = "delete"
     """What becomes of the images."""
+    reads_indexes = True
+    """Whether it matters what belongs to what."""
     width: int | None = None
     """How many chunks are taken side by side; None for as many as there are threads for."""
     _first_attempt_at: float | None = None
@@ -70,19 +75,19 @@ class SelectedImages:
         if after_grace and self._nothing_ended():
             return SelectionOutcome()
         try:
-            images = registry.list_images(self._repository)
+            contents = self._contents()
         except RefusedLookUpError as error:
             if after_grace and error.code == "RepositoryNotFoundException":
                 return SelectionOutcome()
             return self._failed([ImageFailure(ImageId(), error.code, error.reason)])
-        plan, users = self._plan(images)
-        extra = {"images": len(images), "selected": plan.selected, "kept": plan.reasons}
+        plan, users = self._plan(contents)
+        extra = {"images": len(contents.images), "selected": plan.selected, "kept": plan.reasons}
         self._log.info("selection made", extra=extra)
         if self._log.isEnabledFor(logging.DEBUG):
             for digest, reason in plan.kept.items():
                 extra = {"imageDigest": digest, "why": reason}
                 self._log.debug("image kept", extra=extra | ({"usedBy": users[digest]} if reason == "InUse" else {}))
-        if grown := self._admit(plan, len(images)):
+        if grown := self._admit(plan, len(contents.images)):
             return self._failed([ImageFailure(ImageId(), "SelectionGrew", grown)])
         self._prepare(plan)
         outcome, whole = selection.take_planned(plan, self._take, self._invocation.pool, self._log, self.width)
@@ -90,6 +95,19 @@ class SelectedImages:
         outcome = outcome._replace(in_use=tuple(guards.in_use(ImageId(digest), users[digest]) for digest in spared))
         outcome = self._finished(outcome)
         return (outcome if whole else self._continued(outcome)).truncated(STORED_BYTES)
+
+    def _contents(self) -> Contents:
+        """Returns what is in the repository. Raises RefusedLookUpError also where time does not suffice for that again.
+
+        Once, ECR may have been slow; twice, the next receive would end like that as well.
+        """
+        try:
+            return registry.read_repository(self._repository, indexes=self.reads_indexes)
+        except OutOfTimeError as error:
+            if not self._steps.met_unfinished:
+                raise
+            reason = f"{error}, {_AGAIN}; nothing was deleted now, for all must be known before that; {_MORE_TIME}"
+            raise RefusedLookUpError("TimedOut", reason) from error
 
     def _nothing_ended(self) -> bool:
         from .archive import nothing_ended  # noqa: PLC0415  # what is not used is not imported
@@ -105,9 +123,9 @@ class SelectedImages:
             or guards.on_unknown_use(self._execution.use, whole)
         ).values()
 
-    def _plan(self, images: Sequence[ListedImage]) -> tuple[selection.Plan, Mapping[str, str]]:
+    def _plan(self, contents: Contents) -> tuple[selection.Plan, Mapping[str, str]]:
         """Returns what is to be taken, and who uses which image."""
-        named, archived = self._execution.read_indexes(images)
+        images, (named, archived) = contents.images, self._execution.remember_archive(contents)
         users = self._users(images, named)
         protection = self._protection(users)
         if archived:
@@ -195,16 +213,23 @@ class SelectedImages:
     def _continued(self, outcome: SelectionOutcome) -> SelectionOutcome:
         """Sends the message that continues the selection."""
         if self._request.dry_run:  # what is still there would be foreseen again, without end
-            raise OutOfTimeError("the dry run did not come to its end; a redelivery makes it again")
+            if not self._steps.met_unfinished:
+                raise OutOfTimeError("the dry run did not come to its end; a redelivery makes it again")
+            return _stopped(outcome, "TimedOut", f"time ran out before all was foreseen, {_AGAIN}; {_MORE_TIME}")
         if self._request.turn >= MAX_TURNS:
             reason = f"it was continued {MAX_TURNS} times and is not done; find out what holds it up, and send it again"
-            failures = (*outcome.chunk.failures, ImageFailure(ImageId(), "TooManyTurns", reason))
-            return outcome._replace(chunk=outcome.chunk._replace(failures=failures))
+            return _stopped(outcome, "TooManyTurns", reason)
         message = request_queue.next_turn(self._request, self._steps.generation)
         # Whatever time is left: that it is short is why the selection stopped.
         url, group = self._services.settings.bulk_queue_url, request_queue.group(self._request)
         request_queue.send(self._services.sqs, url, [message], nullcontext, group)
         return outcome._replace(continued_as=message["followUp"]["requestId"])
+
+
+def _stopped(outcome: SelectionOutcome, code: str, reason: str) -> SelectionOutcome:
+    """Returns an outcome with one failure more: why it does not go on."""
+    failures = (*outcome.chunk.failures, ImageFailure(ImageId(), code, reason))
+    return outcome._replace(chunk=outcome.chunk._replace(failures=failures))
 
 
 def _remembered(attempt: Attempt, *, digests: tuple[str, ...]) -> Digests:

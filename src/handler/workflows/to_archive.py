@@ -13,6 +13,7 @@ from handler.models.failure_codes import ARCHIVED_INDEX
 from handler.models.images import Image, ImageFailure, ImageId, ListedImage, LookUp, ids_of
 from handler.models.outcomes import ChunkOutcome, SelectionOutcome
 from handler.models.report import DeletionReport
+from handler.registry import Contents
 from handler.registry.storage_class import Ledger, change_storage_class
 from handler.selection.plan import parents_of
 from handler.steps import Attempt
@@ -62,11 +63,11 @@ class ArchivedImages(NamedImages):
     def _look_at_the_others(self) -> None:
         """Finds what else names the images, or uses them: ECR may let one go that an index needs, and does not tell."""
         try:
-            images = registry.list_images(self._repository)
+            contents = registry.read_repository(self._repository)
         except RefusedLookUpError as error:
             self._doubt = ImageFailure(ImageId(), error.code, error.reason)
             return
-        named, _ = self._execution.read_indexes(images)
+        images, (named, _) = contents.images, self._execution.remember_archive(contents)
         use = self._execution.use
         self._users = use.among(images, named) if use else {}
         needing = [i.digest for i in images if i.status != "ARCHIVED" or i.digest in self._users]
@@ -135,8 +136,8 @@ class ArchivedSelection(SelectedImages):
         """Until when all that is archived can be restored, in seconds since the epoch."""
         self._names: dict[str, list[str]] = {}
 
-    def _plan(self, images: Sequence[ListedImage]) -> tuple[selection.Plan, Mapping[str, str]]:
-        named, archived = self._execution.read_indexes(images)
+    def _plan(self, contents: Contents) -> tuple[selection.Plan, Mapping[str, str]]:
+        images, (named, archived) = contents.images, self._execution.remember_archive(contents)
         if archived is None and (self._begun_before or self._any_in_grace(images)):
             archived = Archive(self._execution, images)
         users = self._users(images, named)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from handler import registry, selection
 from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp
 from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.registry import Contents
 from handler.selection.untag_plan import make_untag_plan
 
 from .execution import Execution
@@ -16,14 +17,15 @@ from .selection import SPARED_SHOWN, SelectedImages
 class SelectedTags(SelectedImages):
     """The steps of a request that says which tags are to be removed."""
 
+    reads_indexes = False
     width = 1  # tags of one image that go side by side would each see the other left
 
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution)
         self._spared: list[ImageFailure] = []
 
-    def _plan(self, images: Sequence[ListedImage]) -> tuple[selection.Plan, Mapping[str, str]]:
-        return make_untag_plan(self._selection, images, time.time()), {}
+    def _plan(self, contents: Contents) -> tuple[selection.Plan, Mapping[str, str]]:
+        return make_untag_plan(self._selection, contents.images, time.time()), {}
 
     def _take(self, images: Sequence[ListedImage]) -> ChunkOutcome:
         # With its digest, a tag that has moved since is left alone.

@@ -18,7 +18,7 @@ from handler.notifications import Notice, rejection_notice, report_notice
 from handler.notifications.summary import summary_notice
 from local.runtime import FakeLambdaContext
 from tests.custom_notification import CUSTOM_NOTIFICATION
-from tests.fakes.lambda_ import sqs_record
+from tests.fakes.lambda_ import BULK_QUEUE_ARN, BULK_QUEUE_URL, sqs_record
 from tests.reports import MARK, ORIGINS, WORDS, reports, summaries
 from tests.values import ACCOUNT, ORIGIN, deletion_report, deletion_request, failure
 
@@ -97,11 +97,12 @@ FORGED = "x\n\u2022 `prod`: deleted, says <!channel> " + MARK
 
 
 def test_a_forged_follow_up_writes_no_line() -> None:
-    """Whoever may send to the queue may write anything into an envelope."""
+    """Whoever may send to the bulk queue may write anything into an envelope."""
     envelope = {"key": ["message", "m-1"], "requestId": "r-1", "turn": 0, "generation": None}
     forged = {"followUp": envelope | {"origin": ORIGIN.to_json() | {"kind": FORGED}}, "request": {}}
+    record = sqs_record("m-1", json.dumps(forged), queue=BULK_QUEUE_ARN)
     context: Any = FakeLambdaContext()
-    [arrival] = events.arrivals({"Records": [sqs_record("m-1", json.dumps(forged))]}, context)
+    [arrival] = events.arrivals({"Records": [record]}, context, BULK_QUEUE_URL)
     payload = arrival.read()
     check_code(chat(rejection_notice("no", payload.origin, payload.named_content, chat=True)))
 

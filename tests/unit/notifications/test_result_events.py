@@ -19,7 +19,7 @@ from handler.models.summary import Entry, SummaryOutcome, SummaryReport
 from handler.notifications import report_notice
 from handler.notifications.result_events import ResultEvent, completed, rejected, summarized
 from local.runtime import FakeLambdaContext
-from tests.fakes.lambda_ import sqs_record
+from tests.fakes.lambda_ import BULK_QUEUE_ARN, BULK_QUEUE_URL, sqs_record
 from tests.reports import ORIGINS, WORDS, reports, summaries
 from tests.values import ACCOUNT, FOREIGN, ORIGIN, deletion_report, deletion_request, failure
 
@@ -124,8 +124,9 @@ def test_the_event_of_a_forged_follow_up_is_as_its_schema_says() -> None:
     """Its origin is one of the four kinds."""
     envelope = {"key": ["message", "m-1"], "requestId": "r-1", "turn": 0, "generation": None}
     forged = {"followUp": envelope | {"origin": ORIGIN.to_json() | {"kind": "forged"}}, "request": {}}
+    record = sqs_record("m-1", json.dumps(forged), queue=BULK_QUEUE_ARN)
     context: Any = FakeLambdaContext()
-    [arrival] = events.arrivals({"Records": [sqs_record("m-1", json.dumps(forged))]}, context)
+    [arrival] = events.arrivals({"Records": [record]}, context, BULK_QUEUE_URL)
     payload = arrival.read()
     data(rejected("no", payload.origin, payload.named_content, ARRIVAL))
 

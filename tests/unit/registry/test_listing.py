@@ -1,5 +1,6 @@
 """A whole repository as ECR lists it, page by page, and which repositories there are."""
 
+import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +10,10 @@ from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 from handler.models.errors import OutOfTimeError, RefusedLookUpError, ServiceUnavailableError
 from handler.models.images import ListedImage
-from handler.registry import Repository, list_images, read_indexes, repository_names
+from handler.registry import Repository, read_repository, repository_names
 from tests.fakes.ecr import DAY
 from tests.fakes.scripted import URL, Play, ScriptedAWS, answered, broken, cut_short, edited, refused, time_for
+from tests.harness.function import one_after_the_other
 
 REPOSITORY = "team/app"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -35,31 +37,103 @@ def detail(digest: str = "a", **more: Any) -> dict[str, Any]:
     return {"imageDigest": digest, "imagePushedAt": PUSHED, **more}
 
 
-def page(*details: dict[str, Any], token: str | None = None) -> Play:
+def page(*details: dict[str, Any], then: str | None = None) -> Play:
     """A page of the list."""
-    return answered({"imageDetails": list(details)} | ({"nextToken": token} if token else {}))
+    return answered({"imageDetails": list(details)} | ({"nextToken": then} if then else {}))
 
 
-def test_a_repository_is_listed_to_its_last_page(repository: Repository, aws: ScriptedAWS) -> None:
-    """A thousand at a time if ECR gives as many; tagged or not, archived ones too."""
-    aws.ecr.page = 2
+def list_images(repository: Repository) -> list[ListedImage]:
+    """The images of a repository."""
+    return list(read_repository(repository).images)
+
+
+def test_what_has_one_page_is_listed_by_one_call(repository: Repository, aws: ScriptedAWS) -> None:
+    """A thousand images at a time; tagged or not, archived ones too."""
     digests = [aws.ecr.push(REPOSITORY, *tags) for tags in (["v1", "v2"], [], ["v3"], [])]
     digests.append(aws.ecr.push(REPOSITORY, status="ARCHIVED"))
     assert [image.digest for image in list_images(repository)] == digests
-    call = {
+    assert aws.asked("DescribeImages") == [asked_for("ANY", "ANY")]
+    assert len(aws.requests) == 1
+
+
+def asked_for(tag_status: str, image_status: str, token: str | None = None) -> dict[str, Any]:
+    """What DescribeImages is asked for one page of a part."""
+    return {
         "registryId": "210987654321",
         "repositoryName": REPOSITORY,
         "maxResults": 1_000,
-        "filter": {"tagStatus": "ANY", "imageStatus": "ANY"},
-    }
-    assert aws.asked("DescribeImages") == [call, {**call, "nextToken": "2"}, {**call, "nextToken": "4"}]
+        "filter": {"tagStatus": tag_status, "imageStatus": image_status},
+    } | ({"nextToken": token} if token else {})
+
+
+def test_what_has_more_is_listed_in_parts_side_by_side(repository: Repository, aws: ScriptedAWS) -> None:
+    """Each to its last page: by tags, and what is archived once more, for tags may come and go meanwhile."""
+    aws.ecr.page = 2
+    digests = [aws.ecr.push(REPOSITORY, *tags) for tags in (["v1", "v2"], [], ["v3"], [], ["v4"])]
+    digests.append(aws.ecr.push(REPOSITORY, status="ARCHIVED"))
+    images = list_images(repository)
+    assert sorted(image.digest for image in images) == sorted(digests)
+    calls = aws.asked("DescribeImages")
+    assert calls.pop(0) == asked_for("ANY", "ANY")
+    assert sorted(calls, key=str) == sorted(
+        [
+            asked_for("TAGGED", "ANY"),
+            asked_for("TAGGED", "ANY", "2"),
+            asked_for("UNTAGGED", "ANY"),
+            asked_for("UNTAGGED", "ANY", "2"),
+            asked_for("ANY", "ARCHIVED"),
+        ],
+        key=str,
+    )
+
+
+def test_an_archived_image_whose_tag_goes_meanwhile_is_listed(repository: Repository, aws: ScriptedAWS) -> None:
+    """By tags it is in neither part: not without them yet, and not with them any more."""
+    aws.plays["DescribeImages"] = [
+        page(detail("a"), then="1"),
+        page(),
+        page(),
+        page(detail("index", imageStatus="ARCHIVED")),
+    ]
+    with one_after_the_other():
+        assert {image.digest for image in list_images(repository)} == {"a", "index"}
+
+
+def test_a_subject_that_changes_meanwhile_is_found_by_its_signatures(repository: Repository, aws: ScriptedAWS) -> None:
+    """It is not listed, and is there: it counts as pulled just now, and those that are gone are not made up."""
+    subject = aws.ecr.push(REPOSITORY, "v1", days=9)
+    by_tag = aws.ecr.push(REPOSITORY, days=8)
+    signatures = [
+        detail("b", subjectManifestDigest=subject),
+        detail("c", imageTags=[by_tag.replace(":", "-") + ".sig"]),
+        detail("d", subjectManifestDigest="sha256:" + "0" * 64),
+    ]
+    aws.plays["DescribeImages"] = [page(detail("a"), then="1"), page(*signatures), page(), page()]
+    with one_after_the_other():
+        images = {image.digest: image for image in list_images(repository)}
+    assert images.keys() == {"a", "b", "c", "d", subject, by_tag}
+    assert (images[subject].tags, images[by_tag].tags) == (("v1",), ())
+    assert images[subject].pushed < time.time() - 8 * DAY
+    pulled = images[subject].pulled
+    assert pulled is not None
+    assert pulled > time.time() - 60
+
+
+def test_a_subject_that_ecr_does_not_show_is_taken_to_be_there(repository: Repository, aws: ScriptedAWS) -> None:
+    """What belongs to it stays in doubt, and nothing in doubt is deleted."""
+    locked = aws.ecr.push(REPOSITORY, failure="ImageInaccessible")
+    signature = detail("b", subjectManifestDigest=locked)
+    aws.plays["DescribeImages"] = [page(signature, then="1"), page(), page(signature), page()]
+    with one_after_the_other():
+        assert {image.digest for image in list_images(repository)} == {"b", locked}
 
 
 def test_an_image_that_changes_while_it_is_listed_counts_once(repository: Repository, aws: ScriptedAWS) -> None:
     """ECR may name it on two pages; the later one has what is so by then."""
-    first = page(detail("a", imageTags=["v1"]), detail("b"), token="1")  # noqa: S106  # of a page
-    aws.plays["DescribeImages"] = [first, page(detail("c"), detail("a"))]
-    assert [(image.digest, image.tags) for image in list_images(repository)] == [("a", ()), ("b", ()), ("c", ())]
+    first = page(detail("a", imageTags=["v1"]), detail("b"), then="1")
+    aws.plays["DescribeImages"] = [first, page(), page(detail("c"), detail("a")), page()]
+    with one_after_the_other():
+        assert [(image.digest, image.tags) for image in list_images(repository)] == [("a", ()), ("b", ()), ("c", ())]
 
 
 def test_all_that_ecr_says_of_an_image_is_listed(repository: Repository, aws: ScriptedAWS) -> None:
@@ -149,12 +223,13 @@ def test_a_listed_image_is_small_in_memory(repository: Repository, aws: Scripted
     def thousand(number: int) -> Play:
         each = range(number * 1_000, (number + 1) * 1_000)
         details = [detail(f"sha256:{n:064}", imageTags=[f"v{n}"], imageManifestMediaType=IMAGE) for n in each]
-        return page(*details, token=None if number == 4 else "more")
+        return page(*details, then=None if number == 4 else "more")
 
-    aws.plays["DescribeImages"] = [thousand(number) for number in range(5)]
+    aws.plays["DescribeImages"] = [thousand(0), *(thousand(number) for number in range(5)), page(), page()]
     tracemalloc.start()
     try:
-        images = list_images(repository)
+        with one_after_the_other():
+            images = list_images(repository)
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -162,39 +237,86 @@ def test_a_listed_image_is_small_in_memory(repository: Repository, aws: Scripted
     assert held / count < 500
 
 
-def test_indexes_are_read_in_one_call(repository: Repository, aws: ScriptedAWS) -> None:
-    """All digests that each names."""
+def named(repository: Repository) -> dict[str, Any]:
+    """What the indexes of a repository name."""
+    return {index: digests and list(digests) for index, digests in read_repository(repository).named.items()}
+
+
+def test_indexes_are_read_a_hundred_in_a_call(repository: Repository, aws: ScriptedAWS) -> None:
+    """All digests that each names, whether they are on one page or many, as soon as so many are listed."""
     children = [aws.ecr.push(REPOSITORY) for _ in range(3)]
-    index, empty = aws.ecr.push(REPOSITORY, children=children), aws.ecr.push(REPOSITORY, manifest='{"manifests": []}')
-    assert read_indexes(repository, [index, empty]) == {index: children, empty: []}
-    [call] = aws.asked("BatchGetImage")
+    indexes = [aws.ecr.push(REPOSITORY, f"v{n}", children=children[n % 3 :]) for n in range(150)]
+    expected = {index: children[n % 3 :] for n, index in enumerate(indexes)}
+    assert named(repository) == expected
+    assert sorted(len(call["imageIds"]) for call in aws.asked("BatchGetImage")) == [50, 100]
+    aws.requests.clear()
+    aws.ecr.page = 60
+    assert named(repository) == expected
+    assert sorted(len(call["imageIds"]) for call in aws.asked("BatchGetImage")) == [50, 100]
+    [call, *_] = aws.asked("BatchGetImage")
     assert (call["registryId"], call["repositoryName"]) == ("210987654321", REPOSITORY)
+
+
+def test_indexes_are_not_read_for_whom_they_do_not_matter(repository: Repository, aws: ScriptedAWS) -> None:
+    """Then nothing is asked of them."""
+    aws.ecr.push(REPOSITORY, children=[aws.ecr.push(REPOSITORY)])
+    contents = read_repository(repository, indexes=False)
+    assert (len(contents.images), contents.named, len(aws.requests)) == (2, {}, 1)
 
 
 def test_an_index_that_cannot_be_read_is_none(repository: Repository, aws: ScriptedAWS) -> None:
     """Of no known kind, not shown by ECR, or gone since it was listed; the others of the call are read."""
-    odd, locked = aws.ecr.push(REPOSITORY, manifest="odd"), aws.ecr.push(REPOSITORY, failure="ImageInaccessible")
+    child = aws.ecr.push(REPOSITORY)
+    odd = aws.ecr.push(REPOSITORY, children=[child], manifest="odd")
+    locked = aws.ecr.push(REPOSITORY, children=[child], failure="ImageInaccessible")
     index, gone = aws.ecr.push(REPOSITORY, children=[odd]), "sha256:" + "0" * 64
-    assert read_indexes(repository, [odd, locked, gone, index]) == {odd: None, locked: None, gone: None, index: [odd]}
+    listed = [detail(digest, imageManifestMediaType=INDEX) for digest in (odd, locked, gone, index)]
+    aws.plays["DescribeImages"] = [page(*listed)]
+    assert named(repository) == {odd: None, locked: None, gone: None, index: [odd]}
 
 
 def test_indexes_that_may_not_be_read_are_none(repository: Repository, aws: ScriptedAWS) -> None:
     """Where ECR refuses for good; where it may yet, a redelivery asks again."""
-    index = aws.ecr.push(REPOSITORY, manifest='{"manifests": []}')
+    index = aws.ecr.push(REPOSITORY, children=[aws.ecr.push(REPOSITORY)])
     aws.plays["BatchGetImage"] = [refused("AccessDeniedException")]
-    assert read_indexes(repository, [index, "other"]) == {index: None, "other": None}
+    assert named(repository) == {index: None}
     for play in NOT_NOW:
         aws.plays["BatchGetImage"] = [play]
         with pytest.raises(ServiceUnavailableError):
-            read_indexes(repository, [index])
+            read_repository(repository)
+
+
+def test_a_repository_of_many_pages_is_read_as_a_whole_or_not_at_all(repository: Repository, aws: ScriptedAWS) -> None:
+    """Where one of its parts, or an index, cannot be read for now, nothing more is asked."""
+    children = [aws.ecr.push(REPOSITORY) for _ in range(20)]
+    for n in range(20):
+        aws.ecr.push(REPOSITORY, f"v{n}", children=children[n:])
+    aws.ecr.page = 2
+    for operation, call in (("DescribeImages", 7), ("DescribeImages", 2), ("BatchGetImage", 0)):
+        aws.requests.clear()
+        aws.plays[operation] = [*[lambda do: do()] * call, refused("ThrottlingException")]
+        with pytest.raises(ServiceUnavailableError):
+            read_repository(repository)
+        asked = len(aws.requests)
+        time.sleep(0.02)
+        assert len(aws.requests) == asked  # nothing is under way any more
+
+
+def test_how_far_a_list_came_is_told(repository: Repository, aws: ScriptedAWS) -> None:
+    """Where time ran out, so that people know how large the repository is."""
+    aws.ecr.page = 2
+    for n in range(9):
+        aws.ecr.push(REPOSITORY, f"v{n}")
+    with one_after_the_other(), pytest.raises(OutOfTimeError, match=r"^time ran out when 4 images were listed$"):
+        read_repository(repository._replace(calling=time_for(3)))
 
 
 def test_an_index_that_a_response_leaves_out_is_read_again(repository: Repository, aws: ScriptedAWS) -> None:
     """By a redelivery: what a response does not name at all is neither there nor gone."""
-    index = aws.ecr.push(REPOSITORY, manifest='{"manifests": []}')
+    aws.ecr.push(REPOSITORY, children=[aws.ecr.push(REPOSITORY)])
     aws.plays["BatchGetImage"] = [edited(lambda answer: answer | {"images": []})]
     with pytest.raises(ServiceUnavailableError, match=r"^ECR's response leaves out imageDigest=sha256:"):
-        read_indexes(repository, [index])
+        read_repository(repository)
 
 
 def test_every_repository_of_a_registry_is_listed(repository: Repository, aws: ScriptedAWS) -> None:

@@ -16,7 +16,7 @@ from handler.models.report import DeletionReport, FanOutReport, Report
 from handler.workflows.process import process
 from local.runtime import FakeLambdaContext
 from tests.fakes.clients import Clients
-from tests.fakes.lambda_ import sqs_record
+from tests.fakes.lambda_ import BULK_QUEUE_ARN, BULK_QUEUE_URL, QUEUE_ARN, sqs_record
 from tests.fakes.scripted import URL, ScriptedAWS, broken, refused
 from tests.fakes.steps import INLINE
 
@@ -26,8 +26,8 @@ LOGGER: Any = logging.getLogger("test")
 type Json = dict[str, Any]
 
 
-class Queue:
-    """Delivers messages to the function, and remembers how often each was received."""
+class Queues:
+    """Deliver messages to the function, and remember how often each was received."""
 
     def __init__(self, clients: Clients, aws: ScriptedAWS) -> None:
         self.aws = aws
@@ -40,13 +40,15 @@ class Queue:
         content: Json | str,
         *,
         remaining_seconds: Callable[[], float] = lambda: 60.0,
+        bulk: bool = False,
         **settings: Any,
     ) -> Report | Exception:
-        """Returns what becomes of a message, in an invocation of its own."""
+        """Returns what becomes of a message on the request queue or the bulk queue, in an invocation of its own."""
         self._receives[message_id] = receives = self._receives.get(message_id, 0) + 1
         body = content if isinstance(content, str) else json.dumps(content)
         context: Any = FakeLambdaContext(timeout=60)
-        [arrival] = events.arrivals({"Records": [sqs_record(message_id, body, receives)]}, context)
+        record = sqs_record(message_id, body, receives, queue=BULK_QUEUE_ARN if bulk else QUEUE_ARN)
+        [arrival] = events.arrivals({"Records": [record]}, context, BULK_QUEUE_URL)
         invocation = Invocation(context, INLINE, Deadline(remaining_seconds), "123456789012")
         return process(arrival, self._clients.services(**settings), invocation, LOGGER)
 
@@ -63,7 +65,7 @@ class Queue:
         return error
 
     def unfinished(self, message_id: str, content: Json | str, **options: Any) -> Exception:
-        """The error of a message that stays on the queue."""
+        """The error of a message that stays on the queues."""
         error = self.deliver(message_id, content, **options)
         assert isinstance(error, Exception), error
         assert not isinstance(error, RejectedRequestError)
@@ -71,12 +73,12 @@ class Queue:
 
 
 @pytest.fixture
-def queue(clients: Clients, aws: ScriptedAWS, sleeps: list[float]) -> Queue:
-    """The request queue, and a repository with some images behind the function."""
+def queues(clients: Clients, aws: ScriptedAWS, sleeps: list[float]) -> Queues:
+    """Both queues, and a repository with some images behind the function."""
     del sleeps
     for n in range(3):
         aws.ecr.push(REPOSITORY, f"v{n}")
-    return Queue(clients, aws)
+    return Queues(clients, aws)
 
 
 def asking(*tags: str, **more: Any) -> Json:
@@ -87,29 +89,29 @@ def asking(*tags: str, **more: Any) -> Json:
 # One request.
 
 
-def test_a_request_of_one_chunk_makes_one_call_to_ecr_and_two_to_dynamodb(queue: Queue) -> None:
+def test_a_request_of_one_chunk_makes_one_call_to_ecr_and_two_to_dynamodb(queues: Queues) -> None:
     """A duplicate makes one, to DynamoDB; no notice is published where nothing failed."""
-    report = queue.report("m-1", asking("v0", "v1"))
+    report = queues.report("m-1", asking("v0", "v1"))
     assert (report.done, report.replayed) == (2, False)
-    assert queue.aws.calls == {"ecr": 1, "BatchDeleteImage": 1, "dynamodb": 2, "UpdateItem": 2}
-    queue.aws.calls.clear()
-    again = queue.report("m-2", asking("v0", "v1", requestId="r-1"))
+    assert queues.aws.calls == {"ecr": 1, "BatchDeleteImage": 1, "dynamodb": 2, "UpdateItem": 2}
+    queues.aws.calls.clear()
+    again = queues.report("m-2", asking("v0", "v1", requestId="r-1"))
     assert [f.code for f in again.failures] == ["ImageNotFound"] * 2
-    queue.aws.calls.clear()
-    assert queue.report("m-3", asking("v0", "v1", requestId="r-1")).replayed
-    assert queue.aws.calls["ecr"] == 0
+    queues.aws.calls.clear()
+    assert queues.report("m-3", asking("v0", "v1", requestId="r-1")).replayed
+    assert queues.aws.calls["ecr"] == 0
 
 
-def test_what_failed_is_published_once(queue: Queue) -> None:
+def test_what_failed_is_published_once(queues: Queues) -> None:
     """A duplicate replays it; where SNS does not take it, the redelivery publishes it and does nothing else."""
-    queue.aws.plays["Publish"] = [broken(EndpointConnectionError(endpoint_url=URL))] * 5
+    queues.aws.plays["Publish"] = [broken(EndpointConnectionError(endpoint_url=URL))] * 5
     content = asking("v0", "gone", requestId="r-1")
-    queue.unfinished("m-1", content)
-    assert queue.aws.ecr.tags(REPOSITORY) == {"v1", "v2"}
-    report = queue.report("m-1", content)
+    queues.unfinished("m-1", content)
+    assert queues.aws.ecr.tags(REPOSITORY) == {"v1", "v2"}
+    report = queues.report("m-1", content)
     assert (report.done, report.replayed) == (1, False)
-    assert queue.report("m-2", content).replayed
-    assert queue.aws.calls["BatchDeleteImage"] == len(queue.aws.notices) == 1
+    assert queues.report("m-2", content).replayed
+    assert queues.aws.calls["BatchDeleteImage"] == len(queues.aws.notices) == 1
 
 
 @pytest.mark.parametrize(
@@ -123,95 +125,95 @@ def test_what_failed_is_published_once(queue: Queue) -> None:
     ],
 )
 def test_a_notice_is_published_of_failures_or_where_the_request_asks_for_it(
-    queue: Queue, content: Json, notices: int
+    queues: Queues, content: Json, notices: int
 ) -> None:
     """A dry run has no failures yet."""
-    queue.report("m-1", content)
-    assert len(queue.aws.notices) == notices
+    queues.report("m-1", content)
+    assert len(queues.aws.notices) == notices
 
 
-def test_whatever_is_raised_is_returned(queue: Queue) -> None:
+def test_whatever_is_raised_is_returned(queues: Queues) -> None:
     """The other messages of its batch go on; a redelivery goes on with this one."""
-    queue.aws.plays["BatchDeleteImage"] = [refused("ThrottlingException")]
-    assert isinstance(queue.unfinished("m-1", asking("v0")), ServiceUnavailableError)
-    assert queue.report("m-1", asking("v0")).done == 1
-    queue.aws.plays["UpdateItem"] = [refused("AccessDeniedException")]
-    queue.unfinished("m-2", asking("v1"))
-    assert queue.report("m-2", asking("v1")).done == 1
+    queues.aws.plays["BatchDeleteImage"] = [refused("ThrottlingException")]
+    assert isinstance(queues.unfinished("m-1", asking("v0")), ServiceUnavailableError)
+    assert queues.report("m-1", asking("v0")).done == 1
+    queues.aws.plays["UpdateItem"] = [refused("AccessDeniedException")]
+    queues.unfinished("m-2", asking("v1"))
+    assert queues.report("m-2", asking("v1")).done == 1
 
 
 # Rejections.
 
 
-def test_a_rejection_is_that_of_its_arrival(queue: Queue) -> None:
+def test_a_rejection_is_that_of_its_arrival(queues: Queues) -> None:
     """Over the limit at the first receive: also once the limit is raised; sent anew, the request is judged anew."""
     content = asking("v0", "v1", requestId="r-1")
-    first = queue.rejected("m-1", content, max_images_per_request=1)
-    assert (str(first), first.replayed) == (str(queue.rejected("m-1", content)), False)
-    assert queue.report("m-2", content).done == 2
+    first = queues.rejected("m-1", content, max_images_per_request=1)
+    assert (str(first), first.replayed) == (str(queues.rejected("m-1", content)), False)
+    assert queues.report("m-2", content).done == 2
     for n in range(2):
-        queue.aws.ecr.push(REPOSITORY, f"v{n}")
-    again = queue.rejected("m-1", content)
+        queues.aws.ecr.push(REPOSITORY, f"v{n}")
+    again = queues.rejected("m-1", content)
     assert again.replayed
-    assert queue.aws.ecr.tags(REPOSITORY) == {"v0", "v1", "v2"}
-    assert len(queue.aws.notices) == 1
+    assert queues.aws.ecr.tags(REPOSITORY) == {"v0", "v1", "v2"}
+    assert len(queues.aws.notices) == 1
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"repositoryName": "app"}', '{"requestId": "r", "requestId": "s"}'])
-def test_what_can_never_be_read_is_rejected_once(queue: Queue, content: str) -> None:
+def test_what_can_never_be_read_is_rejected_once(queues: Queues, content: str) -> None:
     """Two such messages are two rejections, whatever stands in them."""
     for message_id in ("m-1", "m-1", "m-2"):
-        queue.rejected(message_id, content)
-    assert (len(queue.aws.notices), queue.aws.calls["ecr"]) == (2, 0)
+        queues.rejected(message_id, content)
+    assert (len(queues.aws.notices), queues.aws.calls["ecr"]) == (2, 0)
 
 
-def test_a_foreign_registry_must_be_allowed(queue: Queue) -> None:
+def test_a_foreign_registry_must_be_allowed(queues: Queues) -> None:
     """By the stack's ForeignRegistryIds; its own account needs no leave."""
     foreign = {"registryId": "210987654321"}
-    assert "ForeignRegistryIds" in str(queue.rejected("m-1", asking("v0", **foreign)))
-    assert queue.report("m-2", asking("v0", registryId="123456789012")).done == 1
+    assert "ForeignRegistryIds" in str(queues.rejected("m-1", asking("v0", **foreign)))
+    assert queues.report("m-2", asking("v0", registryId="123456789012")).done == 1
     allowed: Json = {"foreign_registry_ids": ("210987654321",)}
-    assert queue.report("m-3", asking("v1", **foreign), **allowed).done == 1
+    assert queues.report("m-3", asking("v1", **foreign), **allowed).done == 1
 
 
 # Requests that lead to others.
 
 
-def test_a_fan_out_reports_its_repositories_and_each_child_reports_itself(queue: Queue) -> None:
+def test_a_fan_out_reports_its_repositories_and_each_child_reports_itself(queues: Queues) -> None:
     """A duplicate sends nothing, and a duplicate of a child deletes nothing."""
     content = asking("v0", "gone", requestId="r-1", repositoryNames=["team/*"])
     del content["repositoryName"]
-    queue.aws.ecr.push("team/other", "v0")
+    queues.aws.ecr.push("team/other", "v0")
     for message_id, replayed in (("m-1", False), ("m-2", True)):
-        report = queue.deliver(message_id, content)
+        report = queues.deliver(message_id, content, bulk=True)
         assert isinstance(report, FanOutReport)
         assert (report.repository_names, report.replayed) == ((REPOSITORY, "team/other"), replayed)
-    assert len(queue.aws.sent) == 2
-    for n, body in enumerate(queue.aws.sent):
+    assert len(queues.aws.sent) == 2
+    for n, body in enumerate(queues.aws.sent):
         for message_id in (f"child-{n}", f"duplicate-{n}"):
-            child = queue.report(message_id, body)
+            child = queues.report(message_id, body, bulk=True)
             assert (child.done, child.request.request_id.startswith("r-1/team/")) == (1, True)
-    assert len(queue.aws.notices) == 2
+    assert len(queues.aws.notices) == 2
 
 
-def test_a_selection_that_is_continued_deletes_all_and_each_turn_reports_its_own(queue: Queue) -> None:
+def test_a_selection_that_is_continued_deletes_all_and_each_turn_reports_its_own(queues: Queues) -> None:
     """Each message is received twice, and each turn has time for two chunks; a stranger under its key is rejected."""
     for n in range(550):
-        queue.aws.ecr.push(REPOSITORY, f"pr-{n}")
+        queues.aws.ecr.push(REPOSITORY, f"pr-{n}")
     selection = {"tagStatus": "tagged", "tagPatternList": ["pr-*"]}
     content = {"requestId": "r-1", "repositoryName": REPOSITORY, "selection": selection, "allowPercent": 100}
     bodies, deleted = [json.dumps(content)], 0
     for n, body in enumerate(bodies):
-        limit = queue.aws.calls["BatchDeleteImage"] + 2
+        limit = queues.aws.calls["BatchDeleteImage"] + 2
 
         def remaining(limit: int = limit) -> float:
-            return 60.0 if queue.aws.calls["BatchDeleteImage"] < limit else 0.1
+            return 60.0 if queues.aws.calls["BatchDeleteImage"] < limit else 0.1
 
-        report = queue.report(f"m-{n}", body, remaining_seconds=remaining)
+        report = queues.report(f"m-{n}", body, remaining_seconds=remaining, bulk=True)
         deleted += report.done
-        again = queue.report(f"duplicate-{n}", body)
+        again = queues.report(f"duplicate-{n}", body, bulk=True)
         assert again == report._replace(request=again.request, replayed=True)
-        bodies += queue.aws.sent[len(bodies) - 1 :]
+        bodies += queues.aws.sent[len(bodies) - 1 :]
     assert (deleted, len(bodies)) == (550, 3)
-    assert queue.aws.ecr.tags(REPOSITORY) == {"v0", "v1", "v2"}
-    queue.rejected("m-9", content | {"allowPercent": 99})
+    assert queues.aws.ecr.tags(REPOSITORY) == {"v0", "v1", "v2"}
+    queues.rejected("m-9", content | {"allowPercent": 99}, bulk=True)

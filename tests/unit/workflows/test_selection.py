@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from handler.models.errors import OutOfTimeError, RejectedRequestError, ServiceUnavailableError
+from handler.models.images import ImageId
 from handler.models.limits import MAX_TURNS
 from handler.models.report import DeletionReport
 from handler.models.request import Selection
@@ -141,6 +142,44 @@ def test_a_dry_run_is_not_continued(clients: Clients, aws: ScriptedAWS) -> None:
         select(clients, dry_run=True, remaining_seconds=remaining)
     report = select(clients, dry_run=True)
     assert (report.done, len(aws.ecr.tags(REPOSITORY)), aws.sent) == (150, 150, [])
+
+
+def test_a_repository_that_cannot_be_listed_in_time_is_told_the_second_time(clients: Clients, aws: ScriptedAWS) -> None:
+    """Once, ECR may have been slow. Then how far it came, what to turn, and a request to try again with."""
+    for n in range(5):
+        aws.ecr.push(REPOSITORY, f"pr-{n}")
+    aws.ecr.page = 2
+    memory = StepMemory()
+
+    def hurried() -> float:
+        return 60.0 if aws.calls["DescribeImages"] % 2 == 0 else 0.1
+
+    with pytest.raises(OutOfTimeError, match=r"^time ran out when 2 images were listed$"):
+        select(clients, memory, remaining_seconds=hurried)
+    aws.calls.clear()
+    report = select(clients, memory, remaining_seconds=hurried)
+    [failure] = report.failures
+    assert (failure.code, failure.image_id) == ("TimedOut", ImageId())
+    assert "2 images were listed" in failure.reason
+    assert "BulkTimeout" in failure.reason
+    assert (len(aws.ecr.tags(REPOSITORY)), aws.sent) == (5, [])
+
+
+def test_a_dry_run_that_never_ends_is_told_the_second_time(clients: Clients, aws: ScriptedAWS) -> None:
+    """With what it has foreseen."""
+    for n in range(150):
+        aws.ecr.push(REPOSITORY, f"pr-{n}")
+    aws.ecr.page = 1_000
+    memory = StepMemory()
+
+    def hurried() -> float:
+        return 60.0 if aws.calls["DescribeImages"] < 3 else 0.1
+
+    with pytest.raises(OutOfTimeError):
+        select(clients, memory, dry_run=True, remaining_seconds=hurried)
+    aws.calls.clear()
+    report = select(clients, memory, dry_run=True, remaining_seconds=hurried)
+    assert (report.done, [failure.code for failure in report.failures]) == (100, ["TimedOut"])
 
 
 def test_a_selection_that_is_continued_without_end_is_a_failure(clients: Clients, aws: ScriptedAWS) -> None:
