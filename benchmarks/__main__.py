@@ -13,7 +13,7 @@ from benchmarks.testbed import Testbed
 
 
 def main() -> None:
-    """Measures everything, in some six minutes; with --quick in seconds, and with figures that mean nothing."""
+    """Measures everything, in some fifteen minutes; with --quick in seconds, and with figures that mean nothing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny numbers, to see that it runs")
     parser.add_argument("--package", type=Path, default=PACKAGE, help="the built package to measure")

@@ -14,6 +14,8 @@ from benchmarks.in_use import DYNAMODB_LATENCY, WORKLOADS_LATENCY
 from benchmarks.plot import Line, Panel, draw
 
 PLOT = "growth.svg"
+_WHOLE = frozenset({"calls", "messages"})
+"""Units of which there are no parts."""
 
 
 class Rows(NamedTuple):
@@ -38,7 +40,7 @@ def page(
     return f"""\
 # How fast it is
 
-Measured by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {_machine()}. The machine's load
+Measured by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {machine()}. The machine's load
 was {load:.1f} over the minute before; the busier it is, the worse the ratios.
 
 ECR, DynamoDB and SNS are local, in processes of their own, and answer at once unless a latency is given; so what is
@@ -108,7 +110,8 @@ def growth_plot(grown: Sequence[Growth]) -> str:
     return draw([Panel("seconds", "images in one request", time), Panel("calls", "images in one request", calls)])
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Returns what it was measured on."""
     model = platform.processor() or platform.machine()
     cpus = Path("/proc/cpuinfo")
     if cpus.exists():
@@ -126,7 +129,7 @@ def goals_table(rows: Sequence[Row]) -> str:
         spread = f"{min(row.values):.{digits}f} to {max(row.values):.{digits}f}, {len(row.values)} runs"
         if len(row.values) == 1:
             spread = ""
-        median = f"{row.median:.0f}" if row.unit == "calls" else f"{row.median:.{digits}f}"
+        median = f"{row.median:.0f}" if row.unit in _WHOLE else f"{row.median:.{digits}f}"
         lines.append(
             f"| {row.work} | {row.against} | {_goal(row)} | {median} {row.unit} | {_verdict(row)} | {spread} "
             f"| {row.detail} |"

@@ -15,7 +15,7 @@ from typing import Any, Self
 from benchmarks.fleet.queue import Message, Queue
 from benchmarks.function_under_test import ROOT, sqs_record
 
-_FIRST_BATCHES, _MORE_BATCHES_A_MINUTE = 5, 300
+FIRST_BATCHES, MORE_BATCHES_A_MINUTE = 5, 300
 """Batches that Lambda takes side by side when messages begin to come, and how fast they become more."""
 _START_SECONDS = 60
 
@@ -137,8 +137,8 @@ class Lane:
         loop = asyncio.get_running_loop()
         if self._polling_since is None:
             self._polling_since = loop.time()
-        grown = (loop.time() - self._polling_since) * _MORE_BATCHES_A_MINUTE / 60
-        allowed = min(self.function.max_concurrency, _FIRST_BATCHES + int(grown))
+        grown = (loop.time() - self._polling_since) * MORE_BATCHES_A_MINUTE / 60
+        allowed = min(self.function.max_concurrency, FIRST_BATCHES + int(grown))
         while self.queue.waiting and len(self._tasks) < allowed:
             task = loop.create_task(self._take(self.queue.receive(self.function.batch_size)))
             self._tasks.add(task)

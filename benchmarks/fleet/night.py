@@ -53,7 +53,7 @@ class Night:
     """How long named images are asked for at least."""
     concurrency: int = 5
     """MaxConcurrency."""
-    bulk_concurrency: int = 10
+    bulk_concurrency: int = 16
     """BulkMaxConcurrency."""
     redelivery: float = 20.0
     """Seconds until a failed message is received again: not as long as in the template, for a night would not end."""
@@ -84,7 +84,7 @@ class Figures:
 
     @property
     def needed(self) -> int:
-        """Calls to ECR if each were made alone: a page, a check and a deletion for a selection, a deletion for a name."""
+        """Calls to ECR without any haste: a page, a check and a deletion for a selection, a deletion for a name."""
         return 3 * self.night.repositories + len(self.named)
 
     @property
@@ -103,7 +103,7 @@ def run(night: Night, package: Path) -> Figures:
 
 
 async def _run(night: Night, package: Path) -> Figures:
-    requests = Queue("named", RECEIVES, night.redelivery)
+    requests = Queue("requests", RECEIVES, night.redelivery)
     bulk = Queue("bulk", BULK_RECEIVES, night.redelivery)
     sqs_calls: Counter[str] = Counter()
     with ExitStack() as servers:
@@ -164,8 +164,8 @@ async def _send(night: Night, requests: Queue, bulk: Queue) -> None:
 
 async def _settled(requests: Queue, bulk: Queue, kind: str) -> None:
     """Waits until no message of a kind is pending; a forwarded one is always pending on one of the queues."""
-    while requests.pending[kind] or bulk.pending[kind]:
-        await asyncio.sleep(_LOOK_SECONDS)  # noqa: ASYNC110  # of two queues, and whoever begins a night bounds it
+    while requests.pending[kind] or bulk.pending[kind]:  # noqa: ASYNC110  # whoever began the night bounds it
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _schedules(night: Night, queue: Queue) -> None:
