@@ -50,6 +50,7 @@ class Instance:
                 **environment,
                 "PYTHONPATH": f"{function.package}{os.pathsep}{ROOT}",
                 "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONUNBUFFERED": "1",  # what it logs is counted while it runs
             },
             stdin=PIPE,
             stdout=PIPE,
