@@ -72,7 +72,7 @@ class Demo:
         say.heading("On the bus: a rule sends the event to the queue")
         self._aws.put_event(_event("eventbridge"))
         self._poll("events/eventbridge.json")
-        say.heading("On a schedule: EventBridge Scheduler sends its request to the queue")
+        say.heading("On a schedule: EventBridge Scheduler sends its request to the bulk queue")
         self._aws.run_schedule()
         self._poll("events/schedule.json, as template.yaml makes it")
         say.heading("Guards: nothing that runs is deleted")
@@ -125,7 +125,7 @@ class Demo:
             request = answer.get("restoreRequest", request)
 
     def _select(self, name: str, *, dry_run: bool) -> None:
-        """Sends a selection to the queue, as the schedule would, and shows what the report says of it."""
+        """Sends a selection to the request queue, and shows what the report says of it."""
         request = _event(name)
         if dry_run:
             request |= {"dryRun": True, "requestId": f"{request['requestId']}, tried out"}
@@ -139,14 +139,17 @@ class Demo:
             self._terminal.paragraph(text, label="    kept     ", style="green")
 
     def _poll(self, title: str) -> None:
-        """Delivers what is on the queue to the function, and shows what became of it."""
+        """Delivers what is on the queues to the function, and shows what became of it."""
         say = self._terminal
         say.line(f"  {title}", "bold")
-        for body in self._aws.messages("RequestQueue"):
+        for body in (*self._aws.messages("RequestQueue"), *self._aws.messages("BulkQueue")):
             say.paragraph(_readable(json.loads(body)), label="    message  ")
         before, notices = self._images(), len(self._aws.notices())
         receives = [record["body"] for poll in self._poller.drain() for record in poll.event["Records"]]
         after = self._images()
+        if any('"followUp":' in body for body in receives):
+            text = "a selection goes on to the bulk queue: nobody waits behind it"
+            say.paragraph(text, label="    moved    ", style="cyan")
         for repository in REPOSITORIES:
             for digest, tags in sorted(before[repository] - after[repository], key=lambda image: (image[1], image[0])):
                 self._show_deleted(repository, digest, ", ".join(tags))
@@ -256,7 +259,7 @@ class Demo:
             ),
             "the rejected request is a dead letter, as it was sent": self._aws.messages("DeadLetterQueue")
             == [rejected],
-            "the queue is empty": self._aws.messages("RequestQueue") == [],
+            "the queues are empty": self._aws.messages("RequestQueue") == self._aws.messages("BulkQueue") == [],
         }
         self._terminal.heading("Checked")
         for claim, holds in claims.items():

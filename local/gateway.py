@@ -34,12 +34,12 @@ def one_at_a_time(function: Handler) -> Handler:
 
 
 class Gateway:
-    """A WSGI application: invokes the function, and leaves everything else to the services behind it."""
+    """A WSGI application: invokes the functions, and leaves everything else to the services behind it."""
 
-    def __init__(self, services: Application, function: Function, handler: Handler, report: Report) -> None:
-        """`report` gets the request id of each invocation, and its error, if there was one."""
+    def __init__(self, services: Application, functions: Iterable[Function], handler: Handler, report: Report) -> None:
+        """`handler` is that of all of them; `report` gets the request id of each invocation, and its error."""
         self._services = services
-        self._function = function
+        self._functions = {function.name: function for function in functions}
         self._handler = handler
         self._report = report
 
@@ -56,7 +56,8 @@ class Gateway:
         return [body]
 
     def _invoke(self, name: str, environ: dict[str, Any]) -> tuple[HTTPStatus, dict[str, str], bytes]:
-        if self._function.name not in name.split(":"):
+        function = next((self._functions[part] for part in name.split(":") if part in self._functions), None)
+        if function is None:
             return _error(HTTPStatus.NOT_FOUND, "ResourceNotFoundException", f"Function not found: {name}")
         try:
             event = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)) or b"{}")
@@ -64,10 +65,10 @@ class Gateway:
             reason = f"Could not parse request body into json: {error}"
             return _error(HTTPStatus.BAD_REQUEST, "InvalidRequestContentException", reason)
         context = FakeLambdaContext(
-            function_name=self._function.name,
-            invoked_function_arn=self._function.arn,
-            memory_limit_in_mb=self._function.memory,
-            timeout=self._function.timeout,
+            function_name=function.name,
+            invoked_function_arn=function.arn,
+            memory_limit_in_mb=function.memory,
+            timeout=function.timeout,
         )
         headers = {"x-amzn-RequestId": context.aws_request_id, "X-Amz-Executed-Version": context.function_version}
         match environ.get("HTTP_X_AMZ_INVOCATION_TYPE", "RequestResponse"):

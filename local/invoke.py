@@ -20,7 +20,7 @@ def environment(path: Path = ENVIRONMENT) -> dict[str, str]:
     """Returns the function's variables as `make serve` has written them; raises LookupError where it does not run."""
     problem = "no `make serve` is running: start it in another terminal"
     try:
-        [variables] = json.loads(path.read_text()).values()
+        variables = json.loads(path.read_text())[FUNCTION]
     except FileNotFoundError as error:
         raise LookupError(problem) from error
     variables["ENDPOINT_URL"] = variables["ENDPOINT_URL"].replace(CONTAINER_HOST, "127.0.0.1")

@@ -26,6 +26,7 @@ STATE = ROOT / ".local"
 LOG = STATE / "serve.log"
 ENVIRONMENT = STATE / "env.json"
 FUNCTION = "DeletionFunction"
+"""That which is invoked by hand: the other one would do the same."""
 CONTAINER_HOST = "host.docker.internal"
 """This machine, as a container calls it."""
 
@@ -105,11 +106,14 @@ class Serve:
 
 def write_environment(aws: EmbeddedAWS, path: Path = ENVIRONMENT) -> None:
     """Writes the file for `sam local invoke --env-vars`: the stack's values, and the way from a container to here."""
-    function = cloudformation()["Resources"][FUNCTION]
-    variables = {name: aws.environment[name] for name in function["Properties"]["Environment"]["Variables"]}
-    variables["ENDPOINT_URL"] = f"http://{CONTAINER_HOST}:{aws.port}"
-    variables["FOREIGN_REGISTRY_IDS"] = ACCOUNT_ID  # SAM CLI reports another account to the function
-    path.write_text(json.dumps({FUNCTION: variables}, indent=2) + "\n")
+    written = {}
+    for name, environment in ((FUNCTION, aws.environment), ("BulkFunction", aws.bulk_environment)):
+        declared = cloudformation()["Resources"][name]["Properties"]["Environment"]["Variables"]
+        written[name] = {variable: environment[variable] for variable in declared} | {
+            "ENDPOINT_URL": f"http://{CONTAINER_HOST}:{aws.port}",
+            "FOREIGN_REGISTRY_IDS": ACCOUNT_ID,  # SAM CLI reports another account to the function
+        }
+    path.write_text(json.dumps(written, indent=2) + "\n")
 
 
 def commands(aws: EmbeddedAWS) -> dict[str, str]:
@@ -127,7 +131,7 @@ def commands(aws: EmbeddedAWS) -> dict[str, str]:
         "The same with the built package, in Lambda's runtime emulator": "make invoke EVENT=events/by-hand.json",
         "The same in Docker, after sam build": f"{sam} events/by-hand-dry-run.json",
         "A request on the queue": f"{here} sqs send-message --queue-url {url} --message-body file://events/by-hand.json",
-        "A selection on the queue, as a schedule sends it":
+        "A selection on the queue, from where it moves to the bulk queue":
             f"{here} sqs send-message --queue-url {url} --message-body file://events/schedule-selection.json",
         "A request on the bus": f"{here} events put-events --entries {shlex.quote(json.dumps([entry]))}",
         "The images that are left": f"{here} ecr list-images --repository-name team/app",
@@ -190,14 +194,14 @@ def main(arguments: list[str] | None = None) -> int:
         if options.host != _EVERYWHERE:
             terminal.line("Containers reach it only if started with: make serve HOST=0.0.0.0", "yellow")
         terminal.paragraph(
-            f"Serving at {aws.endpoint_url}. The queue is polled; a message that fails is received again after "
+            f"Serving at {aws.endpoint_url}. The queues are polled; a message that fails is received again after "
             f"{REDELIVERY_SECONDS} seconds, on AWS after the queue's visibility time-out. Notices appear here, the "
             f"function's logs in {LOG.relative_to(ROOT)}. Ctrl-C ends it.",
         )
         terminal.line()
         function = one_at_a_time(load_function(aws.environment))
         serve = Serve(aws, Poller(aws, function), terminal)
-        with aws.behind(lambda services: Gateway(services, aws.function, function, serve.show_invocation)):
+        with aws.behind(lambda services: Gateway(services, aws.lanes.values(), function, serve.show_invocation)):
             serve.run(stop)
     terminal.line("Ended.", "dim")
     return 0

@@ -187,7 +187,6 @@ class PassRunner:
     def __init__(self, request: DeletionRequest, steps: StepRunner, pool: TaskPool, log: "LoggerAdapter[Any]") -> None:
         self._request, self._steps, self._pool, self._log = request, steps, pool, log
         self._failed: dict[ImageId, ImageFailure] = {}
-        self._gone: set[ImageId] = set()
         self._image_ids: list[ImageId] = []
         self._unconfirmed: list[ImageId] = []
         self._omitted = self._activating = self._bytes = 0
@@ -225,9 +224,9 @@ class PassRunner:
                 ],
                 width=self._width,
             )
-            progress = self._record(number, pending, outcomes)
-            tries.update(i for i in pending if i in self._failed and self._failed[i].code in TRANSIENT)
-            pending = self._next_pass(named, related, tries, progress=progress)
+            gone_before = len(self._gone) if number else 0
+            self._record(number, pending, outcomes)
+            pending = self._next_pass(named, related, pending, tries, gone_before) if self._failed else []
             number += 1
             if number < len(waves):
                 pending += [i for i in waves[number] if i not in self._failed]
@@ -240,10 +239,14 @@ class PassRunner:
             return 1
         return None if self._request.action == "delete" else CHANGING_STEPS
 
-    def _record(self, number: int, pending: Sequence[ImageId], outcomes: Iterable[Done[ChunkOutcome]]) -> bool:
-        """Adds what became of a pass; returns whether anything of it is gone."""
-        before = len(self._gone)
-        for image_id in self._failed.keys() & pending:
+    @property
+    def _gone(self) -> set[ImageId]:
+        """What is gone so far, which matters only where something is not."""
+        return {*self._image_ids, *self._unconfirmed}
+
+    def _record(self, number: int, pending: Sequence[ImageId], outcomes: Iterable[Done[ChunkOutcome]]) -> None:
+        """Adds what became of a pass."""
+        for image_id in self._failed.keys() & pending if self._failed else ():
             del self._failed[image_id]
         for n, (outcome, replayed) in enumerate(outcomes):
             if replayed:
@@ -251,17 +254,22 @@ class PassRunner:
                 self._log.info("chunk done", extra=extra)
             self._image_ids += outcome.image_ids
             self._unconfirmed += outcome.unconfirmed
-            self._gone.update(outcome.image_ids, outcome.unconfirmed)
             self._failed |= {failure.image_id: failure for failure in outcome.failures}
             self._omitted += outcome.omitted
             self._activating += outcome.activating
             self._bytes += outcome.bytes
-        return len(self._gone) > before
 
     def _next_pass(
-        self, named: Sequence[ImageId], related: Sequence[ImageId], tries: Counter[ImageId], *, progress: bool
+        self,
+        named: Sequence[ImageId],
+        related: Sequence[ImageId],
+        tried: Sequence[ImageId],
+        tries: Counter[ImageId],
+        gone_before: int,
     ) -> list[ImageId]:
         """Returns what is asked for again, in an order that follows from the request."""
+        tries.update(i for i in tried if i in self._failed and self._failed[i].code in TRANSIENT)
+        progress = len(self._gone) > gone_before
         pending = [
             image_id
             for image_id in (*named, *related)

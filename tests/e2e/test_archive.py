@@ -34,10 +34,11 @@ def test_a_selection_can_be_undone(aws: EmbeddedAWS, function: RuntimeEmulator) 
     selection = {"tagStatus": "tagged", "tagPatternList": ["pr-*"]}
     answer = function.invoke({"repositoryName": "team/one", "selection": selection})
     assert (answer["archivedCount"], answer["failures"], statuses()) == (2, [], {"ARCHIVED"})
-    assert function.invoke({"Records": [sqs_record("daily", DAILY)]}) == {"batchItemFailures": []}
-    [message] = aws.messages("RequestQueue")
+    bulk = aws.outputs["BulkQueueArn"]
+    assert function.invoke({"Records": [sqs_record("daily", DAILY, queue=bulk)]}) == {"batchItemFailures": []}
+    [message] = aws.messages("BulkQueue")
     assert json.loads(message)["request"]["repositoryName"] == "team/one"
-    assert function.invoke({"Records": [sqs_record("child", message)]}) == {"batchItemFailures": []}
+    assert function.invoke({"Records": [sqs_record("child", message, queue=bulk)]}) == {"batchItemFailures": []}
     assert statuses() == {"ARCHIVED"}
     assert function.invoke(answer["restoreRequest"])["restoredCount"] == 2
     assert statuses() == {"ACTIVATING"}

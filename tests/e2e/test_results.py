@@ -22,9 +22,10 @@ def test_everybody_hears_of_a_fan_out(aws: EmbeddedAWS, function: RuntimeEmulato
         push_image(aws.client("ecr"), name, tags=["pr-1"])
     asked = {"repositoryNames": ["team/*"], "imageIds": ["imageTag=pr-1", "imageTag=gone"], "notify": "summary"}
     assert function.invoke(asked)["repositoryNames"] == ["team/one", "team/two"]
-    *parts, look = aws.messages("RequestQueue")
+    *parts, look = aws.messages("BulkQueue")
     for number, body in enumerate([*parts, look, "no JSON"]):
-        answer = function.invoke({"Records": [sqs_record(f"m-{number}", body)]})
+        record = sqs_record(f"m-{number}", body, queue=aws.outputs["BulkQueueArn"])
+        answer = function.invoke({"Records": [record]})
         assert bool(answer["batchItemFailures"]) == (body == "no JSON")
 
     assert [notice.data["type"] for notice in aws.notices()] == ["summary", "rejection"]

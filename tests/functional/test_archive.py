@@ -8,6 +8,7 @@ from local.ecr_storage import StorageChoices
 from tests.harness.in_use import Inventory, address
 from tests.harness.outside import (
     ANY_SHARE,
+    BULK_VISIBILITY_SECONDS,
     DAY,
     PREVIEWS,
     REPOSITORY,
@@ -416,13 +417,14 @@ def test_dry_run_stops_a_restore_too(stack: Outside, by_selection: bool) -> None
     stack.push_many(tags)
     ask(stack.start(**ARCHIVES), *by_tag(tags), action="archive")
     meant: Json = {"selection": PREVIEWS | {"storageClass": "archive"}} if by_selection else {"imageIds": by_tag(tags)}
-    stack.send(action="restore", requestId="r-1", **meant)
+    send = stack.send_bulk if by_selection else stack.send
+    send(action="restore", requestId="r-1", **meant)
     instance = stack.start_process(**ARCHIVES)
     stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=3)
     stack.receive(instance)
     before = stack.archived_in_the_end()
     stack.faults.lift()
-    stack.let_time_pass(VISIBILITY_SECONDS)
+    stack.let_time_pass(BULK_VISIBILITY_SECONDS if by_selection else VISIBILITY_SECONDS)
     stack.drain(stack.start(**ARCHIVES, DRY_RUN="true"))
     assert stack.archived() == before
     [notice] = stack.notices("failure")
@@ -436,11 +438,11 @@ def test_a_killed_restore_does_not_forget_what_it_could_not_know(stack: Outside)
     for digest in (index, child):
         stack.change_storage_class(digest, "ARCHIVE")
     meant = PREVIEWS | {"tagPatternList": ["v*"], "storageClass": "archive"}
-    stack.send(selection=meant, action="restore", requestId="r-1")
+    stack.send_bulk(selection=meant, action="restore", requestId="r-1")
     instance = stack.start_process(**ARCHIVES)
     stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=1)
     stack.receive(instance)
-    stack.let_time_pass(VISIBILITY_SECONDS)
+    stack.let_time_pass(BULK_VISIBILITY_SECONDS)
     stack.drain(stack.start(**ARCHIVES))
     [notice] = stack.notices("failure")
     assert (codes(notice.data), stack.archived()) == (["RestoredInPart"], {child})

@@ -38,7 +38,7 @@ def test_throttled_in_the_middle_a_message_continues_it(stack: Outside) -> None:
     """The report says what was deleted and what goes on; what is done is not done again."""
     stack.push_many([f"pr-{n}" for n in range(101)])
     function = stack.start(**ANY_SHARE)
-    stack.send(selection=PREVIEWS, requestId="r", notify="always")
+    stack.send_bulk(selection=PREVIEWS, requestId="r", notify="always")
     throttled = stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
 
     first = stack.receive(function)
@@ -68,7 +68,7 @@ def test_throttled_between_an_index_and_its_images_all_of_it_goes(stack: Outside
     """The message that continues it takes what the index that went has left behind."""
     stack.push_index([stack.push(), stack.push()], "pr-1")
     function = stack.start(**ANY_SHARE)
-    stack.send(selection=PREVIEWS)
+    stack.send_bulk(selection=PREVIEWS)
     throttled = stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
     stack.receive(function)
     assert len(stack.left()) == 2
@@ -82,7 +82,7 @@ def test_throttled_before_anything_is_deleted_the_message_stays(stack: Outside) 
     """A later delivery of the same message does it all."""
     digest = stack.push("pr-1")
     function = stack.start(**ANY_SHARE)
-    sent = stack.send(selection=PREVIEWS, notify="always")
+    sent = stack.send_bulk(selection=PREVIEWS, notify="always")
     throttled = stack.faults.add("BatchDeleteImage", throttle)
     assert stack.receive(function).failed == (sent,)
     assert (stack.left(), stack.notices(), len(stack.waiting())) == ({digest}, [], 1)

@@ -79,16 +79,17 @@ def test_serve_shows_what_happens(aws: EmbeddedAWS, poller: Poller, recorder: Re
 
 
 def test_serve_leads_containers_here(aws: EmbeddedAWS, tmp_path: Path) -> None:
-    """The file for `sam local invoke --env-vars` has the variables of the template, and this server as their AWS."""
-    declared = cloudformation()["Resources"]["DeletionFunction"]["Properties"]["Environment"]["Variables"]
-
+    """The file for `sam local invoke --env-vars` has both functions' variables, and this server as their AWS."""
     write_environment(aws, tmp_path / "env.json")
 
-    [(name, variables)] = json.loads((tmp_path / "env.json").read_text()).items()
-    assert name == "DeletionFunction"
-    assert set(variables) == set(declared)
-    assert variables["IDEMPOTENCY_TABLE"] == aws.outputs["IdempotencyTableName"]
-    assert variables["ENDPOINT_URL"] == f"http://host.docker.internal:{aws.port}"
+    written = json.loads((tmp_path / "env.json").read_text())
+    assert written.keys() == {"DeletionFunction", "BulkFunction"}
+    for name, variables in written.items():
+        declared = cloudformation()["Resources"][name]["Properties"]["Environment"]["Variables"]
+        assert set(variables) == set(declared)
+        assert variables["IDEMPOTENCY_TABLE"] == aws.outputs["IdempotencyTableName"]
+        assert variables["BULK_QUEUE_URL"] == aws.outputs["BulkQueueUrl"]
+        assert variables["ENDPOINT_URL"] == f"http://host.docker.internal:{aws.port}"
 
 
 def test_events_are_laid_out_for_reading() -> None:

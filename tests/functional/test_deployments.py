@@ -46,7 +46,7 @@ CHOICES: dict[str, dict[str, str]] = {
 """The parameters by which each condition of the template comes true."""
 FOLLOWING = {
     *("HasDefaultBus", "HasScheduler", "HasSchedulerAndKmsKey"),
-    *("HasRules", "ProtectsInUse", "ProtectsInUseAndHasKmsKey"),
+    *("HasSchedulerOrEventBus", "ProtectsInUse", "ProtectsInUseAndHasKmsKey"),
 }
 """The conditions that follow from others."""
 EXCLUDING = {"HasGracePeriod", "HasRequestsOfPrefixAlone"}
@@ -130,7 +130,7 @@ def test_a_stack_with_a_grace_period_deploys(deploy: Deploy) -> None:
 def assert_took_effect(aws: EmbeddedAWS, *, scheduler: bool) -> None:
     """The key, the boundary, the address and the accounts are where they belong, and nowhere when not given."""
     parameters, topic_arn = aws.parameters, aws.outputs["NotificationTopicArn"]
-    for name in ("RequestQueue", "DeadLetterQueue"):
+    for name in ("RequestQueue", "BulkQueue", "DeadLetterQueue"):
         queue = aws.client("sqs").get_queue_attributes(QueueUrl=aws.resources[name], AttributeNames=["All"])
         assert queue["Attributes"].get("KmsMasterKeyId", "") == parameters["KmsKeyArn"]
     topic = aws.client("sns").get_topic_attributes(TopicArn=topic_arn)["Attributes"]

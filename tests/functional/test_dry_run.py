@@ -133,7 +133,7 @@ def test_a_dry_run_that_runs_out_of_time_is_not_continued(stack: Outside) -> Non
     """Though it has foreseen some by then, its message stays: what continued it would foresee the same without end."""
     images = {child := stack.push(), stack.push_index([child], "pr-1")}
     function = stack.start(MAX_PERCENT_OF_REPOSITORY="100")
-    stack.send(selection=PREVIEWS, dryRun=True, notify="always")
+    stack.send_bulk(selection=PREVIEWS, dryRun=True, notify="always")
 
     # There is time for the list, and for two look-ups of the index: its guard's, and what would become of it.
     first = stack.receive(hurried(function, lambda: 100 if stack.faults.count("DescribeImages") < 3 else 0))
@@ -150,7 +150,7 @@ def test_a_dry_run_that_runs_out_of_time_is_not_continued(stack: Outside) -> Non
 def test_what_a_dry_run_leads_to_is_dry(stack: Outside) -> None:
     """Where the stack makes it one, the requests on the queue say so themselves: a change of the stack is no matter."""
     digest = stack.push("pr-1")
-    stack.send(repositoryNames=["team/*"], selection=PREVIEWS, notify="always", requestId="r")
+    stack.send_bulk(repositoryNames=["team/*"], selection=PREVIEWS, notify="always", requestId="r")
     assert stack.receive(stack.start(DRY_RUN="true")).failed == ()
 
     stack.drain(stack.start(DRY_RUN="false", MAX_PERCENT_OF_REPOSITORY="100"))

@@ -82,12 +82,12 @@ def test_the_rule_sends_the_whole_event_to_the_queue(aws: EmbeddedAWS) -> None:
 
 
 def test_the_schedule_fills_its_context_attributes(aws: EmbeddedAWS) -> None:
-    """The message is events/schedule.json, apart from the schedule's own name."""
+    """The message is events/schedule.json, apart from the schedule's own name; it waits on the bulk queue."""
     expected = json.loads((EVENTS / "schedule.json").read_text())
 
     aws.run_schedule(at=datetime(2026, 11, 23, 4, tzinfo=UTC))
 
-    [body] = aws.messages("RequestQueue")
+    [body] = aws.messages("BulkQueue")
     arrived = json.loads(body)
     names = re.compile("-[0-9A-Z]{12}")  # how CloudFormation makes them its own
     assert names.sub("", arrived.pop("requestId")) == names.sub("", expected.pop("requestId"))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.harness.outside import ANY_SHARE, PREVIEWS, REPOSITORY, VISIBILITY_SECONDS, Outside, select
+from tests.harness.outside import ANY_SHARE, BULK_VISIBILITY_SECONDS, PREVIEWS, REPOSITORY, Outside, select
 from tests.harness.server_faults import drop_while
 
 
@@ -34,11 +34,11 @@ def test_each_repository_gets_a_request_of_its_own(stack: Outside) -> None:
 
 
 def test_an_invocation_answers_with_the_repositories(stack: Outside) -> None:
-    """In the order of their names; their requests wait on the queue."""
+    """In the order of their names; their requests wait on the bulk queue."""
     stack.create("team/web", "other/app")
     answer = select(stack.start(), PREVIEWS, repositoryNames=["team/*"])
     assert answer["repositoryNames"] == ["team/app", "team/web"]
-    assert len(stack.waiting()) == 2
+    assert len(stack.waiting()) == len(stack.waiting_in_bulk()) == 2
 
 
 def test_delivered_twice_it_is_done_once(stack: Outside) -> None:
@@ -47,16 +47,16 @@ def test_delivered_twice_it_is_done_once(stack: Outside) -> None:
     stack.create(*names - {"team/app"})
     push_everywhere(stack, names, "pr-1")
     function = stack.start(**ANY_SHARE)
-    stack.send(repositoryNames=["team/*"], selection=PREVIEWS, notify="always")
+    stack.send_bulk(repositoryNames=["team/*"], selection=PREVIEWS, notify="always")
 
     first = stack.receive(function)
     sent = stack.waiting()
     assert stack.duplicate(first).failed == ()
     assert (len(sent), stack.waiting()) == (3, sent)
-    second = stack.receive(function)
+    parts = [stack.receive(function) for _ in names]
     assert [stack.left(name) for name in names] == [set()] * 3
     push_everywhere(stack, names, "pr-2")
-    assert stack.duplicate(second).failed == ()
+    assert [stack.duplicate(part).failed for part in parts] == [()] * 3
 
     assert [stack.tags(name) for name in names] == [{"pr-2"}] * 3
     assert {notice.data["repositoryName"] for notice in stack.notices()} == names
@@ -66,11 +66,11 @@ def test_delivered_twice_it_is_done_once(stack: Outside) -> None:
 
 def test_one_that_was_killed_and_means_no_repository_is_a_dead_letter(stack: Outside) -> None:
     """It may have sent something before, so it cannot be rejected; but it does not end without a word either."""
-    stack.send(repositoryNames=["web/*"], selection=PREVIEWS)
+    stack.send_bulk(repositoryNames=["web/*"], selection=PREVIEWS)
     instance = stack.start_process()
     stack.faults.add("DescribeRepositories", drop_while(instance.kill, done=True), nth=1)
     assert stack.receive(instance).failed
-    stack.let_time_pass(VISIBILITY_SECONDS)
+    stack.let_time_pass(BULK_VISIBILITY_SECONDS)
 
     stack.drain(stack.start())
 

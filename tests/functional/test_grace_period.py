@@ -12,10 +12,10 @@ from local.template import cloudformation
 from tests.harness.in_use import Inventory, address
 from tests.harness.outside import (
     ANY_SHARE,
+    BULK_VISIBILITY_SECONDS,
     DAY,
     PREVIEWS,
     REPOSITORY,
-    VISIBILITY_SECONDS,
     Outside,
     ask,
     by_digest,
@@ -41,7 +41,7 @@ def whether_archived_manifests_are_shown(request: pytest.FixtureRequest, monkeyp
 def next_days(stack: Outside, function: Handler, days: float) -> None:
     """Lets time pass, and delivers the daily request then."""
     stack.let_time_pass(days * DAY)
-    stack.send_body(DAILY)
+    stack.send_to_bulk(DAILY)
     stack.drain(function)
 
 
@@ -251,13 +251,13 @@ def test_what_ecr_cannot_archive_is_told_and_stays(stack: Outside) -> None:
 def test_whatever_is_killed_nothing_is_forgotten(stack: Outside, operation: str, nth: int) -> None:
     """Neither to archive what is to be archived, nor to delete it in time, nor by which request it comes back."""
     digests = {stack.push(f"pr-{n}", days=40) for n in range(8)}
-    stack.send(selection=PREVIEWS, requestId="nightly")
+    stack.send_bulk(selection=PREVIEWS, requestId="nightly")
     instance = stack.start_process(**GRACE)
     stack.faults.add(operation, drop_while(instance.kill, done=True), nth=nth)
     stack.receive(instance)
     stack.faults.lift()
     function = stack.start(**GRACE)
-    stack.let_time_pass(VISIBILITY_SECONDS)
+    stack.let_time_pass(BULK_VISIBILITY_SECONDS)
     stack.drain(function)
     assert stack.archived() == digests
     next_days(stack, function, 31)
@@ -294,7 +294,7 @@ def test_without_it_nothing_changes(stack: Outside) -> None:
 def test_a_whole_that_was_cut_off_goes_as_a_whole(stack: Outside, nth: int) -> None:
     """Its index is in the archive by then, and its report counts all of it, with the date of the first."""
     whole = push_whole(stack, "pr-1")
-    stack.send(selection=PREVIEWS, requestId="nightly", notify="always")
+    stack.send_bulk(selection=PREVIEWS, requestId="nightly", notify="always")
     instance = stack.start_process(**GRACE)
     stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=nth)
     stack.receive(instance)
@@ -433,12 +433,12 @@ def test_what_came_later_comes_back_by_its_own_request(stack: Outside) -> None:
 def test_a_try_that_is_stopped_tells_what_one_before_has_archived(stack: Outside, variable: dict[str, str]) -> None:
     """Until when it can come back, and by which request: nobody else would."""
     push_whole(stack, "pr-1")
-    stack.send(selection=PREVIEWS, requestId="nightly", notify="always")
+    stack.send_bulk(selection=PREVIEWS, requestId="nightly", notify="always")
     instance = stack.start_process(**GRACE)
     stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=1)
     stack.receive(instance)
     stack.faults.lift()
-    stack.let_time_pass(VISIBILITY_SECONDS)
+    stack.let_time_pass(BULK_VISIBILITY_SECONDS)
     function = stack.start(**GRACE, **variable)
     stack.drain(function)
     [notice] = stack.notices()

@@ -32,7 +32,7 @@ NEEDED = [
     "DeleteImages",
     "LookBefore",
     "ListRepositories",
-    "SendRequests",
+    "SendBulkRequests",
     "RememberSteps",
     "TellFailures",
     "TakeRequests",
@@ -246,6 +246,7 @@ def test_everything_else_is_refused(stack: Deployed) -> None:
         ("sns", "publish", {"TopicArn": topic, "Message": "text"}),
         ("sns", "subscribe", {"TopicArn": aws.outputs["NotificationTopicArn"], "Protocol": "sqs", "Endpoint": "arn"}),
         ("sqs", "send_message", {"QueueUrl": other_url, "MessageBody": "{}"}),
+        ("sqs", "send_message", {"QueueUrl": url, "MessageBody": "{}"}),
         ("sqs", "receive_message", {"QueueUrl": other_url}),
         ("sqs", "purge_queue", {"QueueUrl": url}),
         ("ecr", "delete_repository", {"repositoryName": "team/app", "force": True}),
@@ -257,13 +258,29 @@ def test_everything_else_is_refused(stack: Deployed) -> None:
             getattr(stack.role.client(service), action)(**call)
 
 
-def test_the_schedules_role_may_send_to_the_two_queues_and_nothing_else(stack: Deployed) -> None:
-    """Its requests go to the request queue, what it cannot deliver to the other."""
+CANARY = {"CanaryRepository": "team/app"}
+UNSCHEDULED = {"ScheduleExpression": "", "ScheduleRequest": ""}
+
+
+@pytest.mark.parametrize(
+    ("stack", "queues"),
+    [
+        ({}, {"BulkQueue", "DeadLetterQueue"}),
+        (CANARY, {"BulkQueue", "RequestQueue", "DeadLetterQueue"}),
+        (UNSCHEDULED | CANARY, {"RequestQueue", "DeadLetterQueue"}),
+    ],
+    indirect=["stack"],
+    ids=["schedule", "schedule and canary", "canary"],
+)
+def test_the_schedules_role_may_send_where_its_schedules_do_and_nothing_else(stack: Deployed, queues: set[str]) -> None:
+    """The schedule's request goes to the bulk queue, the canary to the request queue, the undelivered to the third."""
     scheduler = assume(stack.aws, "ScheduleRole").client("sqs")
-    for name in ("RequestQueue", "DeadLetterQueue"):
+    for name in ("RequestQueue", "BulkQueue", "DeadLetterQueue"):
         url = stack.aws.outputs[f"{name}Url"]
-        scheduler.send_message(QueueUrl=url, MessageBody="{}")
-        assert len(stack.aws.messages(name)) == 1
+        refused = pytest.raises(ClientError, match="not authorized to perform")
+        with contextlib.nullcontext() if name in queues else refused:
+            scheduler.send_message(QueueUrl=url, MessageBody="{}")
+        assert len(stack.aws.messages(name)) == (name in queues)
         with pytest.raises(ClientError, match="not authorized to perform"):
             scheduler.receive_message(QueueUrl=url)
 

@@ -24,7 +24,7 @@ def invocations(aws: EmbeddedAWS) -> Iterator[Invocations]:
     done: Invocations = []
     function = one_at_a_time(load_function(aws.environment))
     report = lambda request_id, error: done.append((request_id, error))  # noqa: E731  # one line
-    with aws.behind(lambda services: Gateway(services, aws.function, function, report)):
+    with aws.behind(lambda services: Gateway(services, aws.lanes.values(), function, report)):
         yield done
 
 
@@ -35,9 +35,10 @@ def invoke(aws: EmbeddedAWS, payload: str, **arguments: str) -> Any:
 
 
 def test_the_function_is_invoked_in_process(aws: EmbeddedAWS, invocations: Invocations) -> None:
-    """Without Docker, by its name or its ARN; the answer is that of the function."""
+    """Without Docker, that of either lane, by its name or its ARN; the answer is that of the function."""
     aws.client("ecr").create_repository(repositoryName="team/app")
-    for tag, name in (("pr-1", aws.outputs["FunctionName"]), ("pr-2", aws.outputs["FunctionArn"])):
+    for number, output in enumerate(("FunctionName", "FunctionArn", "BulkFunctionName", "BulkFunctionArn")):
+        tag, name = f"pr-{number}", aws.outputs[output]
         push_image(aws.client("ecr"), "team/app", tags=[tag])
         request = {"repositoryName": "team/app", "imageIds": [f"imageTag={tag}"]}
         response = invoke(aws, json.dumps(request), FunctionName=name)

@@ -132,15 +132,15 @@ def test_without_a_bus_no_event_is_a_request(deploy: Deploy) -> None:
     assert may_send(aws, principal="events.amazonaws.com", **context) == "denied"
 
 
-def may_send(aws: EmbeddedAWS, principal: str = "AWS", **context: str) -> str:
-    """IAM's verdict on a sender, by the request queue's policy."""
-    attributes = aws.client("sqs").get_queue_attributes(
-        QueueUrl=aws.outputs["RequestQueueUrl"], AttributeNames=["Policy"]
-    )["Attributes"]
+def may_send(aws: EmbeddedAWS, principal: str = "AWS", *, queue: str = "RequestQueue", **context: str) -> str:
+    """IAM's verdict on a sender, by a queue's policy."""
+    attributes = aws.client("sqs").get_queue_attributes(QueueUrl=aws.outputs[f"{queue}Url"], AttributeNames=["Policy"])[
+        "Attributes"
+    ]
     return verdict(
         json.loads(attributes["Policy"])["Statement"],
         action="sqs:SendMessage",
-        resource=aws.outputs["RequestQueueArn"],
+        resource=aws.outputs[f"{queue}Arn"],
         context={"aws:SecureTransport": "true", **context},
         principal=principal,
     )
@@ -164,8 +164,8 @@ def test_where_senders_are_named_only_they_and_the_stack_itself_may_send(deploy:
 
     assert may_send(aws, **sender(f"{ours}/ci")) == "allowed"
     assert may_send(aws, **sender(f"{theirs}/build-7")) == "allowed"
-    for arn in own.values():
-        assert may_send(aws, **sender(arn)) == "not mentioned"  # the role's own policy allows it
+    assert may_send(aws, **sender(own["ScheduleRole"])) == "not mentioned"  # the role's own policy allows it
+    assert may_send(aws, **sender(own["FunctionRole"])) == "denied"  # it sends to the bulk queue alone
     assert may_send(aws, principal="events.amazonaws.com", **{"aws:SourceArn": rule}) == "allowed"
     for arn in (operator, f"{ours}/ci-2", f"{theirs}/deploy", "arn:aws:iam::333333333333:role/ci"):
         assert may_send(aws, **sender(arn)) == "denied"
@@ -174,8 +174,27 @@ def test_where_senders_are_named_only_they_and_the_stack_itself_may_send(deploy:
     assert may_send(named, **sender(operator)) == "allowed"
 
 
+def test_where_senders_are_named_the_bulk_queue_is_for_the_stack_and_for_who_sends_back(deploy: Deploy) -> None:
+    """The queue itself admits nobody: of those who are named, their own policies decide, in this account alone."""
+    ours, theirs = f"arn:aws:iam::{ACCOUNT_ID}:role", f"arn:aws:iam::{OTHER_ACCOUNT}:role"
+    senders = f"{ours}/operator,{theirs}/build-*"
+    aws = deploy(DEFAULT_PARAMETERS | {"SenderPrincipalArns": senders, "GracePeriodDays": "30"})
+    get_role, describe_rule = aws.client("iam").get_role, aws.client("events").describe_rule
+    for role in ("FunctionRole", "ScheduleRole"):
+        arn = get_role(RoleName=aws.resources[role])["Role"]["Arn"]
+        assert may_send(aws, queue="BulkQueue", **sender(arn)) == "not mentioned"  # the role's own policy allows it
+    # For SQS, "not mentioned" is a refusal of other accounts, whatever their own policies say.
+    for arn in (f"{ours}/operator", f"{theirs}/build-7"):
+        assert may_send(aws, queue="BulkQueue", **sender(arn)) == "not mentioned"
+    for arn in (f"{ours}/ci", f"{theirs}/deploy", "arn:aws:iam::333333333333:role/operator"):
+        assert may_send(aws, queue="BulkQueue", **sender(arn)) == "denied"
+    for name, expected in (("GracePeriodRule", "allowed"), ("RequestRule", "denied")):
+        source = {"aws:SourceArn": describe_rule(Name=aws.resources[name])["Arn"]}
+        assert may_send(aws, "events.amazonaws.com", queue="BulkQueue", **source) == expected
+
+
 def test_the_policy_for_senders_lets_them_send_and_nothing_else(aws: EmbeddedAWS) -> None:
-    """Messages to the request queue, found by its name; neither to the dead-letter queue, nor anything they receive."""
+    """Messages to the request queue, found by its name; to no other queue, nor anything that they receive."""
     arn = aws.outputs["SenderPolicyArn"]
     policy = aws.client("iam").get_policy_version(PolicyArn=arn, VersionId="v1")["PolicyVersion"]["Document"]
 
@@ -186,7 +205,9 @@ def test_the_policy_for_senders_lets_them_send_and_nothing_else(aws: EmbeddedAWS
     assert may("sqs:SendMessage")
     assert may("sqs:GetQueueUrl")
     assert not may("sqs:ReceiveMessage")
-    assert not may("sqs:SendMessage", "DeadLetterQueue")
+    for queue in ("BulkQueue", "DeadLetterQueue"):
+        assert not may("sqs:SendMessage", queue)
+        assert not may("sqs:GetQueueUrl", queue)
 
 
 def test_five_patterns_bound_the_role_and_what_a_pattern_of_names_means(
@@ -280,12 +301,12 @@ def test_a_chain_that_is_cut_counts_for_its_alarm(stack: Outside) -> None:
     throttled = stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
     assert "continuedAs" in select(function, PREVIEWS, requestId="r")
     [message] = map(json.loads, stack.waiting())
-    stack.aws.client("sqs").purge_queue(QueueUrl=stack.aws.outputs["RequestQueueUrl"])
+    stack.aws.client("sqs").purge_queue(QueueUrl=stack.aws.outputs["BulkQueueUrl"])
     message["followUp"] |= {"turn": 100, "requestId": "r#100"}
     throttled.lift()
     stack.push_many([f"pr-{n}" for n in range(200, 301)])
     stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
-    stack.send_body(message)
+    stack.send_to_bulk(message)
     alarm = stack.aws.client("cloudwatch").describe_alarms(AlarmNames=[stack.aws.resources["TurnLimitAlarm"]])
 
     stack.receive(function)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.harness.in_use import Inventory, address
-from tests.harness.outside import ANY_SHARE, PREVIEWS, REPOSITORY, VISIBILITY_SECONDS, Outside, ask, codes, select
+from tests.harness.outside import ANY_SHARE, BULK_VISIBILITY_SECONDS, PREVIEWS, REPOSITORY, Outside, ask, codes, select
 from tests.harness.server_faults import do_after, drop_while, server_error
 
 type Json = dict[str, Any]
@@ -91,7 +91,7 @@ def test_what_fails_is_done_later(stack: Outside) -> None:
     """A tag that is gone by then is not asked for again, and the last of an image stays throughout."""
     stack.push(*(f"pr-{n:03}" for n in range(250)), "main")
     stack.faults.add("BatchDeleteImage", server_error, nth=range(2, 20))
-    stack.send(selection=PREVIEWS, untag=True, requestId="r-1", notify="always")
+    stack.send_bulk(selection=PREVIEWS, untag=True, requestId="r-1", notify="always")
     function = stack.start(**ANY_SHARE)
     stack.receive(function)
     stack.faults.lift()
@@ -134,11 +134,11 @@ def test_an_image_that_must_match_twice_loses_all_its_tags_or_none(stack: Outsid
     for n in range(60):
         stack.push(f"a-{n}", f"b-{n}", f"keep-{n}", days=40)
     meant = {"tagStatus": "tagged", "tagPatternList": ["a-*", "b-*"]}
-    stack.send(selection=meant, untag=True, requestId="r-1")
+    stack.send_bulk(selection=meant, untag=True, requestId="r-1")
     instance = stack.start_process(**ANY_SHARE)
     stack.faults.add("BatchDeleteImage", drop_while(instance.kill, done=True), nth=1)
     stack.receive(instance)
-    stack.let_time_pass(VISIBILITY_SECONDS)
+    stack.let_time_pass(BULK_VISIBILITY_SECONDS)
     stack.drain(stack.start(**ANY_SHARE))
     assert stack.tags() == {f"keep-{n}" for n in range(60)}
 

@@ -25,8 +25,8 @@ type Json = dict[str, Any]
 
 REPOSITORY = "team/app"
 DAY = 86_400
-VISIBILITY_SECONDS = 720
-"""After which a message that failed is received again."""
+VISIBILITY_SECONDS, BULK_VISIBILITY_SECONDS = 720, 5_400
+"""After which a message that failed is received again, from the request queue and from the bulk queue."""
 ANY_SHARE = {"MAX_PERCENT_OF_REPOSITORY": "100"}
 """By which the stack lets a selection take all of its repository."""
 PREVIEWS: Json = {"tagStatus": "tagged", "tagPatternList": ["pr-*"]}
@@ -182,23 +182,38 @@ class Outside:
         return Poller(self.aws, function).drain()
 
     def redrive(self) -> None:
-        """Sends the dead letters back to the request queue, where each is a new message."""
+        """Sends the dead letters back to the bulk queue, where everything works, and each is a new message."""
         sqs, queue = self.aws.client("sqs"), self.aws.outputs["DeadLetterQueueUrl"]
         for letter in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]:
-            sqs.send_message(QueueUrl=self.aws.outputs["RequestQueueUrl"], MessageBody=letter["Body"])
+            sqs.send_message(QueueUrl=self.aws.outputs["BulkQueueUrl"], MessageBody=letter["Body"])
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=letter["ReceiptHandle"])
 
     def waiting(self) -> list[str]:
-        """Returns the bodies of the messages on the request queue."""
-        return self.aws.messages("RequestQueue")
+        """Returns the bodies of the messages on the request queue, and then of those on the bulk queue."""
+        return [*self.aws.messages("RequestQueue"), *self.waiting_in_bulk()]
+
+    def waiting_in_bulk(self) -> list[str]:
+        """Returns the bodies of the messages on the bulk queue."""
+        return self.aws.messages("BulkQueue")
 
     def take(self, text: str) -> list[str]:
-        """Takes the messages with this text off the request queue, for they are late; returns their bodies."""
-        queue = sqs_backends[ACCOUNT_ID][REGION].get_queue(self.aws.resources["RequestQueue"].rpartition("/")[2])
+        """Takes the messages with this text off the bulk queue, for they are late; returns their bodies."""
+        queue = sqs_backends[ACCOUNT_ID][REGION].get_queue(self.aws.resources["BulkQueue"].rpartition("/")[2])
         taken = [message for message in queue._messages if text in message.body]
         for message in taken:
             queue._messages.remove(message)
         return [message.body for message in taken]
+
+    def send_bulk(self, *image_ids: Json | str, **members: Any) -> str:
+        """Puts a request about the repository on the bulk queue, as the stack's own schedule does."""
+        return self.send_to_bulk(request(*image_ids, **members))
+
+    def send_to_bulk(self, body: Json | str) -> str:
+        """Puts an object, or any text, on the bulk queue, as the stack's own schedule does; returns the messageId."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        sent = self.aws.client("sqs").send_message(QueueUrl=self.aws.outputs["BulkQueueUrl"], MessageBody=text)
+        message_id: str = sent["MessageId"]
+        return message_id
 
     def dead_letters(self) -> list[str]:
         """Returns those in the dead-letter queue."""

@@ -71,6 +71,39 @@ def test_a_child_can_go_on_too() -> None:
     assert after.request_id == "cleanup-1/team/app#1"
 
 
+EVENT: Json = {"id": "event-1", "detail-type": "ECR Image Deletion Request", "source": "team.cleaner", "detail": ONE}
+
+
+@pytest.mark.parametrize(
+    "content", [ONE, MANY, {**ONE, "requestId": None}, {**ONE, "dryRun": True, "reason": "\u00fc\u2028"}, EVENT]
+)
+def test_a_request_moves_as_it_is(content: Json) -> None:
+    """With its key, its name and its origin, and not a word of what was sent is another one."""
+    content = {name: value for name, value in content.items() if value is not None}
+    context: Any = FakeLambdaContext()
+    [arrival] = events.arrivals({"Records": [sqs_record("m-1", json.dumps(content))]}, context, BULK_QUEUE_URL)
+    request = request_parser.parse_request(arrival.read())
+    moved = sent(request_queue.forwarded(request))
+    assert moved._replace(key=()) == request._replace(key=())
+    assert partition_key(moved.key) == partition_key(request.key)
+
+
+def test_that_the_stack_makes_it_a_dry_run_does_not_move_with_it() -> None:
+    """What the stack says then, it says where the request is carried out; only what its sender says is passed on."""
+    assert not sent(request_queue.forwarded(parsed(ONE, dry_run=True))).dry_run
+    assert sent(request_queue.forwarded(parsed({**ONE, "dryRun": True}))).dry_run
+
+
+def test_a_message_that_sqs_would_not_take_says_how_large_it_is() -> None:
+    """To the byte: the largest that it takes is none of them."""
+    message = request_queue.forwarded(parsed(ONE))
+    room = request_queue.MESSAGE_BYTES - request_queue.size(message)
+    message["request"] = {**message["request"], "requestId": ONE["requestId"] + "x" * room}
+    assert request_queue.over_size(message) is None
+    message["request"]["requestId"] += "x"
+    assert "has 1,048,577 bytes, and SQS takes 1,048,576" in str(request_queue.over_size(message))
+
+
 def test_what_follows_a_dry_run_is_one() -> None:
     """Also where only the stack had made it one; a real request leads to real ones."""
     for request in (parsed(MANY, dry_run=True), parsed({**MANY, "dryRun": True})):
@@ -171,3 +204,21 @@ def test_all_that_one_request_leads_to_is_one_group() -> None:
     assert re.fullmatch("[0-9a-f]{64}", groups.pop())
     others = (parsed({**MANY, "requestId": "another"}), parsed(ONE, key=("child",)), parsed(ONE, key=("child", "x")))
     assert len({request_queue.group(request) for request in (root, *others)}) == 4
+
+
+def sender_group(content: Json = ONE, **origin: Any) -> str:
+    """Returns the group of a request that moves, with an origin like this one."""
+    request = parsed(content)
+    return request_queue.sender_group(request._replace(origin=request.origin._replace(**origin)))
+
+
+def test_all_requests_of_a_sender_that_move_are_one_group() -> None:
+    """Whatever they are and by whichever message they come; a session of a role is no sender of its own."""
+    role = "AROAEXAMPLE"
+    first = sender_group(sender=f"{role}:i-1")
+    assert first == sender_group(MANY, sender=f"{role}:i-2", id="another") == sender_group(sender=role)
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    others = [sender_group(sender=sender) for sender in (None, "", "AROAOTHER:i-1", "AIDAEXAMPLE")]
+    others += [sender_group(sender=f"{role}:i-1", source=source) for source in ("another queue", "team.cleaner")]
+    assert first not in others
+    assert len({*others}) == 5  # of whom nothing is known, there is one

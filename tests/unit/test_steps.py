@@ -9,7 +9,6 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyAlreadyInProgressError
 from botocore.exceptions import ReadTimeoutError
 
 from handler.models.errors import (
@@ -246,7 +245,7 @@ def test_two_receives_at_a_time_do_a_step_once(arrive: Arrive) -> None:
     late = Work()
 
     def meanwhile() -> None:
-        with pytest.raises(IdempotencyAlreadyInProgressError):
+        with pytest.raises(StepLostError, match="another invocation is at rejected"):
             arrive(MESSAGE).reject("why", Published, late)
 
     assert arrive(MESSAGE).reject("why", Published, Work(happens=meanwhile)) == (Published("1"), False)
@@ -348,6 +347,43 @@ def test_a_rejection_sticks_although_it_could_not_be_published(arrive: Arrive, a
     assert arrive(MESSAGE).reject("too many", Published, Work()) == (Published("1"), False)
     aws.let_time_pass(33 * DAY)
     arrive(MESSAGE).raise_if_rejected()
+
+
+# Steps without a claim.
+
+
+def test_a_step_of_an_arrival_needs_no_claim(arrive: Arrive, aws: ScriptedAWS) -> None:
+    """It is done once for each arrival, in two calls, and replayed in one; no request is admitted by it."""
+    work = Work()
+    assert arrive(MESSAGE).run_unclaimed("sent", "r-1", Published, work) == (Published("1"), False)
+    assert aws.calls == {"dynamodb": 2, "UpdateItem": 2}
+    assert arrive(MESSAGE).run_unclaimed("sent", "r-1", Published, work) == (Published("1"), True)
+    assert aws.calls["dynamodb"] == 3
+    assert arrive(("message", "m-2")).run_unclaimed("sent", "r-1", Published, work) == (Published("2"), False)
+    assert arrive(KEY).run_unclaimed("sent", "r-1", Published, work) == (Published("3"), False)
+    arrive(MESSAGE).raise_if_rejected()
+    admit(arrive())
+    admit(arrive(MESSAGE), OTHER)
+
+
+@pytest.mark.parametrize("error", [UnknownOutcomeError(), ServiceUnavailableError(), OutOfTimeError()])
+def test_a_step_of_an_arrival_that_fails_is_tried_again(arrive: Arrive, error: Exception) -> None:
+    """By the next receive, at once."""
+    work = Work(error)
+    with pytest.raises(type(error)):
+        arrive(MESSAGE).run_unclaimed("sent", "r-1", Published, work)
+    assert arrive(MESSAGE).run_unclaimed("sent", "r-1", Published, work) == (Published("2"), False)
+
+
+def test_a_step_of_an_arrival_whose_instance_died_is_tried_again_later(arrive: Arrive, aws: ScriptedAWS) -> None:
+    """Once the invocation that began it cannot live any more."""
+    with pytest.raises(KilledError):
+        arrive(MESSAGE).run_unclaimed("sent", "r-1", Published, Work(KilledError()))
+    work = Work()
+    with pytest.raises(StepLostError, match="another invocation is at sent"):
+        arrive(MESSAGE).run_unclaimed("sent", "r-1", Published, work)
+    aws.let_time_pass(61)
+    assert arrive(MESSAGE).run_unclaimed("sent", "r-1", Published, work) == (Published("1"), False)
 
 
 # A table whose responses are lost, or that cannot be reached.

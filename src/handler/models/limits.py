@@ -1,7 +1,10 @@
 """The limits of AWS's services, and how to stay within them."""
 
 import bisect
-from collections.abc import Callable
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 CHUNK_SIZE = 100
 """Image ids that ECR takes in one call."""
@@ -20,6 +23,20 @@ which take 1,000 calls to be deleted, and some 80 turns to be archived at a seco
 short of time, but meets something that no further turn will cure."""
 KEY_CHARACTERS = 256
 """The longest requestId."""
+_MEASURED_AT_A_TIME = 1_000
+
+
+def json_bytes(value: Mapping[str, Any]) -> int:
+    """Returns how long an object is as JSON, in ASCII; in parts, for all of it would be megabytes more."""
+    lists = {key: entries for key, entries in value.items() if isinstance(entries, list)}
+    parts = [part for entries in lists.values() for part in _parts(entries)]
+    return len(json.dumps({**value, **{key: [] for key in lists}})) + sum(parts)
+
+
+def _parts(entries: Sequence[Any]) -> Iterator[int]:
+    """Yields the bytes of some entries at a time, with the separator before them but for the first."""
+    for number, part in enumerate(itertools.batched(entries, _MEASURED_AT_A_TIME, strict=False)):
+        yield len(json.dumps(part)) - len("[]") + (len(", ") if number else 0)
 
 
 def truncate_to_fit[T](build: Callable[[int], T], count: int, size: Callable[[T], int], limit: int) -> T:

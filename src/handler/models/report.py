@@ -1,12 +1,11 @@
 """The report of a request, from which its answer, its notice and the metrics are made."""
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from .images import ImageFailure, ImageId, Json
-from .limits import ANSWER_BYTES, truncate_to_fit
+from .limits import ANSWER_BYTES, json_bytes, truncate_to_fit
 from .outcomes import SelectionOutcome, count_codes
 from .request import Action, DeletionRequest
 
@@ -39,7 +38,7 @@ class FanOutReport(NamedTuple):
             omitted = len(self.repository_names) - count
             return answer | ({"repositoryNamesOmitted": omitted} if omitted > 0 else {})
 
-        return truncate_to_fit(first, len(self.repository_names), lambda answer: len(json.dumps(answer)), limit)
+        return truncate_to_fit(first, len(self.repository_names), json_bytes, limit)
 
 
 class Words(NamedTuple):
@@ -163,7 +162,7 @@ class DeletionReport(NamedTuple):
                 "repositoryName": self.request.repository_name,
             }
 
-        return truncate_to_fit(first, self.entries, lambda answer: len(json.dumps(answer)), limit)
+        return truncate_to_fit(first, self.entries, json_bytes, limit)
 
     def first(self, count: int) -> Json:
         """Returns the first entries: failures, then what was kept, then what was done; the others are counted."""

@@ -193,7 +193,8 @@ class _Chunk:
         """
         if not all(isinstance(response.get(name), list) for name in ("imageIds", "failures")):
             raise UnknownOutcomeError("ECR's answer did not arrive whole")
-        gone = [ImageId.from_json(entry) for entry in response["imageIds"]]
+        asked = {image_id.tag: image_id.tag for image_id in self.pending}  # one copy of each is enough
+        gone = [ImageId(i.digest, asked.get(i.tag, i.tag)) for i in map(ImageId.from_json, response["imageIds"])]
         named = {ImageId.from_json(entry["imageId"]): entry for entry in response["failures"] if entry.get("imageId")}
         entries = set(gone)
         tags = {image_id.tag for image_id in gone}

@@ -38,7 +38,7 @@ def forward(
         request_queue.send(services.sqs, url, [message], invocation.deadline.calling, group)
         return SentRequests((request.request_id,), more=False)
 
-    replayed = arrived.run_unclaimed("forwarded", request.content_hash, SentRequests, send).replayed
+    replayed = arrived.run_unclaimed("forwarded", request.request_id, SentRequests, send).replayed
     extra = {"reason": request.reason, "origin": request.origin.to_json(), "replayed": replayed}
     log.info("request forwarded", extra=extra)
     return ForwardedReport(request)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.outside import PREVIEWS, VISIBILITY_SECONDS, Outside, ask, by_tag, codes, request
+from tests.harness.outside import BULK_VISIBILITY_SECONDS, PREVIEWS, Outside, ask, by_tag, codes, request
 from tests.harness.server_faults import drop_while, throttle
 
 type Json = dict[str, Any]
@@ -210,13 +210,13 @@ def test_a_selection_that_was_killed_is_finished_though_its_share_has_grown(stac
     for n in range(150):
         stack.push(f"pr-{n}")
     others = [stack.push(f"main-{n}") for n in range(100)]
-    stack.send(selection=PREVIEWS, requestId="pr")
+    stack.send_bulk(selection=PREVIEWS, requestId="pr")
     settings = {"MAX_PERCENT_OF_REPOSITORY": "60", "MAX_CONCURRENT_CALLS": "1"}
     instance = stack.start_process(**settings)
     stack.faults.add("BatchDeleteImage", drop_while(instance.kill, done=False), nth=2)
     assert stack.receive(instance).failed
     assert 0 < len(stack.left() - set(others)) < 150
-    stack.let_time_pass(VISIBILITY_SECONDS)
+    stack.let_time_pass(BULK_VISIBILITY_SECONDS)
     stack.delete(*others[:90])
 
     stack.drain(stack.start(**settings))

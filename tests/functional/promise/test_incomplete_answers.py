@@ -105,7 +105,7 @@ def test_an_incomplete_answer_about_an_index_ends_no_selection(stack: Outside, a
     index = stack.push_index([kept], "1.0", days=30)
     stack.push(days=30)
     function = stack.start()
-    stack.send(selection=UNTAGGED_FOR_A_WEEK)
+    stack.send_bulk(selection=UNTAGGED_FOR_A_WEEK)
     stack.faults.add("BatchGetImage", action)
     assert stack.receive(function).failed
     stack.faults.lift()
@@ -207,7 +207,7 @@ def test_an_incomplete_answer_of_the_queue_is_none(stack: Outside) -> None:
     stack.push("a")
     stack.push("a", repository="team/web")
     function = stack.start()
-    stack.send("imageTag=a", repositoryNames=["team/*"])
+    stack.send_bulk("imageTag=a", repositoryNames=["team/*"])
     stack.faults.add(SENDS, nothing)
     assert stack.receive(function).failed
     stack.faults.lift()

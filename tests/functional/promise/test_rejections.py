@@ -61,7 +61,7 @@ def test_a_fan_out_to_no_repository_stays_rejected(stack: Outside) -> None:
     """A repository that is created later gets no request from it."""
     body = {"repositoryNames": ["web/*"], "imageIds": ["imageTag=a"]}
     function = stack.start()
-    stack.send_body(body)
+    stack.send_to_bulk(body)
     assert stack.receive(function).failed
     stack.create("web/shop")
     stack.push("a", repository="web/shop")
@@ -94,10 +94,10 @@ def test_a_rejected_selection_does_not_keep_its_request_id_from_a_corrected_one(
     """Sent anew, smaller and under the same requestId, it is judged anew and works."""
     stack.push_many(["pr-1", "pr-2", "main"])
     function = stack.start()
-    stack.send(selection=PREVIEWS, requestId="nightly")
+    stack.send_bulk(selection=PREVIEWS, requestId="nightly")
     assert stack.receive(function).failed
 
-    stack.send(selection=PREVIEWS | {"excludeTagPatternList": ["pr-2"]}, requestId="nightly")
+    stack.send_bulk(selection=PREVIEWS | {"excludeTagPatternList": ["pr-2"]}, requestId="nightly")
     assert stack.receive(function).failed == ()
     stack.drain(function)
 
@@ -110,7 +110,7 @@ def test_a_selection_that_was_too_large_stays_rejected(stack: Outside) -> None:
     """Though it would fit when its message is received again, or under another requestId."""
     images = set(stack.push_many(["pr-1", "pr-2"]))
     function = stack.start()
-    stack.send(selection=PREVIEWS, requestId="nightly")
+    stack.send_bulk(selection=PREVIEWS, requestId="nightly")
     assert stack.receive(function).failed
     images |= set(stack.push_many(["main-1", "main-2", "main-3"]))
 

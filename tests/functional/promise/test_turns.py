@@ -56,9 +56,9 @@ def test_nobody_chooses_the_generation_that_proves_a_turn(stack: Outside) -> Non
     """A first message that names one is no follow-up, so that a second one cannot be proven by it."""
     stack.push_many(["pr-1", "pr-2", "pr-3"])
     function = stack.start(MAX_IMAGES_PER_REQUEST="2")
-    stack.send_body(follow_up(0, "chosen", imageIds=["imageTag=gone"]))
+    stack.send_to_bulk(follow_up(0, "chosen", imageIds=["imageTag=gone"]))
     stack.drain(function)
-    stack.send_body(follow_up(1, "chosen", imageIds=["imageTag=pr-1", "imageTag=pr-2", "imageTag=pr-3"]))
+    stack.send_to_bulk(follow_up(1, "chosen", imageIds=["imageTag=pr-1", "imageTag=pr-2", "imageTag=pr-3"]))
 
     stack.drain(function)
 
@@ -70,7 +70,8 @@ def test_what_continues_is_not_kept_out_by_who_only_claims_to(stack: Outside) ->
     """A message that takes its place, within all limits, is rejected; the rest of the selection is carried out."""
     begin(stack, variables=ANY_SHARE)
     function = stack.start(**ANY_SHARE)
-    forged = sqs_record("forged", json.dumps(follow_up(1, "0", imageIds=["imageTag=pr-0"])))
+    body = json.dumps(follow_up(1, "0", imageIds=["imageTag=pr-0"]))
+    forged = sqs_record("forged", body, queue=stack.aws.outputs["BulkQueueArn"])
 
     assert function({"Records": [forged]}, FakeLambdaContext()) == {"batchItemFailures": [{"itemIdentifier": "forged"}]}
     stack.drain(function)
@@ -85,7 +86,7 @@ def test_a_message_that_only_claims_to_continue_is_held_to_the_limits(stack: Out
         ask(stack.start(), "imageTag=gone", requestId="weekly", notify="always")
     reported = len(stack.notices())
     stack.push_many([f"pr-{n}" for n in range(3)])
-    stack.send_body(follow_up(1, "0", selection=PREVIEWS, allowPercent=100, reason="a trick"))
+    stack.send_to_bulk(follow_up(1, "0", selection=PREVIEWS, allowPercent=100, reason="a trick"))
 
     stack.drain(stack.start(ALLOW_PERCENT_IN_REQUESTS="false"))
 

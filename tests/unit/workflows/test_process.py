@@ -12,7 +12,7 @@ from handler import events
 from handler.bootstrap import Invocation
 from handler.concurrency import Deadline
 from handler.models.errors import RejectedRequestError, ServiceUnavailableError
-from handler.models.report import DeletionReport, FanOutReport, Report
+from handler.models.report import DeletionReport, FanOutReport, ForwardedReport, Report
 from handler.workflows.process import process
 from local.runtime import FakeLambdaContext
 from tests.fakes.clients import Clients
@@ -174,6 +174,78 @@ def test_a_foreign_registry_must_be_allowed(queues: Queues) -> None:
     assert queues.report("m-2", asking("v0", registryId="123456789012")).done == 1
     allowed: Json = {"foreign_registry_ids": ("210987654321",)}
     assert queues.report("m-3", asking("v1", **foreign), **allowed).done == 1
+
+
+# Requests that move to the bulk queue.
+
+SELECTING: Json = {"repositoryName": REPOSITORY, "selection": {"tagStatus": "any", "keepMostRecent": 2}}
+BULK = pytest.mark.parametrize(
+    "content",
+    [
+        {**SELECTING, "requestId": "r-1"},
+        {"repositoryNames": ["team/*"], "imageIds": [{"imageTag": "v0"}], "requestId": "r-1"},
+    ],
+    ids=["a selection", "several repositories"],
+)
+
+
+@BULK
+def test_what_may_take_minutes_moves_in_four_calls(queues: Queues, content: Json) -> None:
+    """To begin the step, to send, and to store that; a duplicate makes one call, and ECR is not asked."""
+    for message_id in ("m-1", "m-2"):  # each arrival moves: whether it is the same is seen by who carries it out
+        queues.aws.calls.clear()
+        report = queues.deliver(message_id, content)
+        assert isinstance(report, ForwardedReport)
+        assert report.to_answer("123456789012") == {"requestId": "r-1"}
+        assert queues.aws.calls == {"dynamodb": 2, "UpdateItem": 2, "sqs": 1, "SendMessageBatch": 1}
+        queues.aws.calls.clear()
+        assert isinstance(queues.deliver(message_id, content), ForwardedReport)
+        assert (queues.aws.calls["dynamodb"] <= 2, queues.aws.calls["sqs"], queues.aws.calls["ecr"]) == (True, 0, 0)
+    assert len(queues.aws.sent) == 2
+    assert queues.aws.notices == []
+
+
+@BULK
+def test_what_may_take_minutes_is_carried_out_in_the_bulk_lane(queues: Queues, content: Json) -> None:
+    """As it arrives there, moved or sent there; the same request once."""
+    queues.deliver("m-1", content)
+    [moved] = queues.aws.sent
+    first = queues.deliver("bulk-1", moved, bulk=True)
+    assert isinstance(first, DeletionReport | FanOutReport)
+    assert (first.request.request_id, first.replayed) == ("r-1", False)
+    second = queues.deliver("bulk-2", content, bulk=True)
+    assert isinstance(second, DeletionReport | FanOutReport)
+    assert second.replayed
+
+
+def test_named_images_move_nowhere(queues: Queues) -> None:
+    """On either queue they are deleted where they arrive."""
+    for message_id, bulk in (("m-1", False), ("m-2", True)):
+        assert queues.report(message_id, asking(f"v{int(bulk)}"), bulk=bulk).done == 1
+    assert queues.aws.calls["sqs"] == 0
+
+
+def test_a_request_that_cannot_move_now_is_received_again(queues: Queues) -> None:
+    """SQS does not take it, or there is no time left for a call: no step is stored, and the next receive sends it."""
+    queues.aws.plays["SendMessageBatch"] = [refused("ThrottlingException", 500)] * 10
+    queues.unfinished("m-1", SELECTING)
+    queues.aws.plays["SendMessageBatch"].clear()
+    queues.unfinished("m-1", SELECTING, remaining_seconds=lambda: 0.0)
+    assert queues.aws.sent == []
+    assert isinstance(queues.deliver("m-1", SELECTING), ForwardedReport)
+    assert (len(queues.aws.sent), queues.aws.notices) == (1, [])
+
+
+def test_a_message_that_was_rejected_does_not_move_later(queues: Queues) -> None:
+    """Its key names nothing yet; what it says was refused once, and stays so at each further receive."""
+    envelope = {"key": ["request", "r-1"], "requestId": "r-1", "turn": 0, "generation": None}
+    origin = {"kind": "message", "id": "m", "source": "queue", "sender": None}
+    forged = {"followUp": envelope | {"origin": origin}, "request": SELECTING}
+    for replayed in (False, True):
+        error = queues.rejected("m-1", forged)
+        assert ("BulkQueueArn" in str(error), error.replayed) == (True, replayed)
+    assert (queues.aws.sent, len(queues.aws.notices), queues.aws.calls["ecr"]) == ([], 1, 0)
+    assert queues.report("m-2", {**SELECTING, "requestId": "r-1"}, bulk=True).done == 1
 
 
 # Requests that lead to others.
