@@ -62,7 +62,8 @@ was {load:.1f} over the minute before; the busier it is, the worse the figures.
 ## While ECR throttles
 
 Both lanes share a bucket, as all that is in an account does: {bounded.rate:g} calls a second, {bounded.burst:g} at
-once. What is beyond it gets a `ThrottlingException`. Named images wait for ECR like all others then.
+once. What is beyond it gets a `ThrottlingException`. Named images wait for ECR like all others then. The night has
+{bounded.repositories:,} repositories, for it takes longer.
 
 {goals_table(_rows(throttled, throttles=True))}
 
@@ -141,7 +142,8 @@ def _wait(figures: Figures, percent: int) -> str:
 def _costs_table(nights: dict[str, Figures]) -> str:
     services = list(next(iter(nights.values())).dollars)
     lines = [f"| a night | {' | '.join(services)} | all |", f"|---|{'---:|' * (len(services) + 1)}"]
-    for name, figures in nights.items():
+    for how, figures in nights.items():
+        name = f"{figures.night.repositories:,} repositories, {how}"
         cells = " | ".join(_dollars(figures.dollars[service]) for service in services)
         lines.append(f"| {name} | {cells} | **{_dollars(sum(figures.dollars.values()))}** |")
     return "\n".join(lines)
