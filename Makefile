@@ -33,8 +33,8 @@ floor := 99
 sources := $(shell find src -not -path '*/.*' -not -path '*__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-svg serve invoke build unit test examples foreign faults check docs soak load bench fmt lock package \
-  release-check clean
+.PHONY: help demo demo-svg serve invoke build unit test examples foreign faults check docs soak load bench fleet fmt \
+  lock package release-check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,8 +90,11 @@ soak: $(dev) build ## 10,000 requests with duplicates, bad messages and faults, 
 load: $(dev) build ## before an ECR that throttles, in a minute (ARGS=--all for other settings, in a quarter hour)
 	@.venv/bin/python -m tests.faults.load $(ARGS)
 
-bench: $(dev) build ## how fast it is, beside what else one would use, in six minutes (ARGS=--quick)
+bench: $(dev) build ## how fast it is, beside what else one would use, in a quarter of an hour (ARGS=--quick)
 	@.venv/bin/python -m benchmarks $(ARGS)
+
+fleet: $(dev) build ## a night of 10,000 repositories, in eleven minutes (ARGS="--repositories 1000", --quick, --help)
+	@.venv/bin/python -m benchmarks.fleet $(ARGS)
 
 fmt: $(dev) ## format the code, fix what ruff can fix
 	@.venv/bin/ruff check --fix

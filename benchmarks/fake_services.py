@@ -1,10 +1,6 @@
 """ECR, DynamoDB and SNS in memory, as far as the function and what it is compared with use them, and fast.
 
-ECR answers as the real one does: 100 ids a call, an entry with digest and tag for each, and an image is deleted once.
-Every tag names an image of its own until it is deleted, so nothing needs to be pushed first.
-
-Numbers stand in the names of repositories: `listing/N/...` has N images to be listed, and of `.../in-use/N/...` N
-images are in use. ECS and Lambda are in fake_workloads.
+ECR is in fake_ecr, ECS and Lambda are in fake_workloads. Of a repository `.../in-use/N/...` N images are in use.
 """
 
 import hashlib
@@ -18,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from benchmarks import fake_workloads
-from benchmarks.function_under_test import CHUNK_SIZE
+from benchmarks.fake_ecr import FakeECR, Listed, ServiceError
 from local.dynamodb_expressions import Item, holds, updated
 
 type Json = dict[str, Any]
@@ -28,26 +24,9 @@ type Response = tuple[int, bytes]
 _PAGE_BYTES = 1 << 20
 """What DynamoDB reads for one page of a Query."""
 _UNIT_BYTES = {"read": 4096, "write": 1024}
-_LISTED, _IN_USE = re.compile(r"listing/([1-9]\d*)/"), re.compile(r"in-use/([1-9]\d*)/")
+_IN_USE = re.compile(r"in-use/([1-9]\d*)/")
 _KEPT = 10
 """The newest images of a list, of which none is in use: a selection keeps them anyway."""
-_LAYER = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": f"sha256:{0:064x}", "size": 5_000_000}
-_MANIFEST = json.dumps({
-    "schemaVersion": 2,
-    "mediaType": "application/vnd.oci.image.manifest.v1+json",
-    "config": {**_LAYER, "mediaType": "application/vnd.oci.image.config.v1+json"},
-    "layers": [_LAYER] * 8,
-})  # fmt: skip
-"""That of every image: about as long as real ones."""
-
-
-class ServiceError(Exception):
-    """An error that a service responds with: its HTTP status, its code, and further members of the response."""
-
-    def __init__(self, status: int, code: str, message: str, **members: Any) -> None:
-        super().__init__(code)
-        self.status = status
-        self.body = {"__type": code, "message": message, **members}
 
 
 class FakeServices:
@@ -80,54 +59,6 @@ class FakeServices:
             return 200, json.dumps(self._operations[operation](json.loads(body))).encode()
         except ServiceError as error:
             return error.status, json.dumps(error.body).encode()
-
-
-class FakeECR:
-    """Repositories in which every tag names an image."""
-
-    def __init__(self) -> None:
-        self._deleted: dict[str, set[str]] = defaultdict(set)
-
-    def batch_delete_image(self, call: Json) -> Json:
-        if len(call["imageIds"]) > CHUNK_SIZE:
-            message = "Member must have length less than or equal to 100"
-            raise ServiceError(400, "InvalidParameterException", message)
-        there, failures = self._found(call)
-        self._deleted[call["repositoryName"]].update(map(_name, there))
-        return {"imageIds": [_with_digest(image_id) for image_id in there], "failures": failures}
-
-    def batch_get_image(self, call: Json) -> Json:
-        there, failures = self._found(call)
-        images = [{"imageId": _with_digest(image_id), "imageManifest": _MANIFEST} for image_id in there]
-        return {"images": images, "failures": failures}
-
-    def describe_images(self, call: Json) -> Json:
-        """Returns the images that are named, or a page of all."""
-        now = int(time.time())
-        if "imageIds" in call:
-            there, failures = self._found(call)
-            if failures:
-                raise ServiceError(400, "ImageNotFoundException", "Requested image not found")
-            named = [(_with_digest(image_id), now - 86_400) for image_id in there]
-            return {"imageDetails": [_detail(call, i["imageDigest"], i.get("imageTag"), pushed) for i, pushed in named]}
-        page, rest = _page(call)
-        details = [_detail(call, _digest(f"{number}"), f"build-{number}", now - number) for number in page]
-        return {"imageDetails": details, **rest}
-
-    def list_images(self, call: Json) -> Json:
-        page, rest = _page(call)
-        return {"imageIds": [{"imageDigest": _digest(f"{n}"), "imageTag": f"build-{n}"} for n in page], **rest}
-
-    def _found(self, call: Json) -> tuple[list[Json], list[Json]]:
-        """Returns the ids whose images are there, and the failures of the others."""
-        deleted = self._deleted[call["repositoryName"]]
-        there = [image_id for image_id in call["imageIds"] if _name(image_id) not in deleted]
-        failures = [
-            {"imageId": image_id, "failureCode": "ImageNotFound", "failureReason": "Requested image not found"}
-            for image_id in call["imageIds"]
-            if _name(image_id) in deleted
-        ]
-        return there, failures
 
 
 class FakeDynamoDB:
@@ -195,12 +126,12 @@ def _in_use(partition: str, count: int) -> list[Item]:
 
     Of a repository to be listed, they are images of that list, evenly spread over it.
     """
-    listed = _LISTED.search(partition)
-    step = max(1, (int(listed[1]) - _KEPT) // count) if listed else 0
+    listed = Listed.of(json.loads(partition)[-1])
+    step = max(1, (listed.total - _KEPT) // count)
     items = []
     for n in range(count):
         number = _KEPT + step * n
-        tag = f"build-{number}" if listed else f"used-{n}"
+        tag = f"build-{number}" if listed.total else f"used-{n}"
         items.append({
             "id": {"S": partition},
             "item": {"S": hashlib.sha256(tag.encode()).hexdigest()},
@@ -208,42 +139,8 @@ def _in_use(partition: str, count: int) -> list[Item]:
             "user": {"S": f"ECS service web-{n} in cluster prod"},
             "registryId": {"S": "123456789012"},
             "region": {"S": "us-east-1"},
-            **({"tag": {"S": tag}} if n % 2 else {"digest": {"S": _digest(f"{number}" if listed else tag)}}),
+            **({"tag": {"S": tag}} if n % 2 else {"digest": {"S": listed.digest_of(tag)}}),
             "since": {"N": f"{time.time() - 86_400}"},
             "expiration": {"N": f"{time.time() + 86_400}"},
         })  # fmt: skip
     return sorted(items, key=lambda item: item["item"]["S"])
-
-
-def _page(call: Json) -> tuple[range, Json]:
-    """Returns the numbers of the images on the page that is asked for, and where the next begins."""
-    total, start = int(call["repositoryName"].split("/")[1]), int(call.get("nextToken", 0))
-    stop = min(total, start + call.get("maxResults", CHUNK_SIZE))
-    return range(start, stop), {"nextToken": str(stop)} if stop < total else {}
-
-
-def _detail(call: Json, digest: str, tag: str | None, pushed: int) -> Json:
-    """Returns an image as DescribeImages shows it."""
-    return {
-        "registryId": "123456789012",
-        "repositoryName": call["repositoryName"],
-        "imageDigest": digest,
-        **({"imageTags": [tag]} if tag else {}),
-        "imageSizeInBytes": 50_000_000,
-        "imagePushedAt": pushed,
-        "imageManifestMediaType": "application/vnd.oci.image.manifest.v1+json",
-        "artifactMediaType": "application/vnd.oci.image.config.v1+json",
-        "imageStatus": "ACTIVE",
-    }
-
-
-def _name(image_id: Mapping[str, str]) -> str:
-    return image_id.get("imageDigest") or image_id["imageTag"]
-
-
-def _with_digest(image_id: Json) -> Json:
-    return {"imageDigest": _digest(_name(image_id)), **image_id}
-
-
-def _digest(name: str) -> str:
-    return name if name.startswith("sha256:") else f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"

@@ -8,12 +8,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / ".aws-sam" / "build" / "DeletionFunction"
+"""That of the function that takes named images; beside it is that of the one for selections, BulkFunction."""
 MAX_CONCURRENT_CALLS = 12
 """Calls to ECR at a time, as the template sets it."""
 MEMORY_MB = 1024
 """MemorySize in the template."""
 TIMEOUT_SECONDS = 120
 """Timeout in the template."""
+BULK_TIMEOUT_SECONDS = 900
+"""That of BulkFunction, whose memory is the same."""
 USAGE_MEMORY_MB = 512
 """MemorySize of the function that reads what is in use."""
 USAGE_TIMEOUT_SECONDS = 900
@@ -23,7 +26,7 @@ CHUNK_SIZE = 100
 GUARDED = {"PROTECT_IN_USE": "ecs,lambda", "USAGE_TABLE": "usage"}
 """The variables of a function that keeps what is in use, where they are not those of `environment`."""
 _ACCOUNT = "123456789012"
-_QUEUE = f"arn:aws:sqs:us-east-1:{_ACCOUNT}:requests"
+QUEUE_ARN, BULK_QUEUE_ARN = (f"arn:aws:sqs:us-east-1:{_ACCOUNT}:{name}" for name in ("requests", "bulk"))
 
 
 def environment(ecr_url: str, others_url: str) -> dict[str, str]:
@@ -113,16 +116,21 @@ def sqs_event(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Returns the requests as a batch that Lambda reads off the queue, each at its first receive."""
     return {
         "Records": [
-            {
-                "messageId": f"{request['repositoryName']}-{number}",
-                "receiptHandle": "handle",
-                "body": json.dumps(request),
-                "attributes": {"ApproximateReceiveCount": "1"},
-                "messageAttributes": {},
-                "eventSource": "aws:sqs",
-                "eventSourceARN": _QUEUE,
-                "awsRegion": "us-east-1",
-            }
+            sqs_record(f"{request['repositoryName']}-{number}", json.dumps(request))
             for number, request in enumerate(requests)
         ]
+    }
+
+
+def sqs_record(message_id: str, body: str, *, receives: int = 1, queue_arn: str = QUEUE_ARN) -> dict[str, Any]:
+    """Returns a message as Lambda hands it over."""
+    return {
+        "messageId": message_id,
+        "receiptHandle": "handle",
+        "body": body,
+        "attributes": {"ApproximateReceiveCount": str(receives)},
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue_arn,
+        "awsRegion": "us-east-1",
     }

@@ -106,12 +106,10 @@ class Server:
         setattr(self._shared, name, value)
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """HTTP/1.1 with keep-alive and Content-Length; one request after another, as clients send them."""
 
-    def __init__(self, services: FakeServices, bucket: TokenBucket, shared: Any) -> None:
-        self._services, self._bucket, self._shared = services, bucket, shared
-        self._loop = asyncio.get_running_loop()
+    def __init__(self) -> None:
         self._received = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -132,13 +130,33 @@ class _Connection(asyncio.Protocol):
             path = bytes(self._received[: head.find(b"\r\n")]).split(b" ")[1].decode()
             body = bytes(self._received[body_start : body_start + length])
             del self._received[: body_start + length]
-            self._serve(path, target.rpartition(b".")[2].decode().strip() or lambda_operation(path) or "Publish", body)
+            self.serve(path, target.rpartition(b".")[2].decode().strip(), body)
 
-    def _serve(self, path: str, operation: str, body: bytes) -> None:
+    def serve(self, path: str, operation: str, body: bytes) -> None:
+        """Does what one call asks for; the operation is empty where the path alone says it."""
+        raise NotImplementedError
+
+    def send(self, response: Response) -> None:
+        """Answers a call."""
+        status, body = response
+        head = f"HTTP/1.1 {status} .\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._transport.write(head.encode() + body)
+
+
+class _Connection(Connection):
+    """One to the fake services, which counts and may refuse."""
+
+    def __init__(self, services: FakeServices, bucket: TokenBucket, shared: Any) -> None:
+        super().__init__()
+        self._services, self._bucket, self._shared = services, bucket, shared
+        self._loop = asyncio.get_running_loop()
+
+    def serve(self, path: str, operation: str, body: bytes) -> None:
+        operation = operation or lambda_operation(path) or "Publish"
         shared = self._shared
         if not self._bucket.take(shared.rate, shared.burst):
             shared.calls[_COUNTED.index(THROTTLED)] += 1
-            self._send((400, b'{"__type": "ThrottlingException", "message": "Rate exceeded"}'))
+            self.send((400, b'{"__type": "ThrottlingException", "message": "Rate exceeded"}'))
             return
         response = self._services.respond(path, operation, body)
         shared.calls[_COUNTED.index(READ_UNITS)] = self._services.dynamodb.units["read"]
@@ -146,14 +164,9 @@ class _Connection(asyncio.Protocol):
         if operation in _COUNTED:
             shared.calls[_COUNTED.index(operation)] += 1
         if shared.latency:
-            self._loop.call_later(shared.latency, self._send, response)
+            self._loop.call_later(shared.latency, self.send, response)
         else:
-            self._send(response)
-
-    def _send(self, response: Response) -> None:
-        status, body = response
-        head = f"HTTP/1.1 {status} .\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._transport.write(head.encode() + body)
+            self.send(response)
 
 
 def _header(head: bytes, name: bytes) -> bytes:

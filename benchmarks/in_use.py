@@ -11,12 +11,11 @@ from benchmarks.fake_workloads import LAMBDA_OPERATIONS
 from benchmarks.function_under_test import CHUNK_SIZE, USAGE_MEMORY_MB, USAGE_TIMEOUT_SECONDS
 from benchmarks.goals import MIB, Row, Scale, duration, medians, ratios
 from benchmarks.http_server import READ_UNITS
+from benchmarks.selections import KEEP
 from benchmarks.testbed import Testbed
 
 DYNAMODB_LATENCY, WORKLOADS_LATENCY = 0.005, 0.03
 """Seconds for a call: the guard's questions to DynamoDB must not come for nothing."""
-_KEEP = 10
-"""The newest images of a repository, which a selection keeps."""
 _READINGS_A_MONTH = 24 * 30
 
 
@@ -45,8 +44,8 @@ def selections(testbed: Testbed, scale: Scale) -> list[Row]:
     peaks: list[float] = []
 
     def pair(images: int, used: int) -> tuple[float, float]:
-        guarded = testbed.measure("selection", images=images, keep=_KEEP, in_use=used)
-        plain = testbed.measure("selection", images=images, keep=_KEEP + used)
+        guarded = testbed.select(images=images, keep=KEEP, in_use=used)
+        plain = testbed.select(images=images, keep=KEEP + used)
         peaks.append(guarded["bytes"] / MIB)
         return guarded["seconds"], plain["seconds"]
 

@@ -84,14 +84,15 @@ def large_request_memory(images: int) -> int:
     return peak_memory()
 
 
-def selection(images: int, keep: int, in_use: int = 0) -> dict[str, float]:
+def selection(images: int, keep: int, in_use: int = 0, platforms: int = 0) -> dict[str, float]:
     """One selection that leaves the newest `keep` of so many images: its time, and the most memory ever held.
 
-    Where some are in use, by a function that keeps those too.
+    Where each has `platforms`, it is an index that names so many others. Where some are in use, by a function that
+    keeps those too.
     """
     function = Function(guarded=bool(in_use))
     function.delete(1)
-    return {"seconds": function.select(images, keep, in_use), "bytes": peak_memory()}
+    return {"seconds": function.select(images, keep, in_use, platforms), "bytes": peak_memory()}
 
 
 def guarded_requests(images: int, in_use: int, pairs: int) -> list[tuple[Seconds, Seconds]]:
@@ -116,12 +117,12 @@ def peak_memory() -> int:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
-def _new_repository(images: int = 0, in_use: int = 0) -> str:
+def _new_repository(images: int = 0, in_use: int = 0, kind: str = "listing") -> str:
     """Returns a name that no other call of any process gets: in a new repository all images exist.
 
-    As many are listed, and as many are in use.
+    As many are listed, or as many indexes, and as many are in use.
     """
-    return f"listing/{images}/in-use/{in_use}/{os.urandom(8).hex()}"
+    return f"{kind}/{images}/in-use/{in_use}/{os.urandom(8).hex()}"
 
 
 class Function:
@@ -151,10 +152,11 @@ class Function:
         assert not (answer["failures"] if by_hand else answer["batchItemFailures"]), answer  # noqa: S101
         return seconds
 
-    def select(self, images: int, keep: int, in_use: int = 0) -> Seconds:
-        """Invokes it by hand with a selection, in a repository of so many images."""
-        seconds, answer = self._invoke(self._events.selection(_new_repository(images, in_use), keep))
-        assert answer["deleted"] == images - keep - in_use, answer  # noqa: S101
+    def select(self, images: int, keep: int, in_use: int = 0, platforms: int = 0) -> Seconds:
+        """Invokes it by hand with a selection, in a repository of so many images or of so many indexes."""
+        repository = _new_repository(images, in_use, "indexes" if platforms else "listing")
+        seconds, answer = self._invoke(self._events.selection(repository, keep), self._events.BULK_TIMEOUT_SECONDS)
+        assert answer["deleted"] == (images - keep) * (1 + platforms) - in_use, answer  # noqa: S101
         return seconds
 
     def record_calls(self) -> list[Call]:
@@ -183,8 +185,8 @@ class Function:
         assert [service for service, *_ in calls] == ["dynamodb", "ecr", "dynamodb"], calls  # noqa: S101
         return calls
 
-    def _invoke(self, event: Any) -> tuple[Seconds, dict[str, Any]]:
-        context = self._context()
+    def _invoke(self, event: Any, timeout: Seconds | None = None) -> tuple[Seconds, dict[str, Any]]:
+        context = self._context(timeout=timeout or self._events.TIMEOUT_SECONDS)
         start = time.perf_counter()
         answer = self._handle(event, context)
         return time.perf_counter() - start, answer

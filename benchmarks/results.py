@@ -14,6 +14,8 @@ from benchmarks.in_use import DYNAMODB_LATENCY, WORKLOADS_LATENCY
 from benchmarks.plot import Line, Panel, draw
 
 PLOT = "growth.svg"
+_WHOLE = frozenset({"calls", "messages"})
+"""Units of which there are no parts."""
 
 
 class Rows(NamedTuple):
@@ -38,18 +40,24 @@ def page(
     return f"""\
 # How fast it is
 
-Measured by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {_machine()}. The machine's load
+Measured by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {machine()}. The machine's load
 was {load:.1f} over the minute before; the busier it is, the worse the ratios.
 
 ECR, DynamoDB and SNS are local, in processes of their own, and answer at once unless a latency is given; so what is
 compared is work, not network. Each ratio comes from two things that ran in turns; the median of the runs counts, and
 the spread is that from the least to the greatest. boto3 is of the same version and as pip installs it, and its clients
 as they come, without settings of ours; what runs beside the function in one process is the boto3 in its package, which
-starts faster. The AWS CLI starts anew for each call, so its time for one call is measured and multiplied. The function
-is the built package in Python alone, without site-packages, with the template's defaults; `MaxImagesPerRequest` and
-`MaxPercentOfRepository` alone are raised, to let the large requests in.
+starts faster. The AWS CLI starts anew for each call, so its time for one call is measured and multiplied; what it takes
+is mostly its start, so the rows with it have no goal. The function is the built package in Python alone, without
+site-packages, with the template's defaults; `MaxImagesPerRequest` and `MaxPercentOfRepository` alone are raised, to let
+the large requests in. Selections are measured in the package of the function for selections, with its time-out.
 
-{_goals_table(rows.function)}
+The physical limit of a selection follows from what ECR demands: each page of a list names the next, so the pages of
+the longer list, of images with a tag or without, come one after another; the other list and the manifests of indexes
+can be read meanwhile. After all of that, each 100 images take two calls, one to see that they are as they were listed
+and one to delete them, as many at a time as the function makes.
+
+{goals_table(rows.function)}
 
 {_package_table(parts)}
 
@@ -65,7 +73,7 @@ that answer at once. Its time is measured at that pace, in the small account tha
 {duration(WORKLOADS_LATENCY)} a call to ECS and Lambda. The plain loop is what a tool without an inventory does, each
 time that somebody cleans up.
 
-{_goals_table(rows.guard)}
+{goals_table(rows.guard)}
 
 ## How cost grows
 
@@ -102,7 +110,8 @@ def growth_plot(grown: Sequence[Growth]) -> str:
     return draw([Panel("seconds", "images in one request", time), Panel("calls", "images in one request", calls)])
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Returns what it was measured on."""
     model = platform.processor() or platform.machine()
     cpus = Path("/proc/cpuinfo")
     if cpus.exists():
@@ -112,21 +121,32 @@ def _machine() -> str:
     return f"{model}, {cores} cores, Python {platform.python_version()}, {platform.system()} {platform.release()}"
 
 
-def _goals_table(rows: Sequence[Row]) -> str:
+def goals_table(rows: Sequence[Row]) -> str:
+    """Returns the rows as a table in Markdown."""
     lines = ["| work | against | goal | median | | spread | in figures |", "|---|---|---|---|---|---|---|"]
     for row in rows:
-        digits = 2 if row.unit.startswith("x") and row.goal <= 2 else 1  # noqa: PLR2004  # near 1, hundredths matter
-        bound = "at least" if row.faster else "at most"
+        digits = 2 if row.unit.startswith("x") and (row.goal or 1) <= 2 else 1  # noqa: PLR2004  # near 1, hundredths matter
         spread = f"{min(row.values):.{digits}f} to {max(row.values):.{digits}f}, {len(row.values)} runs"
         if len(row.values) == 1:
             spread = ""
-        median = f"{row.median:.0f}" if row.unit == "calls" else f"{row.median:.{digits}f}"
-        verdict = "met" if row.met else "**missed**"
+        median = f"{row.median:.0f}" if row.unit in _WHOLE else f"{row.median:.{digits}f}"
         lines.append(
-            f"| {row.work} | {row.against} | {bound} {row.goal:g} {row.unit} "
-            f"| {median} {row.unit} | {verdict} | {spread} | {row.detail} |"
+            f"| {row.work} | {row.against} | {_goal(row)} | {median} {row.unit} | {_verdict(row)} | {spread} "
+            f"| {row.detail} |"
         )
     return "\n".join(lines)
+
+
+def _goal(row: Row) -> str:
+    if row.goal is None:
+        return "none: the more, the better" if row.faster else "none: the less, the better"
+    return f"{'at least' if row.faster else 'at most'} {row.goal:g} {row.unit}"
+
+
+def _verdict(row: Row) -> str:
+    if row.goal is None:
+        return ""
+    return "met" if row.met else "**missed**"
 
 
 def _package_table(parts: Mapping[str, int]) -> str:

@@ -53,6 +53,11 @@ class Testbed:
         return environment(self.ecr.url, self.others.url)
 
     @property
+    def bulk_package(self) -> Path:
+        """The package of the function that takes selections, beside that of the other."""
+        return self.package.parent / "BulkFunction"
+
+    @property
     def usage_home(self) -> tuple[Path, ...]:
         """Where the function is that reads what is in use: its package, or before there is one, its source."""
         built = self.package.parent / "UsageFunction"
@@ -72,9 +77,14 @@ class Testbed:
 
         `log` takes what the function logs.
         """
-        read_only = {} if home else {"PYTHONDONTWRITEBYTECODE": "1"}  # Lambda's /var/task cannot be written
+        package = home in {None, self.bulk_package}
+        read_only = {"PYTHONDONTWRITEBYTECODE": "1"} if package else {}  # Lambda's /var/task cannot be written
         environment = {**self.environment, **read_only}
         return _measure("measured_process", name, (home or self.package,), environment, log, arguments)
+
+    def select(self, **arguments: Any) -> Any:
+        """Measures a selection, in a process of the function that takes them."""
+        return self.measure("selection", home=self.bulk_package, **arguments)
 
     def measure_reading(self, name: str, *, clusters: int, table: str = "none", **arguments: Any) -> Any:
         """Takes a measurement of measured_reading, in an account with so many clusters."""

@@ -1,4 +1,4 @@
-"""Writes into the documents what they quote: from template.yaml, from benchmarks/RESULTS.md, and from the code.
+"""Writes into the documents what they quote: from template.yaml, from the results in benchmarks/, and from the code.
 
 Run `python docs/facts.py` after a change of any of these; a test compares. Each block stands between two comments, such
 as `<!-- parameters: begin -->` and `<!-- parameters: end -->`.
@@ -19,7 +19,7 @@ type Block = Callable[[], str]
 ROOT = Path(__file__).resolve().parent.parent
 CONDITIONS = {"Archives": "(with `AllowArchive` or `GracePeriodDays`)"}
 """The conditions under which an action is allowed, in words."""
-RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+RESULTS, FLEET = ROOT / "benchmarks" / "RESULTS.md", ROOT / "benchmarks" / "FLEET.md"
 EXAMPLE = {
     "AWS::AccountId": "123456789012",
     "AWS::Partition": "aws",
@@ -108,18 +108,32 @@ def queries() -> str:
 
 def speed() -> str:
     """Returns what was measured, without the goals."""
-    return _measured("# How fast it is")
+    return _measured(RESULTS, "# How fast it is")
 
 
 def guard() -> str:
     """Returns what was measured of the guard of images in use, without the goals."""
-    return _measured("## What the guard of images in use costs")
+    return _measured(RESULTS, "## What the guard of images in use costs")
+
+
+def fleet() -> str:
+    """Returns what was measured of a night of many repositories while ECR does not throttle, without the goals."""
+    return _measured(FLEET, "## While ECR does not throttle")
+
+
+def throttled_fleet() -> str:
+    """Returns the same while ECR throttles."""
+    return _measured(FLEET, "## While ECR throttles")
+
+
+def fleet_growth() -> str:
+    """Returns how such a night grows with the number of repositories."""
+    return _first_table(FLEET, "## How it grows")
 
 
 def costs() -> str:
     """Returns what a million requests or images cost."""
-    [found] = re.findall(r"(?:^\|.*\n)+", RESULTS.read_text().partition("## What it costs")[2], re.MULTILINE)
-    return str(found).strip()
+    return _first_table(RESULTS, "## What it costs")
 
 
 def failure_notice() -> str:
@@ -149,7 +163,13 @@ BLOCKS: Mapping[str, Mapping[str, Block]] = {
         "usage permissions": usage_permissions,
     },
     "docs/operations.md": {"queries": queries},
-    "docs/performance.md": {"speed": speed, "guard": guard},
+    "docs/performance.md": {
+        "speed": speed,
+        "guard": guard,
+        "fleet": fleet,
+        "throttled fleet": throttled_fleet,
+        "fleet growth": fleet_growth,
+    },
     "docs/reference.md": {"notice": failure_notice},
 }
 """The blocks of each document."""
@@ -215,28 +235,37 @@ def _quoted(description: str) -> str:
     return re.sub(r'"([^"]*)"', r"`\1`", description.strip())
 
 
-def _measured(heading: str) -> str:
-    """Returns the table of goals under a heading of RESULTS.md, without the goals."""
+def _measured(results: Path, heading: str) -> str:
+    """Returns the table of goals under a heading of the results, without the goals."""
     rows = [
         [work, against, _ratio(median, goal), "" if figures.endswith("below") else figures]
-        for work, against, goal, median, _, _, figures in _rows(heading)
+        for work, against, goal, median, _, _, figures in _rows(results, heading)
     ]
     return table(["work", "compared with", "result", "in figures"], rows)
 
 
-def _rows(heading: str) -> Iterator[list[str]]:
-    """Yields the cells of the first table under a heading of RESULTS.md."""
-    _, _, text = RESULTS.read_text().partition(f"{heading}\n")
-    [found] = re.findall(r"\A[^|]*\|.*\n\|-.*\n((?:\|.*\n)*)", text)
-    for line in found.splitlines():
+def _rows(results: Path, heading: str) -> Iterator[list[str]]:
+    """Yields the cells of the first table under a heading of the results."""
+    _, _, *lines = _first_table(results, heading).splitlines()
+    for line in lines:
         yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def _first_table(results: Path, heading: str) -> str:
+    """Returns the first table under a heading of the results, as it stands there."""
+    _, _, text = results.read_text().partition(f"{heading}\n")
+    found = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    if not found:
+        raise ValueError(f"{results.name} has no table under {heading}")
+    return found[0].strip()
 
 
 def _ratio(median: str, goal: str) -> str:
     number, _, unit = median.partition(" ")
     if unit != "x":
         return f"{median}"
-    return f"{number} times as fast" if goal.startswith("at least") else f"{number} times as long"
+    faster = goal.startswith("at least") or "more" in goal
+    return f"{number} times as {'fast' if faster else 'long'}"
 
 
 def _notice(repository: str, *, deleted: Sequence[str], failed: Sequence[tuple[str, str, str]]) -> str:

@@ -1,5 +1,6 @@
 """The benchmarks run, and what they measure against behaves; the figures themselves are no business of a test."""
 
+import json
 import re
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from samtranslator.yaml_helper import yaml_parse
 
-from benchmarks import fake_workloads, function_under_test, measured_reading
+from benchmarks import fake_workloads, function_under_test, measured_reading, results
 from benchmarks.goals import QUICK, Row
 from benchmarks.http_server import READ_UNITS, THROTTLED, WRITE_UNITS, Server, TokenBucket
 from benchmarks.plot import Line, Panel, draw
+from benchmarks.selections import Calls
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -37,10 +39,11 @@ def test_everything_is_measured_and_reported(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path)]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
-    results = (tmp_path / "RESULTS.md").read_text()
-    assert printed.strip() == results.strip()
-    assert results.count("| at least ") + results.count("| at most ") == 14 + 11
-    assert "| 250 | " in results
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert printed.strip() == page.strip()
+    assert page.count("| at least ") + page.count("| at most ") == 12 + 7 + 11
+    assert page.count("| none: the more, the better | ") == 2
+    assert "| 250 | " in page
     assert ET.parse(tmp_path / "growth.svg").getroot().tag.endswith("svg")  # noqa: S314  # our own
 
 
@@ -58,22 +61,24 @@ def deployed(name: str) -> tuple[int, int, dict[str, str]]:
 
     properties = template["Resources"][name]["Properties"]
     variables = {name: default(value) for name, value in properties["Environment"]["Variables"].items()}
-    return properties["MemorySize"], properties["Timeout"], variables
+    return int(default(properties["MemorySize"])), int(default(properties["Timeout"])), variables
 
 
-def test_the_function_is_measured_as_it_is_deployed() -> None:
+@pytest.mark.parametrize(
+    ("function", "timeout_seconds"),
+    [
+        ("DeletionFunction", function_under_test.TIMEOUT_SECONDS),
+        ("BulkFunction", function_under_test.BULK_TIMEOUT_SECONDS),
+    ],
+)
+def test_the_functions_are_measured_as_they_are_deployed(function: str, timeout_seconds: int) -> None:
     """Memory, time-out and variables are those of the template; only large requests are let in."""
-    memory, timeout, variables = deployed("DeletionFunction")
+    memory, timeout, variables = deployed(function)
     measured = function_under_test.environment("", "")
 
-    assert (memory, timeout) == (function_under_test.MEMORY_MB, function_under_test.TIMEOUT_SECONDS)
+    assert (memory, timeout) == (function_under_test.MEMORY_MB, timeout_seconds)
     assert {name for name, value in variables.items() if measured.get(name) != value} == {
-        *(
-            "IDEMPOTENCY_TABLE",
-            "NOTIFICATION_TOPIC_ARN",
-            "BULK_QUEUE_URL",
-            "POWERTOOLS_SERVICE_NAME",
-        ),  # a stack's own
+        *("IDEMPOTENCY_TABLE", "NOTIFICATION_TOPIC_ARN", "BULK_QUEUE_URL", "POWERTOOLS_SERVICE_NAME"),  # a stack's own
         "REPOSITORY_PATTERN",  # has no default
         *("MAX_IMAGES_PER_REQUEST", "MAX_PERCENT_OF_REPOSITORY"),
     }
@@ -105,6 +110,40 @@ def test_each_image_is_deleted_once_and_calls_are_counted(client: Clients) -> No
         assert len({entry["imageDigest"] for entry in first["imageIds"]}) == 100
         assert second["failures"][0]["failureCode"] == "ImageNotFound"
         assert server.calls == {"BatchDeleteImage": 3}
+
+
+def test_a_repository_is_listed_by_what_is_asked_for(client: Clients) -> None:
+    """In pages, by tag and by status; what is deleted is not there any more, and an index keeps what it names."""
+    with Server() as server:
+        ecr = client("ecr", server)
+
+        def listed(repository: str, size: int = 1_000, **wanted: str) -> list[Any]:
+            pages = ecr.get_paginator("describe_images").paginate(
+                repositoryName=repository, filter=wanted, PaginationConfig={"PageSize": size}
+            )
+            return [detail for page in pages for detail in page["imageDetails"]]
+
+        repository = "indexes/5/a"
+        images = {status: listed(repository, 2, tagStatus=status) for status in ("ANY", "TAGGED", "UNTAGGED")}
+        digests = {status: [each["imageDigest"] for each in found] for status, found in images.items()}
+        read = ecr.batch_get_image(
+            repositoryName=repository, imageIds=[{"imageDigest": digest} for digest in digests["TAGGED"]]
+        )["images"]
+        named = [each["digest"] for image in read for each in json.loads(image["imageManifest"])["manifests"]]
+        index, children = {"imageTag": "build-0"}, [{"imageDigest": digest} for digest in named[:2]]
+        refused = ecr.batch_delete_image(repositoryName=repository, imageIds=children)["failures"]
+        ecr.batch_delete_image(repositoryName=repository, imageIds=[index])
+        deleted = ecr.batch_delete_image(repositoryName=repository, imageIds=children)["imageIds"]
+
+        assert [len(images[status]) for status in ("ANY", "TAGGED", "UNTAGGED")] == [15, 5, 10]
+        assert {each["imageManifestMediaType"].split(".")[3] for each in images["TAGGED"]} == {"index"}
+        assert sorted(named) == sorted(digests["UNTAGGED"])
+        assert {failure["failureCode"] for failure in refused} == {"ImageReferencedByManifestList"}
+        assert deleted == children
+        assert len(listed(repository, 2)) == 12
+        assert not listed(repository, imageStatus="ARCHIVED")
+        assert [each["imageTags"] for each in listed("listing/3/a")] == [["build-0"], ["build-1"], ["build-2"]]
+        assert not listed("listing/3/a", tagStatus="UNTAGGED")
 
 
 def test_calls_beyond_the_rate_are_throttled(client: Clients) -> None:
@@ -234,6 +273,24 @@ def test_goals_are_held_against_the_median() -> None:
     assert Row("", "", 1.3, "x", (1.0, 1.3, 9)).met
     assert not Row("", "", 1.3, "x", (1.0, 1.31, 1.4)).met
     assert QUICK.large_images > 100
+
+
+def test_rows_without_a_goal_are_shown_for_information() -> None:
+    """They are neither met nor missed, and the documents say what they show."""
+    page = results.goals_table([Row("work", "", None, "x", (3.5,), faster=True), Row("work", "", 4, "x", (3.5,))])
+    assert page.splitlines()[2] == "| work |  | none: the more, the better | 3.50 x |  |  |  |"
+    assert page.splitlines()[3] == "| work |  | at most 4 x | 3.5 x | met |  |  |"
+
+
+def test_a_selection_takes_as_long_as_its_calls_in_series() -> None:
+    """The longer list page by page, whatever is read meanwhile, and then the deletions side by side."""
+    tagged = Calls.of(tagged=100_000, untagged=0, indexes=0, selected=99_990)
+    assert tagged == (100, 0, 2_000)
+    assert tagged.seconds(0.1) == pytest.approx(10 + 2_000 / 12 * 0.1)
+    indexes = Calls.of(tagged=33_000, untagged=66_000, indexes=33_000, selected=98_970)
+    assert indexes == (66, 33 + 330, 1_980)
+    assert indexes.seconds(0.1) == pytest.approx(6.6 + 1_980 / 12 * 0.1)
+    assert Calls.of(tagged=1_000, untagged=0, indexes=12_000, selected=0).seconds(12) == 1 + 120
 
 
 def test_the_same_figures_give_the_same_picture() -> None:
