@@ -152,6 +152,7 @@ class _Connection(Connection):
         self._loop = asyncio.get_running_loop()
 
     def serve(self, path: str, operation: str, body: bytes) -> None:
+        arrived = self._loop.time()  # what it takes to answer is part of the latency
         operation = operation or lambda_operation(path) or "Publish"
         shared = self._shared
         if not self._bucket.take(shared.rate, shared.burst):
@@ -164,7 +165,7 @@ class _Connection(Connection):
         if operation in _COUNTED:
             shared.calls[_COUNTED.index(operation)] += 1
         if shared.latency:
-            self._loop.call_later(shared.latency, self.send, response)
+            self._loop.call_at(arrived + shared.latency, self.send, response)
         else:
             self.send(response)
 

@@ -1,12 +1,16 @@
 """How ECR is called: about which repository, at most so many calls at a time, and without unsafe retries.
 
-What reaches into botocore stands here alone: its HTTP session, which has no hook that ends whatever happens to a call.
+What reaches into botocore stands here alone: its HTTP session, which has no hook that ends whatever happens to a call,
+and the parser of its responses, which takes another parser of times, but only of a session as a whole.
 """
 
+from datetime import UTC, datetime
 from http import HTTPStatus
 from threading import BoundedSemaphore
 from time import sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.utils import parse_timestamp
 
 from .errors import may_have_arrived
 
@@ -55,6 +59,15 @@ def disable_unsafe_retries(ecr: "ECRClient") -> None:
 
     # The stubs know only hooks that answer nothing; the first answer to needs-retry decides.
     ecr.meta.events.register_first("needs-retry.ecr.BatchDeleteImage", stop_when_lost)  # type: ignore[arg-type]
+
+
+def read_times_fast(ecr: "ECRClient") -> None:
+    """Has times read as numbers, which they are: to find a time zone for each is half of botocore's work on a list."""
+    vars(ecr)["_response_parser"]._timestamp_parser = _time  # noqa: SLF001
+
+
+def _time(value: Any) -> datetime:
+    return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else parse_timestamp(value)
 
 
 def limit_concurrency(ecr: "ECRClient", calls: int) -> None:

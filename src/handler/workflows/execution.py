@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from handler.bootstrap import Invocation, Services
 from handler.guards import Rules
 from handler.models.request import DeletionRequest
-from handler.registry import Contents, Repository
+from handler.registry import Repository
 from handler.steps import StepRunner
 
 if TYPE_CHECKING:
     from logging import LoggerAdapter
 
     from handler.archive_records import ArchiveRecords
+    from handler.registry.listing import Contents
     from handler.usage.guard import RepositoryUse
 
     from .archive import Archive
@@ -48,7 +49,7 @@ class Execution(NamedTuple):
         registry_id = self.request.registry_id or self.invocation.account_id
         return ArchiveRecords(self.invocation.step_table(self.services), registry_id, self.request.repository_name)
 
-    def remember_archive(self, contents: Contents) -> "tuple[Named, Archive | None]":
+    def remember_archive(self, contents: "Contents") -> "tuple[Named, Archive | None]":
         """Returns what each index of a repository names, and what is remembered of the archive.
 
         None of an index that cannot be read: what an archived one names may be remembered, where ECR does not show it.

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from functools import cached_property, partial
 
-from handler import guards, registry, request_queue
+from handler import guards, request_queue
 from handler.models.errors import (
     RefusedLookUpError,
     RejectedRequestError,
@@ -14,6 +14,7 @@ from handler.models.errors import (
 )
 from handler.models.outcomes import SentRequests
 from handler.models.report import FanOutReport
+from handler.registry.listing import repository_names
 from handler.steps import Attempt
 
 from .execution import Execution
@@ -82,7 +83,7 @@ class FanOut:
             from .archive import targets_in_grace  # noqa: PLC0415  # what is not used is not imported
 
             return targets_in_grace(self._execution)
-        existing = partial(registry.repository_names, self._repository)
+        existing = partial(repository_names, self._repository)
         return guards.allowed_repositories(self._rules, self._request, existing)
 
     def _send(self, attempt: Attempt, *, last: str) -> SentRequests:

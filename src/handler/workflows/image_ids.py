@@ -47,7 +47,9 @@ class NamedImages:
         del attempt  # looking twice does no harm
         if refused := self._refused(image_ids):
             return FoundFamilies(tuple(refused.values()))
-        return registry.find_families(
+        from handler.registry.relatives import find_families  # noqa: PLC0415  # what is not used is not imported
+
+        return find_families(
             self._repository,
             image_ids,
             self._remembered,

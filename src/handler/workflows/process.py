@@ -12,14 +12,14 @@ from handler.models.request import Arrival, DeletionRequest
 from handler.steps import StepRunner
 
 from .execution import Execution
-from .fan_out import FanOut
 from .image_ids import NamedImages
-from .selection import SelectedImages
 from .telling import Teller
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
 
+    from .fan_out import FanOut
+    from .selection import SelectedImages
     from .summary import Summary
 
 
@@ -92,15 +92,12 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
 
 
 def _workflow(execution: Execution) -> "FanOut | Summary | SelectedImages | NamedImages":
+    # What is not used is not imported: of two lanes, one never selects anything.
     if execution.request.repository_names:
-        if execution.request.turn:
-            from .summary import Summary  # noqa: PLC0415  # what is not used is not imported
-
-            return Summary(execution)
-        return FanOut(execution)
+        return _of_many(execution)
     selected = execution.request.selection
     if selected and execution.request.untag:
-        from .untag import SelectedTags  # noqa: PLC0415  # what is not used is not imported
+        from .untag import SelectedTags  # noqa: PLC0415
 
         return SelectedTags(execution)
     if execution.request.action == "restore":
@@ -112,7 +109,21 @@ def _workflow(execution: Execution) -> "FanOut | Summary | SelectedImages | Name
         from .to_archive import ArchivedImages, ArchivedSelection  # noqa: PLC0415
 
         return ArchivedSelection(execution) if selected else ArchivedImages(execution)
-    return SelectedImages(execution) if selected else NamedImages(execution)
+    if selected:
+        from .selection import SelectedImages  # noqa: PLC0415
+
+        return SelectedImages(execution)
+    return NamedImages(execution)
+
+
+def _of_many(execution: Execution) -> "FanOut | Summary":
+    if execution.request.turn:
+        from .summary import Summary  # noqa: PLC0415
+
+        return Summary(execution)
+    from .fan_out import FanOut  # noqa: PLC0415
+
+    return FanOut(execution)
 
 
 def _with_replication(report: DeletionReport, services: Services, invocation: Invocation) -> DeletionReport:

@@ -19,7 +19,7 @@ from handler.models.limits import MAX_TURNS, STORED_BYTES
 from handler.models.outcomes import Admission, ChunkOutcome, Digests, SelectionOutcome
 from handler.models.report import DeletionReport
 from handler.models.request import Action, Selection, key_hash
-from handler.registry import Contents
+from handler.registry.listing import Contents, read_repository
 from handler.steps import Attempt
 
 from .execution import Execution, Named
@@ -102,7 +102,7 @@ class SelectedImages:
         Once, ECR may have been slow; twice, the next receive would end like that as well.
         """
         try:
-            return registry.read_repository(self._repository, indexes=self.reads_indexes)
+            return read_repository(self._repository, indexes=self.reads_indexes)
         except OutOfTimeError as error:
             if not self._steps.met_unfinished:
                 raise

@@ -6,14 +6,14 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING
 
-from handler import guards, registry, selection
+from handler import guards, selection
 from handler.deletion import CHANGING_STEPS
 from handler.models.errors import RefusedLookUpError
 from handler.models.failure_codes import ARCHIVED_INDEX
 from handler.models.images import Image, ImageFailure, ImageId, ListedImage, LookUp, ids_of
 from handler.models.outcomes import ChunkOutcome, SelectionOutcome
 from handler.models.report import DeletionReport
-from handler.registry import Contents
+from handler.registry.listing import Contents, read_repository
 from handler.registry.storage_class import Ledger, change_storage_class
 from handler.selection.plan import parents_of
 from handler.steps import Attempt
@@ -63,7 +63,7 @@ class ArchivedImages(NamedImages):
     def _look_at_the_others(self) -> None:
         """Finds what else names the images, or uses them: ECR may let one go that an index needs, and does not tell."""
         try:
-            contents = registry.read_repository(self._repository)
+            contents = read_repository(self._repository)
         except RefusedLookUpError as error:
             self._doubt = ImageFailure(ImageId(), error.code, error.reason)
             return

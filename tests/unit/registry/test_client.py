@@ -23,7 +23,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from handler.registry import disable_unsafe_retries, limit_concurrency
+from handler.registry import disable_unsafe_retries, limit_concurrency, read_times_fast
 from handler.settings import Settings
 from tests.environment import VARIABLES
 from tests.fakes.aws import response
@@ -167,6 +167,19 @@ def calls_until_it_ends(ecr: "ECRClient", *plays: Play, operation: str = "BatchD
 
 class EndedError(Exception):
     """botocore gave up, after so many calls."""
+
+
+@pytest.mark.parametrize("pushed", [1_767_225_600, 1_767_225_600.25, "2026-01-01T00:00:00Z", "1767225600"])
+def test_times_are_read_as_botocore_reads_them(ecr: "ECRClient", pushed: float | str) -> None:
+    """In whichever form ECR sends them."""
+    aws, moments = ScriptedAWS(), []
+    aws.connect(ecr)
+    for change in (lambda _: None, read_times_fast):
+        change(ecr)
+        aws.plays["DescribeImages"] = [answered({"imageDetails": [{"imagePushedAt": pushed}]})]
+        [image] = ecr.describe_images(repositoryName="team/app")["imageDetails"]
+        moments.append(image["imagePushedAt"].timestamp())
+    assert moments[0] == moments[1] == pytest.approx(1_767_225_600, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 from handler.models.errors import OutOfTimeError, RefusedLookUpError, ServiceUnavailableError
 from handler.models.images import ListedImage
-from handler.registry import Repository, read_repository, repository_names
+from handler.registry import Repository
+from handler.registry.listing import read_repository, repository_names
 from tests.fakes.ecr import DAY
 from tests.fakes.scripted import URL, Play, ScriptedAWS, answered, broken, cut_short, edited, refused, time_for
 from tests.harness.function import one_after_the_other

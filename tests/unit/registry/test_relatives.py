@@ -11,7 +11,8 @@ from handler.models.errors import OutOfTimeError, ServiceUnavailableError
 from handler.models.images import SIGNATURE_ENDINGS, ImageFailure, ImageId
 from handler.models.limits import STORED_BYTES
 from handler.models.outcomes import Family, FoundFamilies
-from handler.registry import Repository, find_families
+from handler.registry import Repository
+from handler.registry.relatives import find_families
 from tests.fakes.scripted import URL, Play, ScriptedAWS, broken, cut_short, edited, refused, time_for
 from tests.values import digest
 
