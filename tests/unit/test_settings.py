@@ -109,6 +109,6 @@ def test_clients_give_up_long_before_the_function_must() -> None:
     """Retries and time-outs are set, for botocore's own outlive most functions; each call has its connection."""
     config: Any = settings(MAX_CONCURRENT_CALLS="7").client_config()
     assert config.retries == {"mode": "adaptive", "total_max_attempts": 5}
-    assert (config.connect_timeout, config.read_timeout) == (2, 10)
+    assert (config.connect_timeout, config.read_timeout) == (2, 15)
     assert settings(MAX_CONCURRENT_CALLS="7").steps_in_flight == 14
     assert config.max_pool_connections == 14 + 10  # and a notice for each record of a batch

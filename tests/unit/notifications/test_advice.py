@@ -44,6 +44,7 @@ NAMED = [
 """What the row of each code in the table asks of people, where named images failed with it."""
 WHOLE = [
     *(("UsageUnknown", RESEND), ("SelectionGrew", CAUSE), ("TooManyTurns", CAUSE), ("StoppedByDryRun", CAUSE)),
+    ("TimedOut", RESEND),
     *(("RepositoryNotFoundException", SENDER), ("AccessDeniedException", CAUSE), ("ProtectedRepository", SPARED)),
 ]
 """The same of a selection as a whole."""
