@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None, output: TextIO | None = None) -
     say(announcement.text(chosen, stack, run, os.environ.get("AWS_ENDPOINT_URL", "")))
     world = World(chosen, clients, stack, run)
     plugin = Plugin(world, out)
+    os.environ.pop("PYTEST_ADDOPTS", None)  # a person's own, for other tests
     with interruptible():
         try:
             code = pytest.main(pytest_arguments(chosen), plugins=[plugin])

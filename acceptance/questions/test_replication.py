@@ -14,27 +14,23 @@ SECONDS = 15 * 60
 def test_replicated_deletions(world: World, name: str, ask: Ask) -> None:
     """Are deletions replicated, and do they take tags that only the copy has?
 
-    A rule for the run's own repositories is added to the registry's replication, and taken out again.
+    A rule for the run's own repositories is added to the registry's replication. It is removed at the end with all
+    else, and leads the cleanup to the other region, so the repository there comes after it.
     """
     region = world.options.replicate_to
-    here = world.repository(name)
+    replication.add(world.clients("ecr"), world.run, region, world.stack.account)
     there = repositories.create(world.clients, world.run, name, region)
-    replication.add(here.ecr, world.run, region, world.stack.account)
-    try:
-        by_tag, by_digest = here.push_image("by tag", "one", "two"), here.push_image("by digest", "three")
-        copied = world.seconds_until(lambda: len(there.images()) == 2, SECONDS)  # what was pushed
-        ask.note("pushed two images", "not copied" if copied is None else f"copied after {copied:.0f} s")
-        if copied is None:
-            return
-        [copy] = there.read({"imageDigest": by_digest})["images"]
-        there.ecr.put_image(repositoryName=there.name, imageManifest=copy["imageManifest"], imageTag="only-the-copy")
-        ask("BatchDeleteImage of one of two tags", lambda: here.delete({"imageTag": "one"}))
-        ask(
-            "BatchDeleteImage of a digest, which has another tag in the copy",
-            lambda: here.delete({"imageDigest": by_digest}),
-        )
-        gone = world.seconds_until(lambda: by_digest not in {digest for digest, _ in there.images()}, SECONDS)
-        ask.note("the copy", ("still there" if gone is None else f"gone after {gone:.0f} s") + f": {left(there)}")
-        ask.note("the image with two tags here", by_tag[:15] + f": {left(here)}")
-    finally:
-        replication.remove(here.ecr, world.run.repository(""))
+    here = world.repository(name)
+    here.push_image("by tag", "one", "two")
+    by_digest = here.push_image("by digest", "three")
+    copied = world.seconds_until(lambda: there.tags() == {"one", "two", "three"}, SECONDS)
+    ask.note("PutImage of two images", "not copied" if copied is None else f"copied after {copied:.0f} s")
+    if copied is None:
+        return
+    [copy] = there.read({"imageDigest": by_digest})["images"]
+    there.ecr.put_image(repositoryName=there.name, imageManifest=copy["imageManifest"], imageTag="only-the-copy")
+    ask("BatchDeleteImage of one of two tags", lambda: here.delete({"imageTag": "one"}))
+    ask("BatchDeleteImage of a digest; its copy has another tag", lambda: here.delete({"imageDigest": by_digest}))
+    gone = world.seconds_until(lambda: not there.tags() & {"one", "three"}, SECONDS)
+    ask.note("what is left here", left(here))
+    ask.note("what is left of the copy", f"after {SECONDS if gone is None else gone:.0f} s: {left(there)}")
