@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None, output: TextIO | None = None) -
     write_facts(world, plugin.outcomes, say)
     for failure in plugin.failures:
         say(f"\n{failure}")
+    if code == pytest.ExitCode.INTERRUPTED:
+        say("\nInterrupted")
     say(announcement.summary(plugin.outcomes, left, chosen, run))
     return int(code) or int(left > 0)
 

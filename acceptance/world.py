@@ -18,7 +18,7 @@ from .ways import Sender
 
 type Json = dict[str, Any]
 
-_SETTLE_SECONDS = 10
+_SETTLE_SECONDS = 5
 """How long to wait for what must not happen."""
 _LEAST_SECONDS = 2.0
 """How long a check waits at least, however impatient: even an imitation takes a moment."""

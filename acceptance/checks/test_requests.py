@@ -80,7 +80,7 @@ def test_a_request_for_several_repositories(world: World, name: str) -> None:
 
     for case in cases:
         world.until(case.is_done, f"deletion in {case.repository.name}")
-    summary = world.notice(request_id, "summary", seconds=300)
+    summary = world.notice(request_id, "summary", seconds=900)
     assert [summary[count] for count in ("repositories", "finished", "deleted", "failed")] == [3, 3, 3, 0]
     assert outside.repository.images() == before
     world.pause()
