@@ -81,7 +81,7 @@ def check_safety(clients: Clients, stack: Stack, run: Run) -> None:
 def pytest_arguments(chosen: options.Options) -> list[str]:
     """Returns pytest's arguments: its own output is replaced by the plugin's, and no other plugin takes part."""
     return [
-        "--disable-plugin-autoload", "-p", "no:terminal", "-p", "no:cacheprovider", "-c", os.devnull,
+        "--disable-plugin-autoload", "-p", "no:terminal", "-p", "no:cacheprovider", "--capture=no", "-c", os.devnull,
         "--rootdir", str(HERE), "--import-mode", "importlib", "--strict-markers",
         *(["-k", chosen.only] if chosen.only else []),
         str(HERE / "checks"), str(HERE / "questions"),

@@ -41,6 +41,11 @@ def read(clients: Clients, stack: Stack) -> list[Letter]:
     return list(letters.values())
 
 
+def of(clients: Clients, stack: Stack, request_id: str) -> Letter | None:
+    """Returns the dead letter of a request, once it is there."""
+    return next((letter for letter in read(clients, stack) if request_id in letter.body), None)
+
+
 def delete(clients: Clients, stack: Stack, letter: Letter) -> None:
     """Deletes a letter of a run."""
     assert letter.run, "a letter of others"  # noqa: S101  # never delete these

@@ -7,6 +7,7 @@ _NO_ALARMS = "alarms never ring here"
 _ONE_TAG = "an image is deleted with all its tags, and one of them is answered"
 _NO_RELATIVES = "signatures are not listed, and an index does not keep what it names"
 _NO_ARCHIVE = "there is no archive"
+_NOT_FOUND = "DescribeImages leaves out an image that is not there, where ECR fails"
 _NO_DOCKER = "a function of one's own would need Docker here"
 
 NOT_SERVED: dict[str, dict[str, str]] = {
@@ -20,7 +21,7 @@ NOT_SERVED: dict[str, dict[str, str]] = {
         "test_answers.py::*one of several tags*": _ONE_TAG,
         "test_answers.py::*all tags of an image*": _ONE_TAG,
         "test_answers.py::*a tag with another digest*": "a tag with another digest is deleted",
-        "test_answers.py::*a digest that is not there*": "a digest that is not there is left out of the answer",
+        "test_answers.py::*a digest that is not there*": _NOT_FOUND,
         "test_dead_letters.py": "dead letters cannot be sent back",
         "test_guards.py::test_a_protected_tag": _ONE_TAG,
         "test_metrics.py": _NO_EMF,

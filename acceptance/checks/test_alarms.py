@@ -25,7 +25,8 @@ def test_a_dead_letter_raises_the_alarm(world: World, name: str) -> None:
         lambda one: one.get("AlarmName") == alarm and one.get("NewStateValue") == "ALARM",
         world.scaled(SECONDS),
     )
-    [letter] = [one for one in dead_letters.read(world.clients, world.stack) if request_id in one.body]
+    letter = world.until(lambda: dead_letters.of(world.clients, world.stack, request_id), "dead letter")
+    assert letter
     dead_letters.delete(world.clients, world.stack, letter)
     world.until(lambda: state(world, alarm) == "OK", "end of the alarm", SECONDS)
 

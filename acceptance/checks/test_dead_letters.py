@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from acceptance import dead_letters
-from acceptance.dead_letters import Letter
 from acceptance.world import World
 
 pytestmark = pytest.mark.slow
@@ -26,12 +25,6 @@ def no_letters_of_others(world: World) -> Iterator[None]:
             dead_letters.delete(world.clients, world.stack, letter)
 
 
-def letter_of(world: World, request_id: str) -> Letter | None:
-    """Returns the dead letter of a request, once it is there."""
-    letters = dead_letters.read(world.clients, world.stack)
-    return next((letter for letter in letters if request_id in letter.body), None)
-
-
 def test_a_dead_letter_is_sent_back(world: World, name: str) -> None:
     """Its repositories did not exist; once they do, the redrive carries it out. The letter was as it was sent."""
     request_id = world.run.request_id(name)
@@ -45,7 +38,7 @@ def test_a_dead_letter_is_sent_back(world: World, name: str) -> None:
     world.send.message(body)
     notice = world.notice(request_id, "rejection")
     assert "means no repository" in notice["error"]
-    letter = world.until(lambda: letter_of(world, request_id), "dead letter", SECONDS)
+    letter = world.until(lambda: dead_letters.of(world.clients, world.stack, request_id), "dead letter", SECONDS)
     assert letter
     assert letter.body == body
     repository = world.repository(f"{name}/late")
@@ -56,7 +49,7 @@ def test_a_dead_letter_is_sent_back(world: World, name: str) -> None:
     dead_letters.redrive(world.clients, world.stack)
 
     world.until(lambda: repository.images() == {(kept, ("kept",))}, "deletion after the redrive", 300)
-    world.until(lambda: letter_of(world, request_id) is None, "empty dead-letter queue")
+    world.until(lambda: dead_letters.of(world.clients, world.stack, request_id) is None, "empty dead-letter queue")
     rejections = world.notices.arrived(lambda one: one.get("requestId") == request_id)
     assert len(rejections) == 1
 

@@ -7,7 +7,7 @@ from acceptance.repositories import Repository
 from acceptance.safety import example_of
 from acceptance.world import World
 
-READING_SECONDS = 900
+READING_SECONDS = 120
 
 
 def codes(world: World, repository: Repository, request_id: str, *image_ids: str) -> list[str]:

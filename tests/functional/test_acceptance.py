@@ -30,6 +30,8 @@ from tests.harness.acceptance_world import PARAMETERS, served
 type Json = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
+IMPATIENT = ("--patience", "0.00002")
+"""For what fails: a check waits for a second, and for a dead letter for five."""
 OPTIONS = ("--stack", "ecr-image-deletion", "--imitation", "embedded", "--patience", "0.001")
 
 
@@ -41,6 +43,8 @@ class Outcome:
     output: str
     checks: Mapping[str, str]
     """What became of each check, by its name."""
+    deleted: int
+    """How many images the metric must count at least."""
 
     @property
     def failed(self) -> set[str]:
@@ -76,7 +80,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, aws: EmbeddedAWS) -> Ca
         with served(aws, wrap):
             monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
             code = acceptance.main([*OPTIONS, "--facts", str(tmp_path / "FACTS.md"), *arguments], output)
-        return Outcome(code, output.getvalue(), plugins[-1].outcomes if plugins else {})
+        if not plugins:
+            return Outcome(code, output.getvalue(), {}, 0)
+        return Outcome(code, output.getvalue(), plugins[-1].outcomes, plugins[-1].world.deleted)
 
     return run
 
@@ -111,7 +117,19 @@ def left_behind(aws: EmbeddedAWS) -> list[str]:
     return [name for name in names if "acceptance" in str(name)]
 
 
-def test_a_run_of_everything(run: Callable[..., Outcome], aws: EmbeddedAWS, calls: list[str], tmp_path: Path) -> None:
+def counted(log: str, metric: str) -> int:
+    """The sum of a metric in the function's log, of which CloudWatch makes metrics."""
+    entries = [json.loads(line) for line in log.splitlines() if '"CloudWatchMetrics"' in line]
+    return int(sum(sum(entry.get(metric, [])) for entry in entries))
+
+
+def test_a_run_of_everything(
+    run: Callable[..., Outcome],
+    aws: EmbeddedAWS,
+    calls: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """All that the embedded AWS serves passes; the rest is named; what is announced is not exceeded; nothing is left.
 
     The role of the guide allows every call that is made, and no others than it needs.
@@ -125,6 +143,8 @@ def test_a_run_of_everything(run: Callable[..., Outcome], aws: EmbeddedAWS, call
         *(f"skipped: {reason}" for reason in NOT_SERVED["embedded"].values()),
         "skipped: deploy the stack with KmsKeyArn=<a key of yours>",
     }
+    # The check of metrics cannot be served, but what it expects can be compared with what the function counts.
+    assert 20 < outcome.deleted <= counted(capsys.readouterr().out, "ImagesDeleted")
     assert left_behind(aws) == []
     assert ecr_backends[ACCOUNT_ID]["us-west-2"].repositories == {}
     assert calls.count("ecr:CreateRepository") <= announcement.REPOSITORIES
@@ -245,7 +265,7 @@ BROKEN_HANDLERS: dict[str, tuple[Callable[[EmbeddedAWS], Callable[[Handler], Han
 def test_a_broken_function_is_found(run: Callable[..., Outcome], aws: EmbeddedAWS, name: str) -> None:
     """The checks that are about it fail, by name, and the run ends with an error."""
     break_it, only, expected = BROKEN_HANDLERS[name]
-    outcome = run("--only", only, "--slow", "--patience", "0.0002", wrap=break_it(aws))
+    outcome = run("--only", only, "--slow", *IMPATIENT, wrap=break_it(aws))
     assert outcome.failed == expected, outcome.output
     assert outcome.code == 1
     assert left_behind(aws) == []
@@ -261,7 +281,7 @@ def test_a_function_without_guards_and_reports_is_found(run: Callable[..., Outco
         "RESULT_EVENTS": "none",
         "NOTIFICATION_TOPIC_ARN": elsewhere,
     }
-    outcome = run("--only", "protected or function_uses or archived_and or result or report_on or first")
+    outcome = run("--only", "protected or function_uses or archived_and or result or report_on or first", *IMPATIENT)
     assert outcome.failed == {
         "test_guards.py::test_a_protected_tag",
         "test_guards.py::test_an_image_that_a_function_uses",
@@ -370,7 +390,7 @@ def test_what_a_killed_run_left_is_removed(run: Callable[..., Outcome], aws: Emb
     with served(aws):
         killed = Process(aws, tmp_path / "one.md", "--only", "function_uses or report_on or schedule or result")
         killed.wait_for("  ok ")
-        killed.wait_for("kind arrives[schedule]")
+        killed.wait_for("kind arrives[schedule-named]")
         killed.process.kill()
         killed.end()
     kinds = ("acceptance/", "notices", "schedule", "in-use", "once", "results")
