@@ -7,7 +7,7 @@ from .names import MARK, TAG, Run
 from .options import Options
 from .stack import Stack
 
-REPOSITORIES = 100
+REPOSITORIES = 110
 IMAGES = 500
 """The most that a run makes; a test counts what it makes."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from .repositories import Images, Repository
 from .world import World
@@ -19,9 +19,14 @@ class Case:
     left: Images
     archived: frozenset[str] = frozenset()
     """Digests of those of them that are in the archive."""
+    others: tuple[Self, ...] = ()
+    """The same of other repositories that the request is about as well."""
 
     def is_done(self) -> bool:
         """Whether everything is as it should be."""
+        return self._is_done() and all(other.is_done() for other in self.others)
+
+    def _is_done(self) -> bool:
         if not self.archived:
             return self.repository.images() == self.left
         described = self.repository.described("ARCHIVED")
@@ -73,18 +78,27 @@ def archived(world: World, name: str) -> Case:
     return Case({"imageIds": ["imageTag=old"], "action": "archive"}, repository, left, frozenset({old}))
 
 
+def several(world: World, name: str) -> Case:
+    """Deletes an image in each of two repositories, which a pattern means."""
+    one, other = (named(world, f"{name}/{which}") for which in ("one", "other"))
+    request = {"repositoryNames": [world.run.repository(f"{name}/*")], "imageIds": ["imageTag=old"]}
+    return Case(request, one.repository, one.left, others=(other,))
+
+
 KINDS: Mapping[str, Callable[[World, str], Case]] = {
     "named": named,
     "selected": selected,
     "untagged": untagged,
     "cascaded": cascaded,
     "archived": archived,
+    "several": several,
 }
-"""A dry run and a request for several repositories have checks of their own."""
+"""A dry run has a check of its own: it changes nothing, so nothing shows from outside that it has arrived."""
 NEEDS = {"archived": ("AllowArchive",), "selected": ("GracePeriodDays", "MaxPercentOfRepository")}
 """The parameters of the stack that a kind needs."""
 
 
 def request_of(case: Case, request_id: str) -> Json:
     """Returns the whole request."""
-    return {"repositoryName": case.repository.name, "requestId": request_id, "reason": "acceptance", **case.request}
+    about = {} if "repositoryNames" in case.request else {"repositoryName": case.repository.name}
+    return {**about, "requestId": request_id, "reason": "acceptance", **case.request}

@@ -37,6 +37,7 @@ def test_each_kind_arrives(world: World, sent: dict[str, Case], way: str, kind: 
     if kind == [*sent][-1]:
         world.pause()
     assert case.repository.images() == case.left
+    assert case.is_done()
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -20,7 +20,7 @@ def test_a_token_that_waits(world: World, repository: Repository, ask: Ask) -> N
     pages = {"ListImages": partial(ecr.list_images, repositoryName=name, maxResults=2)}
     pages["DescribeImages"] = partial(ecr.describe_images, repositoryName=name, maxResults=2)
     tokens = {operation: page().get("nextToken", "") for operation, page in pages.items()}
-    minutes = 15 if world.options.slow else 2
+    minutes = 15 if world.options.slow else 1
     world.pause(minutes * 60)
     repository.delete({"imageTag": "page-0"})
     for operation, page in pages.items():

@@ -23,7 +23,7 @@ def test_reading_a_manifest(world: World, name: str, repository: Repository, ask
         repository.read({"imageDigest": digest})
     request = {"repositoryName": repository.name, "imageIds": ["imageTag=theirs"], "cascade": True, "dryRun": True}
     world.invoke(request | {"requestId": world.run.request_id(name)})
-    minutes = 30 if world.options.slow else 2
+    minutes = 30 if world.options.slow else 1
     moved = world.seconds_until(lambda: pull_time(repository, ours.index.digest) != "none", minutes * 60)
     waited = f"after {minutes} minutes" if moved is None else f"after {moved:.0f} s"
     excluded = world.stack.parameters.get("ExcludeFromPullTimes", "false")

@@ -24,7 +24,7 @@ def proven(stack: Foreign) -> Foreign:
 
 def test_a_run(proven: Foreign, tmp_path: Path) -> None:
     """No check fails, and none is skipped but those that are named, or that nobody asked for."""
-    arguments = ["--stack", proven.stack_name, "--imitation", "ministack", "--patience", "0.1"]
+    arguments = ["--stack", proven.stack_name, "--imitation", "ministack", "--patience", "0.02"]
     command = [sys.executable, "-m", "acceptance", *arguments, "--facts", str(tmp_path / "FACTS.md")]
     environment = os.environ | {"AWS_ENDPOINT_URL": proven.endpoint_url, "AWS_DEFAULT_REGION": REGION}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
