@@ -28,6 +28,8 @@ class Clients:
         self.region: str = session.region_name or ""
         self.durations: defaultdict[str, list[float]] = defaultdict(list)
         """Seconds that each call to ECR took, by the operation."""
+        self.made: defaultdict[str, set[str]] = defaultdict(set)
+        """What was made, by kind: queues and roles, which AWS does not list at once."""
         self._connect: Any = session.client  # typed for each service by its literal name
         self._client = cache(self._make)
 

@@ -13,6 +13,9 @@ from .inbox import unsubscribe
 from .names import MARK, ROLE_PATH, TAG, run_in, run_of
 from .stack import Stack
 
+GONE = ("NotFound", "NonExistent", "DoesNotExist", "NoSuchEntity")
+"""Parts of the codes by which services say that something is not there, or not any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -37,7 +40,7 @@ def clean(clients: Clients, stack: Stack, prefix: str, run: str, say: Callable[[
             continue
         for one in found:
             try:
-                with ignoring("NotFound", "NonExistent", "NoSuchEntity"):
+                with ignoring(*GONE):
                     one.remove()
             except (ClientError, BotoCoreError) as error:
                 say(f"  not removed: {one.kind} {one.name}: {error}")
@@ -90,8 +93,9 @@ def functions(clients: Clients, stack: Stack, _: str) -> Iterator[Found]:
 def queues(clients: Clients, stack: Stack, _: str) -> Iterator[Found]:
     """Queues in which notices and events arrive."""
     sqs = clients("sqs")
-    for page in sqs.get_paginator("list_queues").paginate(QueueNamePrefix=MARK):
-        for url in page.get("QueueUrls", []):
+    pages = sqs.get_paginator("list_queues").paginate(QueueNamePrefix=MARK)
+    for url in {url for page in pages for url in page.get("QueueUrls", [])} | clients.made["queue"]:
+        with ignoring(*GONE):
             tags = sqs.list_queue_tags(QueueUrl=url).get("Tags", {})
             run = run_of(tags.get(TAG, ""), stack.name)
             yield Found("queue", url.rpartition("/")[2], run, partial(sqs.delete_queue, QueueUrl=url))
@@ -105,9 +109,9 @@ def repositories_here(clients: Clients, stack: Stack, prefix: str) -> Iterator[F
 def roles(clients: Clients, stack: Stack, _: str) -> Iterator[Found]:
     """Roles with their policies."""
     iam = clients("iam")
-    for page in iam.get_paginator("list_roles").paginate(PathPrefix=ROLE_PATH):
-        for role in page["Roles"]:
-            name = role["RoleName"]
+    pages = iam.get_paginator("list_roles").paginate(PathPrefix=ROLE_PATH)
+    for name in {role["RoleName"] for page in pages for role in page["Roles"]} | clients.made["role"]:
+        with ignoring(*GONE):
             tags = iam.list_role_tags(RoleName=name)["Tags"]
             yield Found("role", name, _run(tags, stack), partial(_remove_role, iam, name))
 

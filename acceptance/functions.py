@@ -46,6 +46,7 @@ def loop(clients: Clients, run: Run, recursive_loop: str) -> tuple[str, str]:
     what = f"turns-{recursive_loop.lower()}"
     sqs = clients("sqs")
     urls = [sqs.create_queue(QueueName=run.name(name), tags=run.tags)["QueueUrl"] for name in (what, f"{what}-record")]
+    clients.made["queue"].update(urls)
     arns = [
         sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"] for url in urls
     ]

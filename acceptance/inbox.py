@@ -20,6 +20,7 @@ class Inbox:
         self._url: str = self._sqs.create_queue(
             QueueName=run.name(what), Attributes={"SqsManagedSseEnabled": "true"}, tags=run.tags
         )["QueueUrl"]
+        clients.made["queue"].add(self._url)
         attributes = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]
         self.arn: str = attributes["QueueArn"]
         statement = {

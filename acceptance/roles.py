@@ -20,6 +20,7 @@ _NOT_YET = ("assume", "execution role", "does not have permission")
 def create(clients: Clients, run: Run, what: str, service: str, statements: Sequence[Json]) -> str:
     """Creates a role that a service may assume; returns its ARN."""
     iam, name = clients("iam"), run.name(what)
+    clients.made["role"].add(name)
     trust = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
     role = iam.create_role(RoleName=name, Path=ROLE_PATH, AssumeRolePolicyDocument=_policy([trust]), Tags=run.tag_list)[
         "Role"
