@@ -33,11 +33,11 @@ floor := 99
 sources := $(shell find src -not -path '*/.*' -not -path '*__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-svg serve invoke build unit test examples foreign faults check docs soak load bench fleet fmt \
-  lock package release-check clean
+.PHONY: help demo demo-svg serve invoke build unit test examples foreign acceptance acceptance-clean faults check docs soak \
+  load bench fleet fmt lock package release-check clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(dev) ## the whole job on an embedded AWS, in half a minute
 	@.venv/bin/python -m local.demo $(ARGS)
@@ -66,6 +66,15 @@ examples: $(dev) .venv-cdk/.done ## synthesise the CDK app of examples/, with ha
 foreign: $(dev) build .venv-foreign/.done ## the stack on ministack, an emulator that others wrote (ARGS=... for pytest)
 	@.venv/bin/pytest tests/foreign $(ARGS)
 
+# What a person gives on the command line reaches the recipe through the environment: the shell must not read it as commands.
+acceptance: $(dev) ## prove a deployed stack, on AWS itself (STACK=... PREFIX=acceptance/ REGION=... SLOW=1)
+	@.venv/bin/python -m acceptance --stack "$$STACK" --prefix "$${PREFIX-acceptance/}" --region "$$REGION" \
+	  $${SLOW:+--slow} $${THROTTLE:+--throttle} --replicate-to "$$REPLICATE_TO" --imitation "$$IMITATION" $(ARGS)
+
+acceptance-clean: $(dev) ## remove what `make acceptance` has left there (STACK=... PREFIX=acceptance/ REGION=... RUN=...)
+	@.venv/bin/python -m acceptance --clean --stack "$$STACK" --prefix "$${PREFIX-acceptance/}" --region "$$REGION" \
+	  --run "$$RUN" $(ARGS)
+
 faults: $(dev) build ## the fault-injection suite: every fault at every moment, crashes, mutants (ARGS="--only matrix")
 	@.venv/bin/python -m tests.faults $(ARGS)
 
@@ -73,7 +82,7 @@ check: $(dev) .venv-sam/.done .venv-checkov/.done .venv-supply/.done docs ## lin
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
-	@.venv/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml
+	@.venv/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml acceptance/role.yaml
 	@.venv/bin/zizmor --offline --no-progress --quiet .github examples/github-actions/delete-images.yml
 	@$(sam) validate --lint
 	@.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet

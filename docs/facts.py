@@ -154,8 +154,33 @@ def short_notice() -> str:
     return _notice("preview/app", deleted=["pr-417"], failed=failed)
 
 
+def status() -> str:
+    """Returns where it has run on AWS itself: what the last run of `make acceptance` has written down."""
+    [last] = re.findall(r"^Last run: (.*)$", (ROOT / "acceptance" / "FACTS.md").read_text(), re.MULTILINE)
+    if last.startswith("**Not"):
+        return (
+            "**It has not yet run in a real AWS account, and there is no release yet.** Whoever has one can prove it "
+            "there in ten\nminutes: [`make acceptance`](docs/acceptance.md)."
+        )
+    return f"**There is no release yet.** On AWS, [`make acceptance`](docs/acceptance.md) last ran on {last}."
+
+
+def not_served() -> str:
+    """Returns what imitations of AWS cannot serve of `make acceptance`, and why."""
+    sys.path.insert(0, str(ROOT))
+    from acceptance.imitations import NOT_SERVED  # noqa: PLC0415  # on the path since the line before
+
+    rows = [
+        [imitation, ", ".join(f"`{name}`" for name, why in served.items() if why == reason), reason]
+        for imitation, served in NOT_SERVED.items()
+        for reason in dict.fromkeys(served.values())
+    ]
+    return table(["imitation", "not served", "because"], rows)
+
+
 BLOCKS: Mapping[str, Mapping[str, Block]] = {
-    "README.md": {"notice": short_notice, "costs": costs},
+    "README.md": {"status": status, "notice": short_notice, "costs": costs},
+    "docs/acceptance.md": {"not served": not_served},
     "docs/deploy.md": {
         "parameters": parameters,
         "outputs": outputs,

@@ -21,7 +21,7 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from . import ecr, ecr_storage, ecs, functions, inspector, resources, sns, template
+from . import ecr, ecr_storage, ecs, functions, inspector, resources, sns, sqs, template
 from .server import Application, Server
 from .sns import Notice
 
@@ -76,7 +76,7 @@ class EmbeddedAWS:
         self._port = port
 
     def __enter__(self) -> Self:
-        for service in (ecr, ecs, functions, inspector, resources, sns):
+        for service in (ecr, ecs, functions, inspector, resources, sns, sqs):
             service.install()
         self._server = Server(self._host, self._port)
         self.port = self._server.port

@@ -207,8 +207,8 @@ class EventInvokeConfigResource(_Named, CloudFormationModel):
 def install() -> None:
     """From now on, moto's CloudFormation leaves out of a list what AWS::NoValue stands for, as it does elsewhere.
 
-    It finds numbers in mappings, whose keys are text. And it reads JSON as JSON: as YAML, the template takes four
-    fifths of the time that its stack does.
+    It finds numbers in mappings, whose keys are text, and shows a parameter that is a list as it was given. And it reads
+    JSON as JSON: as YAML, the template takes four fifths of the time that its stack does.
     """
     if hasattr(parsing.clean_json, "__wrapped__"):
         return
@@ -230,3 +230,13 @@ def install() -> None:
         return cast("dict[str, Any]", json.loads(template)) if template.startswith("{") else read_yaml(template)
 
     Stack.parse_template = staticmethod(parse_template)
+    shown = Stack.parameter_list
+
+    def parameter_list(stack: Stack) -> list[dict[str, Any]]:
+        entries = shown.fget(stack)
+        return [
+            entry | ({"ParameterValue": ",".join(value)} if isinstance(value := entry["ParameterValue"], list) else {})
+            for entry in entries
+        ]
+
+    Stack.parameter_list = property(parameter_list)

@@ -18,6 +18,7 @@ from .gateway import Gateway, one_at_a_time
 from .images import push_previews, push_samples
 from .poller import Poll, Poller, load_function
 from .runtime import isolate
+from .scheduler import send_due
 from .template import cloudformation
 from .terminal import Terminal
 
@@ -65,6 +66,7 @@ class Serve:
         while not stop.wait(self._poll_seconds):
             if time.monotonic() >= self._redelivery:
                 self._poller.redeliver()
+            send_due(self._aws)
             while not stop.is_set() and (poll := self._poller.poll()):
                 self._show(poll)
             self._show_notices()

@@ -118,19 +118,23 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None, *, intern
                     "source": str(source),
                     "sender": str() | None as sender,
                 },
+                **more,
             },
             "request": request,
         } if (
             _is_turn(turn, generation)
             and kind in ORIGINS
-            and _may_be_sent([key, name, generation, origin_id, source, sender])
+            and _may_be_sent([key, name, generation, more, origin_id, source, sender])
         ):
             if not internal:
                 raise RejectedRequestError(
-                    "a followUp is what the stack sends to its own bulk queue, and counts nowhere else; if this is a "
-                    "dead letter, send it back to that queue (output BulkQueueArn), or else send the request itself"
+                    "a followUp is what the stack sends to its own bulk queue, and counts nowhere else; a dead letter "
+                    "that came from there goes back there (output BulkQueueArn); otherwise, send the request itself"
                 )
-            return Payload(request, Origin(kind, origin_id, source, sender), tuple(key), name, turn, generation)
+            origin = Origin(kind, origin_id, source, sender)
+            arrival = more.get("forwarded")
+            forwarded = tuple(arrival) if isinstance(arrival, list) else None
+            return Payload(request, origin, tuple(key), name, turn, generation, forwarded)
     return Payload(content, received, (received.kind, received.id), sent=sent, is_result=_is_result(None, content))
 
 

@@ -26,9 +26,11 @@ _BATCH_BYTES = 1_000_000
 """Just under what SQS takes in one call, which is as much as in one message."""
 
 
-def forwarded(request: DeletionRequest) -> Json:
+def forwarded(request: DeletionRequest, arrival: Key) -> Json:
     """Returns the message by which a request moves to the bulk queue as it is: nothing of it was begun."""
-    return _envelope(request, request.key, request.request_id, request.payload)
+    message = _envelope(request, request.key, request.request_id, request.payload)
+    message["followUp"]["forwarded"] = arrival
+    return message
 
 
 def child(request: DeletionRequest, generation: str, repository_name: str) -> Json:

@@ -3,8 +3,9 @@
 import json
 import os
 import re
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,6 +14,7 @@ import pytest
 
 from local.aws import EmbeddedAWS, Notice
 from local.poller import FakeLambdaContext, load_function
+from local.scheduler import send_due
 from local.template import cloudformation
 
 type Json = dict[str, Any]
@@ -167,3 +169,43 @@ def test_the_context_counts_down() -> None:
     assert 29_000 < FakeLambdaContext(timeout=30).get_remaining_time_in_millis() <= 30_000
     assert FakeLambdaContext(timeout=0).get_remaining_time_in_millis() == 0
     assert FakeLambdaContext().aws_request_id != FakeLambdaContext().aws_request_id
+
+
+def test_a_one_off_schedule_is_sent_when_it_is_due(aws: EmbeddedAWS) -> None:
+    """Once, and not before; those that recur are left to the tests."""
+    aws.client("scheduler").create_schedule_group(Name="group")
+    aws.client("scheduler").create_schedule(
+        Name="once",
+        GroupName="group",
+        ScheduleExpression="at(2026-11-26T04:00:00)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": aws.outputs["RequestQueueArn"], "RoleArn": "arn:aws:iam::1:role/a", "Input": "request"},
+    )
+    due = datetime(2026, 11, 26, 4, tzinfo=UTC)
+    assert send_due(aws, due - timedelta(seconds=1)) == 0
+    assert [send_due(aws, due) for _ in range(2)] == [1, 0]
+    assert aws.messages("RequestQueue") == ["request"]
+
+
+def test_dead_letters_are_sent_back(aws: EmbeddedAWS) -> None:
+    """All of them, by the call that the guide shows, and each with a new messageId."""
+    sqs = aws.client("sqs")
+    letters = {
+        sqs.send_message(QueueUrl=aws.outputs["DeadLetterQueueUrl"], MessageBody=body)["MessageId"] for body in "ab"
+    }
+    source = aws.outputs["DeadLetterQueueArn"]
+    handle = sqs.start_message_move_task(SourceArn=source, DestinationArn=aws.outputs["RequestQueueArn"])["TaskHandle"]
+    [task] = sqs.list_message_move_tasks(SourceArn=source)["Results"]
+    assert (task["TaskHandle"], task["Status"], task["ApproximateNumberOfMessagesMoved"]) == (handle, "COMPLETED", 2)
+    assert aws.messages("DeadLetterQueue") == []
+    received = sqs.receive_message(QueueUrl=aws.outputs["RequestQueueUrl"], MaxNumberOfMessages=10)["Messages"]
+    assert sorted(message["Body"] for message in received) == ["a", "b"]
+    assert not letters & {message["MessageId"] for message in received}
+
+
+def test_parameters_are_shown_as_they_were_given(deploy: Callable[[Mapping[str, str]], EmbeddedAWS]) -> None:
+    """A list too, as CloudFormation shows it."""
+    aws = deploy({"RepositoryPattern": "team/*", "ProtectInUse": "ecs,lambda"})
+    [stack] = aws.client("cloudformation").describe_stacks(StackName=aws.stack_name)["Stacks"]
+    shown = {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack["Parameters"]}
+    assert (shown["ProtectInUse"], shown["RepositoryPattern"], shown["DryRun"]) == ("ecs,lambda", "team/*", "false")

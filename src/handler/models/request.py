@@ -113,6 +113,8 @@ class Payload(NamedTuple):
     """Of a message that the function itself has sent, for people to read."""
     turn: int = 0
     generation: str | None = None
+    forwarded: Key | None = None
+    """The key of the arrival on the request queue that was forwarded."""
     sent: float | None = None
     """When, in seconds since the epoch, as the queue or the bus says; None of an invocation."""
     is_result: bool = False

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 _PAGE = 1_000
 _ALL: "DescribeImagesFilterTypeDef" = {"tagStatus": "ANY", "imageStatus": "ANY"}
-_STREAMS: "Sequence[DescribeImagesFilterTypeDef]" = (
+_PARTS: "Sequence[DescribeImagesFilterTypeDef]" = (
     {"tagStatus": "TAGGED", "imageStatus": "ANY"},
     {"tagStatus": "UNTAGGED", "imageStatus": "ANY"},
     # An image whose first tag comes or whose last one goes meanwhile may be in neither of these. What an active index
-    # names, ECR itself keeps; that of an archived one is kept only if the index is known.
+    # names, ECR itself does not delete; that of an archived one is kept only if the index is known.
     {"tagStatus": "ANY", "imageStatus": "ARCHIVED"},
 )
 """What is listed side by side of a repository that has more than one page."""
@@ -44,14 +44,16 @@ class Contents(NamedTuple):
     """The digests that each index names; None for an index that cannot be read."""
 
 
-def read_repository(repository: Repository, *, indexes: bool = True) -> Contents:
+def read_repository(repository: Repository, *, indexes: bool = True, in_parts: bool = False) -> Contents:
     """Returns what is in a repository; without what its indexes name, if nobody must know that.
 
+    `in_parts` is faster, and may miss an index that is tagged or loses its tags meanwhile: only for deletions, as ECR
+    does not delete what an active index names. It may well archive that.
     Raises ServiceUnavailableError, OutOfTimeError, and RefusedLookUpError.
     """
     listing = _Listing(repository, indexes=indexes)
     try:
-        listing.run()
+        listing.run(in_parts=in_parts)
     except (ClientError, BotoCoreError) as error:
         raise RefusedLookUpError(*final_error(error, deleting=False)) from error
     except OutOfTimeError as error:
@@ -72,7 +74,7 @@ class _Listing:
         self._failed = False
         self._lock = Lock()
 
-    def run(self) -> None:
+    def run(self, *, in_parts: bool) -> None:
         """Lists the repository, and reads its indexes meanwhile. Raises what a call raises, once none is under way."""
         token = self._add_page(_ALL, None)
         if not token and len(self._to_read) <= CHUNK_SIZE:
@@ -80,26 +82,28 @@ class _Listing:
             return
         with ThreadPoolExecutor(CALLS_AT_A_TIME) as executor:
             try:
-                if token:
-                    for part in _STREAMS:
-                        self._begin(executor, partial(self._list, part, executor))
                 self._read_full_chunks(executor)
-                self._wait()
-                if token:
+                if token and not in_parts:
+                    self._begin(executor, partial(self._list, _ALL, token, executor))
+                elif token:
+                    for part in _PARTS:
+                        self._begin(executor, partial(self._list, part, None, executor))
+                    self._wait()
                     self._add_missing_subjects()
+                self._wait()
                 self._read_full_chunks(executor)
                 self._begin(executor, partial(self._read, self._to_read))
                 self._wait()
             finally:
                 executor.shutdown(cancel_futures=True)
 
-    def _list(self, part: "DescribeImagesFilterTypeDef", executor: ThreadPoolExecutor) -> None:
-        """Lists a part of the repository, and has the indexes read that it finds."""
-        token = self._add_page(part, None)
-        self._read_full_chunks(executor)
-        while token and not self._failed:
+    def _list(self, part: "DescribeImagesFilterTypeDef", token: str | None, executor: ThreadPoolExecutor) -> None:
+        """Lists a part of the repository from a page on, and has the indexes read that it finds."""
+        more = True
+        while more and not self._failed:
             token = self._add_page(part, token)
             self._read_full_chunks(executor)
+            more = token is not None
 
     def _add_page(self, part: "DescribeImagesFilterTypeDef", token: str | None) -> str | None:
         """Adds one page; returns the token of the next."""
@@ -144,12 +148,21 @@ class _Listing:
             self.named |= {manifest.digest: list(manifest.named) for manifest in found}
 
     def _add_missing_subjects(self) -> None:
-        """Adds images of which only the signatures were listed: ECR would let these go without them."""
-        subjects = {image.subject for image in self.found.values()}
-        subjects |= {signature_subject(tag) for image in self.found.values() for tag in image.tags}
-        missing = [ImageId(digest=digest) for digest in subjects if digest and digest not in self.found]
-        if there := list(read_manifests(self._repository, missing)) if missing else []:
-            self._add([_just_seen(image) for image in look_up(self._repository, there).values()])
+        """Adds images of which only the signatures were listed: ECR would let these go without them.
+
+        Where it cannot be seen whether such an image is there, its signatures are left out, and so left alone.
+        """
+        if not self._reads_indexes:
+            return
+        missing = {digest for image in self.found.values() for digest in _subjects(image)} - self.found.keys()
+        ids = [ImageId(digest=digest) for digest in sorted(missing)]
+        try:
+            seen = look_up(self._repository, list(read_manifests(self._repository, ids)) if ids else [])
+        except RefusedLookUpError:
+            seen = {image_id: ImageFailure(image_id, "", "") for image_id in ids}
+        self._add([_just_seen(image) for image in seen.values() if isinstance(image, Image)])
+        if hidden := {str(i.digest) for i, image in seen.items() if isinstance(image, ImageFailure)}:
+            self.found = {d: image for d, image in self.found.items() if hidden.isdisjoint(_subjects(image))}
 
     def _begin(self, executor: ThreadPoolExecutor, task: Callable[[], None]) -> None:
         def run() -> None:
@@ -182,16 +195,13 @@ def _listed(detail: Any) -> ListedImage:
     )
 
 
-def _just_seen(image: Image | ImageFailure) -> ListedImage:
-    """Returns an image that changed while it was listed, or cannot be seen: as one that was pulled a moment ago."""
-    now = time.time()
-    if isinstance(image, ImageFailure):
-        return ListedImage(str(image.image_id.digest), (), now, now, 0, is_index=False, subject=None)
+def _just_seen(image: Image) -> ListedImage:
+    """Returns an image that changed while its repository was listed, as one that was pulled a moment ago."""
     return ListedImage(
         image.digest,
         tuple(sorted(image.tags)),
         image.pushed,
-        now,
+        time.time(),
         image.size,
         image.is_index,
         image.subject,
@@ -199,6 +209,11 @@ def _just_seen(image: Image | ImageFailure) -> ListedImage:
         image.activated,
         image.archived,
     )
+
+
+def _subjects(image: ListedImage) -> set[str]:
+    """Returns the digests of what an image is a signature of, or the like: by its subject, and by its tags."""
+    return {digest for digest in (image.subject, *map(signature_subject, image.tags)) if digest}
 
 
 def repository_names(registry: Repository) -> list[str]:

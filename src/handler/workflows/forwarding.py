@@ -1,6 +1,7 @@
 """A request that may take minutes, on its way from the request queue to the bulk queue.
 
-It is forwarded before it is claimed: whoever carries it out claims it, under the key that it arrived with.
+It is forwarded before it is claimed: whoever carries it out claims it, under the key that it arrived with. The table
+knows what was sent, so that nobody else's envelope counts: not even one that was sent back as a dead letter.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,14 @@ from handler.bootstrap import Invocation, Services
 from handler.models.errors import RejectedRequestError
 from handler.models.outcomes import SentRequests
 from handler.models.report import ForwardedReport
-from handler.models.request import DeletionRequest
+from handler.models.request import DeletionRequest, Payload, key_hash
+from handler.step_table import StepTable
 from handler.steps import Attempt, StepRunner
 
 if TYPE_CHECKING:
     from logging import LoggerAdapter
+
+_STEP = "forwarded"
 
 
 def forward(
@@ -28,7 +32,7 @@ def forward(
 
     Raises RejectedRequestError where it is too large for that, and what a redelivery may cure.
     """
-    message = request_queue.forwarded(request)
+    message = request_queue.forwarded(request, arrived.key)
     if too_large := request_queue.over_size(message):
         raise RejectedRequestError(too_large)
 
@@ -38,7 +42,34 @@ def forward(
         request_queue.send(services.sqs, url, [message], invocation.deadline.calling, group)
         return SentRequests((request.request_id,), more=False)
 
-    replayed = arrived.run_unclaimed("forwarded", request.request_id, SentRequests, send).replayed
+    replayed = arrived.run_unclaimed(_STEP, _sealed(request), SentRequests, send).replayed
     extra = {"reason": request.reason, "origin": request.origin.to_json(), "replayed": replayed}
     log.info("request forwarded", extra=extra)
     return ForwardedReport(request)
+
+
+def check_sent(payload: Payload, request: DeletionRequest, table: StepTable) -> None:
+    """Raises RejectedRequestError unless the table knows that this stack has sent the first message of a request.
+
+    A further turn is known by its generation when it is claimed, and so is here the request of a fan-out by its own.
+    Raises what a redelivery may cure.
+    """
+    match payload.forwarded, request.key:
+        case (kind, arrival), _:
+            item, known = table.item((kind, arrival), _STEP), "content"
+            expected = _sealed(request)
+        case None, ("child", [*parent], _, generation):
+            item, known = table.item(tuple(parent), "claim"), "generation"
+            expected = generation
+        case _:
+            item, known, expected = None, "", ""
+    if item is None or item[known]["S"] != expected:
+        raise RejectedRequestError(
+            f"{request.request_id!r} says that this stack has sent it, and the table knows of nothing that it could "
+            "have come from; send the request itself"
+        )
+
+
+def _sealed(request: DeletionRequest) -> str:
+    """Returns a hash of all that an envelope says, and the content of it."""
+    return key_hash((request.key, request.request_id, request.origin.to_json(), request.content_hash))

@@ -25,8 +25,10 @@ from handler.steps import Attempt
 from .execution import Execution, Named
 
 _DIGESTS_PER_STEP = 4_000
-_AGAIN = "and an earlier receive did not come to its end either"
-_MORE_TIME = "raise the stack's BulkTimeout, or send the selection again when ECR answers faster"
+_AGAIN = (
+    "an earlier receive was not finished either; the bulk function has as long as the stack's BulkTimeout says: raise "
+    "that, or send the selection again under a new requestId when ECR answers faster"
+)
 SPARED_SHOWN = 100
 """Images in use of which the report says by whom; it counts the others."""
 
@@ -67,15 +69,27 @@ class SelectedImages:
         )
 
     def _select(self, attempt: Attempt) -> SelectionOutcome:
+        """Selects and takes, unless time did not suffice for anything, and an earlier receive was not finished either.
+
+        Once, ECR may have been slow. Then, the next receive would end like that as well.
+        """
         # Images go by digest: what an earlier try has done is not there any more, or is where it is to be.
         self._first_attempt_at = attempt.first_attempt_at
+        try:
+            return self._take_selected()
+        except OutOfTimeError as error:
+            if not self._steps.met_unfinished:
+                raise
+            return self._failed([ImageFailure(ImageId(), "TimedOut", f"{error}; nothing was deleted now; {_AGAIN}")])
+
+    def _take_selected(self) -> SelectionOutcome:
         if refused := self._refused():
             return self._failed(refused)
         after_grace = self._selection.count_type == "gracePeriodEnded"
         if after_grace and self._nothing_ended():
             return SelectionOutcome()
         try:
-            contents = self._contents()
+            contents = read_repository(self._repository, indexes=self.reads_indexes, in_parts=self._in_parts)
         except RefusedLookUpError as error:
             if after_grace and error.code == "RepositoryNotFoundException":
                 return SelectionOutcome()
@@ -96,18 +110,10 @@ class SelectedImages:
         outcome = self._finished(outcome)
         return (outcome if whole else self._continued(outcome)).truncated(STORED_BYTES)
 
-    def _contents(self) -> Contents:
-        """Returns what is in the repository. Raises RefusedLookUpError also where time does not suffice for that again.
-
-        Once, ECR may have been slow; twice, the next receive would end like that as well.
-        """
-        try:
-            return read_repository(self._repository, indexes=self.reads_indexes)
-        except OutOfTimeError as error:
-            if not self._steps.met_unfinished:
-                raise
-            reason = f"{error}, {_AGAIN}; nothing was deleted now, for all must be known before that; {_MORE_TIME}"
-            raise RefusedLookUpError("TimedOut", reason) from error
+    @property
+    def _in_parts(self) -> bool:
+        """Whether the repository may be listed in parts: ECR itself must keep what an index needs that is missed."""
+        return self.action == "delete" and not self._selection.of_archive
 
     def _nothing_ended(self) -> bool:
         from .archive import nothing_ended  # noqa: PLC0415  # what is not used is not imported
@@ -215,7 +221,7 @@ class SelectedImages:
         if self._request.dry_run:  # what is still there would be foreseen again, without end
             if not self._steps.met_unfinished:
                 raise OutOfTimeError("the dry run did not come to its end; a redelivery makes it again")
-            return _stopped(outcome, "TimedOut", f"time ran out before all was foreseen, {_AGAIN}; {_MORE_TIME}")
+            return _stopped(outcome, "TimedOut", f"time ran out before all was foreseen; {_AGAIN}")
         if self._request.turn >= MAX_TURNS:
             reason = f"it was continued {MAX_TURNS} times and is not done; find out what holds it up, and send it again"
             return _stopped(outcome, "TooManyTurns", reason)

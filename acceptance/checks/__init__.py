@@ -1,0 +1,1 @@
+"""What the documents promise, checked on a deployed stack; each file is one promise or a few."""
