@@ -207,8 +207,8 @@ class EventInvokeConfigResource(_Named, CloudFormationModel):
 def install() -> None:
     """From now on, moto's CloudFormation leaves out of a list what AWS::NoValue stands for, as it does elsewhere.
 
-    It finds numbers in mappings, whose keys are text, and shows a parameter that is a list as it was given. And it reads
-    JSON as JSON: as YAML, the template takes four fifths of the time that its stack does.
+    It finds numbers in mappings, whose keys are text, and shows a parameter that is a list as it was given. And it
+    reads JSON as JSON: as YAML, the template takes four fifths of the time that its stack does.
     """
     if hasattr(parsing.clean_json, "__wrapped__"):
         return

@@ -35,7 +35,7 @@ _LATER = timedelta(hours=1)
 def served(aws: EmbeddedAWS, wrap: Callable[[Handler], Handler] = lambda handler: handler) -> Iterator[None]:
     """Runs the stack's functions, while it lasts. `wrap` may break the one that deletes."""
     handler = one_at_a_time(wrap(load_function(aws.environment)))
-    functions = {aws.function.name: (aws.function, handler)}
+    functions = {function.name: (function, handler) for function in aws.lanes.values()}
     if name := aws.outputs.get("UsageFunctionName"):
         usage = Function(name, aws.outputs["FunctionArn"].replace(aws.function.name, name), 900, 512, 1)
         functions[name] = (usage, one_at_a_time(load_function(aws.usage_environment, "usage_app")))

@@ -101,7 +101,7 @@ def test_a_follow_up_message_says_its_own_key_and_origin(wrapped: dict[str, Any]
 )
 def test_a_follow_up_counts_only_from_the_bulk_queue(read: Callable[[Any], Payload], wrapped: dict[str, Any]) -> None:
     """From any other queue, of whatever name or account, or by hand, it is rejected, and told where it belongs."""
-    with pytest.raises(RejectedRequestError, match=r"send it back to that queue \(output BulkQueueArn\)"):
+    with pytest.raises(RejectedRequestError, match=r"came from there goes back there \(output BulkQueueArn\)"):
         read(wrapped)
 
 

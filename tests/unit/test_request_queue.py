@@ -83,20 +83,20 @@ def test_a_request_moves_as_it_is(content: Json) -> None:
     context: Any = FakeLambdaContext()
     [arrival] = events.arrivals({"Records": [sqs_record("m-1", json.dumps(content))]}, context, BULK_QUEUE_URL)
     request = request_parser.parse_request(arrival.read())
-    moved = sent(request_queue.forwarded(request))
+    moved = sent(request_queue.forwarded(request, arrival.key))
     assert moved._replace(key=()) == request._replace(key=())
     assert partition_key(moved.key) == partition_key(request.key)
 
 
 def test_that_the_stack_makes_it_a_dry_run_does_not_move_with_it() -> None:
     """What the stack says then, it says where the request is carried out; only what its sender says is passed on."""
-    assert not sent(request_queue.forwarded(parsed(ONE, dry_run=True))).dry_run
-    assert sent(request_queue.forwarded(parsed({**ONE, "dryRun": True}))).dry_run
+    assert not sent(request_queue.forwarded(parsed(ONE, dry_run=True), ("message", "m-1"))).dry_run
+    assert sent(request_queue.forwarded(parsed({**ONE, "dryRun": True}), ("message", "m-1"))).dry_run
 
 
 def test_a_message_that_sqs_would_not_take_says_how_large_it_is() -> None:
     """To the byte: the largest that it takes is none of them."""
-    message = request_queue.forwarded(parsed(ONE))
+    message = request_queue.forwarded(parsed(ONE), ("message", "m-1"))
     room = request_queue.MESSAGE_BYTES - request_queue.size(message)
     message["request"] = {**message["request"], "requestId": ONE["requestId"] + "x" * room}
     assert request_queue.over_size(message) is None

@@ -51,7 +51,7 @@ def advice(data: Json) -> str:
         return "To do: see why some requests were rejected; each ends in the dead-letter queue."
     if data["failed"] and "continuedAs" in data:
         return _GOES_ON
-    if not data["failed"] or "dryRun" in data:
+    if not data["failed"] or ("dryRun" in data and "TimedOut" not in data["failuresByCode"]):
         return NOTHING
     return _of_failures(data)
 

@@ -44,8 +44,8 @@ def page(*details: dict[str, Any], then: str | None = None) -> Play:
 
 
 def list_images(repository: Repository) -> list[ListedImage]:
-    """The images of a repository."""
-    return list(read_repository(repository).images)
+    """The images of a repository, listed in parts where it has more than one page."""
+    return list(read_repository(repository, in_parts=True).images)
 
 
 def test_what_has_one_page_is_listed_by_one_call(repository: Repository, aws: ScriptedAWS) -> None:
@@ -120,13 +120,39 @@ def test_a_subject_that_changes_meanwhile_is_found_by_its_signatures(repository:
     assert pulled > time.time() - 60
 
 
-def test_a_subject_that_ecr_does_not_show_is_taken_to_be_there(repository: Repository, aws: ScriptedAWS) -> None:
-    """What belongs to it stays in doubt, and nothing in doubt is deleted."""
-    locked = aws.ecr.push(REPOSITORY, failure="ImageInaccessible")
-    signature = detail("b", subjectManifestDigest=locked)
-    aws.plays["DescribeImages"] = [page(signature, then="1"), page(), page(signature), page()]
-    with one_after_the_other():
-        assert {image.digest for image in list_images(repository)} == {"b", locked}
+def test_signatures_of_what_cannot_be_seen_are_left_out(repository: Repository, aws: ScriptedAWS) -> None:
+    """So they are left alone, and nothing that is not seen counts: ECR shows neither, or answers nobody."""
+    locked = [aws.ecr.push(REPOSITORY, failure="ImageInaccessible") for _ in range(2)]
+    by_tag = detail("c", imageTags=[locked[1].replace(":", "-")])
+    listed = page(detail("b", subjectManifestDigest=locked[0]), by_tag, detail("d"))
+    parts = [page(detail("a"), then="1"), page(), listed, page()]
+    refusals = [refused("AccessDeniedException")]
+    for operation, plays in (("BatchGetImage", refusals), ("DescribeImages", [*parts, *refusals])):
+        aws.plays["DescribeImages"] = list(parts)
+        aws.plays[operation] = list(plays)
+        with one_after_the_other():
+            assert {image.digest for image in list_images(repository)} == {"a", "d"}
+        aws.plays.clear()
+
+
+def test_nobody_looks_for_what_does_not_matter(repository: Repository, aws: ScriptedAWS) -> None:
+    """Where tags are removed, and no image: what belongs to what is not asked."""
+    aws.ecr.page = 1
+    for n in range(3):
+        aws.ecr.push(REPOSITORY, f"v{n}", subject="sha256:" + "0" * 64)
+    assert len(read_repository(repository, indexes=False, in_parts=True).images) == 3
+    assert not aws.asked("BatchGetImage")
+
+
+def test_as_a_whole_a_repository_is_listed_page_after_page(repository: Repository, aws: ScriptedAWS) -> None:
+    """Nothing is missed whose tags come or go meanwhile; indexes are read all the same."""
+    aws.ecr.page = 2
+    child = aws.ecr.push(REPOSITORY)
+    index = aws.ecr.push(REPOSITORY, "v1", children=[child])
+    digests = [child, index, *(aws.ecr.push(REPOSITORY, *tags) for tags in ([], ["v2"], []))]
+    contents = read_repository(repository)
+    assert ([image.digest for image in contents.images], contents.named) == (digests, {index: [child]})
+    assert aws.asked("DescribeImages") == [asked_for("ANY", "ANY", token) for token in (None, "2", "4")]
 
 
 def test_an_image_that_changes_while_it_is_listed_counts_once(repository: Repository, aws: ScriptedAWS) -> None:
@@ -309,7 +335,7 @@ def test_how_far_a_list_came_is_told(repository: Repository, aws: ScriptedAWS) -
     for n in range(9):
         aws.ecr.push(REPOSITORY, f"v{n}")
     with one_after_the_other(), pytest.raises(OutOfTimeError, match=r"^time ran out when 4 images were listed$"):
-        read_repository(repository._replace(calling=time_for(3)))
+        read_repository(repository._replace(calling=time_for(3)), in_parts=True)
 
 
 def test_an_index_that_a_response_leaves_out_is_read_again(repository: Repository, aws: ScriptedAWS) -> None:
