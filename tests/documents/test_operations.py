@@ -35,7 +35,9 @@ def test_the_rejections_that_are_explained_are_those_that_exist() -> None:
     source = "".join(path.read_text() for path in (ROOT / "src" / "handler").rglob("*.py"))
     source = re.sub(r"[\"']\n +f?[\"']", "", source)
     rows = GUIDE[GUIDE.index("| `Why` says |") :].partition("\n\n")[0].splitlines()[2:]
-    quotes = [quote for row in rows for quote in re.findall(r"`((?:request|source|says|a followUp).+?)`", row.split(" | ")[0])]
+    quotes = [
+        quote for row in rows for quote in re.findall(r"`((?:request|source|says|a followUp).+?)`", row.split(" | ")[0])
+    ]
     assert len(quotes) > len(rows) > 5
     parts = [part.strip() for quote in quotes for part in quote.split("…") if part.strip()]
     assert [part for part in parts if part not in source] == []

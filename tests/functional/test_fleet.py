@@ -135,7 +135,7 @@ def test_the_poller_begins_with_five_batches_and_has_no_more_than_it_may(lane: C
             while own.queue.pending["a"]:
                 busy.append(len(own._tasks))
                 await asyncio.sleep(0.01)
-            assert max(busy) == 7
+            assert 5 < max(busy) <= 7
             assert own.invocations < 30
 
     run(test)

@@ -468,6 +468,57 @@ def test_a_forged_envelope_does_not_reach_a_request_that_is_under_way(stack: Out
     assert sorted(notice.data["type"] for notice in stack.notices()) == ["rejection", "rejection", "report"]
 
 
+@pytest.mark.parametrize(
+    "key",
+    [["request", "nightly"], ["message", "m-1"], ["child", ["request", "nightly"], REPOSITORY, "0" * 32], ["x"], []],
+)
+@pytest.mark.parametrize("arrival", [None, ["message", "m-1"], ["message"], "m-1"])
+def test_a_forged_envelope_that_is_redriven_is_rejected_too(stack: Outside, key: list[Any], arrival: Any) -> None:
+    """Whoever sends dead letters back need not see that one of them was forged: the table knows of none like it."""
+    digest = stack.push("pr-1")
+    function = stack.start(**ANY_SHARE)
+    forged = follow_up(key, selection=PREVIEWS)
+    forged["followUp"]["forwarded"] = arrival
+    stack.send_body(forged)
+    stack.drain(function)
+
+    stack.redrive()
+    stack.drain(function)
+
+    assert stack.left() == {digest}
+    assert [notice.data["type"] for notice in stack.notices()] == ["rejection", "rejection"]
+    assert "the table knows of nothing" in stack.notices()[1].data["error"]
+    assert [json.loads(body) for body in stack.dead_letters()] == [forged]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda message: message["followUp"].update(key=["request", "another"]),
+        lambda message: message["followUp"].update(requestId="another"),
+        lambda message: message["followUp"]["origin"].update(sender="somebody else"),
+        lambda message: message["request"]["selection"].update(tagPatternList=["*"]),
+        lambda message: message["request"].update(repositoryName="team/web"),
+    ],
+)
+def test_an_envelope_that_was_changed_is_rejected(stack: Outside, change: Callable[[Json], None]) -> None:
+    """What the table remembers of what was forwarded, is all that it said."""
+    stack.create("team/web")
+    digests = {stack.push("pr-1"), stack.push("v1")}
+    function = stack.start(**ANY_SHARE)
+    stack.send(selection=PREVIEWS, requestId="nightly")
+    stack.receive(function)
+    [body] = stack.take("nightly")
+    message = json.loads(body)
+    change(message)
+    stack.send_to_bulk(message)
+
+    stack.drain(function)
+
+    assert stack.left() == digests
+    assert [notice.data["type"] for notice in stack.notices()] == ["rejection"]
+
+
 # By hand.
 
 

@@ -63,7 +63,7 @@ def served(aws: EmbeddedAWS, wrap: Callable[[Handler], Handler] = lambda handler
 
 def _by_name(services: Application, functions: Mapping[str, tuple[Function, Handler]]) -> Application:
     """Returns an application that invokes the function that a path names, and leaves other calls to the services."""
-    gateways = {name: Gateway(services, *function, lambda *_: None) for name, function in functions.items()}
+    gateways = {name: Gateway(services, [own], handler, lambda *_: None) for name, (own, handler) in functions.items()}
 
     def call(environ: dict[str, Any], start_response: Any) -> Any:
         named = [gateway for name, gateway in gateways.items() if f"/functions/{name}/" in environ["PATH_INFO"]]

@@ -12,10 +12,12 @@ from handler.models.limits import MAX_TURNS
 from handler.models.report import DeletionReport
 from handler.models.request import Selection
 from handler.workflows.selection import SelectedImages
+from handler.workflows.to_archive import ArchivedSelection
 from tests.fakes.clients import Clients
 from tests.fakes.execution import execution
 from tests.fakes.scripted import ScriptedAWS, refused
 from tests.fakes.steps import MemorySteps, StepMemory
+from tests.harness.function import one_after_the_other
 from tests.values import deletion_request
 
 REPOSITORY = "team/app"
@@ -144,25 +146,64 @@ def test_a_dry_run_is_not_continued(clients: Clients, aws: ScriptedAWS) -> None:
     assert (report.done, len(aws.ecr.tags(REPOSITORY)), aws.sent) == (150, 150, [])
 
 
-def test_a_repository_that_cannot_be_listed_in_time_is_told_the_second_time(clients: Clients, aws: ScriptedAWS) -> None:
+@pytest.mark.parametrize("listed", [2, 5], ids=["the list does not fit", "the list just fits"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_selection_for_which_time_never_suffices_is_told(
+    clients: Clients, aws: ScriptedAWS, *, listed: int, dry_run: bool
+) -> None:
     """Once, ECR may have been slow. Then how far it came, what to turn, and a request to try again with."""
     for n in range(5):
         aws.ecr.push(REPOSITORY, f"pr-{n}")
-    aws.ecr.page = 2
+    aws.ecr.page = listed
     memory = StepMemory()
 
     def hurried() -> float:
-        return 60.0 if aws.calls["DescribeImages"] % 2 == 0 else 0.1
+        return 60.0 if aws.calls["DescribeImages"] < (2 if listed < 5 else 1) else 0.1
 
-    with pytest.raises(OutOfTimeError, match=r"^time ran out when 2 images were listed$"):
-        select(clients, memory, remaining_seconds=hurried)
+    with one_after_the_other(), pytest.raises(OutOfTimeError):
+        select(clients, memory, dry_run=dry_run, remaining_seconds=hurried)
     aws.calls.clear()
-    report = select(clients, memory, remaining_seconds=hurried)
+    with one_after_the_other():
+        report = select(clients, memory, dry_run=dry_run, remaining_seconds=hurried)
     [failure] = report.failures
     assert (failure.code, failure.image_id) == ("TimedOut", ImageId())
-    assert "2 images were listed" in failure.reason
+    assert ("2 images were listed" in failure.reason) == (listed < 5)
     assert "BulkTimeout" in failure.reason
     assert (len(aws.ecr.tags(REPOSITORY)), aws.sent) == (5, [])
+
+
+@pytest.mark.parametrize("kind", [ArchivedSelection, SelectedImages])
+def test_nothing_that_an_index_needs_is_archived_whatever_is_tagged_meanwhile(
+    clients: Clients, aws: ScriptedAWS, kind: type[SelectedImages]
+) -> None:
+    """An index gets its first tag while a large repository is listed: in parts, it would be in none of them.
+
+    ECR may archive what an active index names; it does not delete that.
+    """
+    aws.ecr.children_can_be_archived = True
+    child = aws.ecr.push(REPOSITORY, days=9)
+    for n in range(4):
+        aws.ecr.push(REPOSITORY, f"x-{n}", days=9)
+    index = aws.ecr.push(REPOSITORY, days=9, children=[child])
+    aws.ecr.page = 3
+
+    def promote(do: Any) -> Any:
+        answer = do()
+        if aws.calls["DescribeImages"] == 3:  # of tagged images, the last page
+            aws.ecr.tag(REPOSITORY, index, "prod")
+        return answer
+
+    aws.plays["DescribeImages"] = [promote] * 20
+    untagged = Selection("untagged", count_type="sinceImagePushed", count_number=1)
+    content = {"requestId": "r-1", "repositoryName": REPOSITORY, "selection": {}}
+    request = deletion_request(key=("request", "r-1"), selection=untagged, payload=content)._replace(
+        action="archive" if kind is ArchivedSelection else "delete"
+    )
+    share: dict[str, Any] = {"max_percent_of_repository": 100, "allow_archive": True}
+    with one_after_the_other():
+        report = kind(execution(clients, request, MemorySteps(), **share)).carry_out()
+    assert (report.done, report.failures) == (0, ())
+    assert aws.ecr.repositories[REPOSITORY][child].current_status() == "ACTIVE"
 
 
 def test_a_dry_run_that_never_ends_is_told_the_second_time(clients: Clients, aws: ScriptedAWS) -> None:
