@@ -71,6 +71,7 @@ type _Fits = Callable[[str, Mapping[str, str], str], bool]
 
 _NEEDED: Mapping[str, tuple[_Fits, str]] = {
     "AllowArchive": (lambda value, all_, _: value == "true" or all_.get("GracePeriodDays", "0") != "0", "true"),
+    "BulkTimeout": (lambda value, *_: value == "120", "120"),  # or a dead letter takes hours
     "EventBusName": (lambda value, *_: value != "", "default"),
     "EventRepositoryPrefix": (lambda value, _, prefix: prefix.startswith(value), "{}"),
     "GracePeriodDays": (lambda value, *_: value in {"", "0"}, "0"),  # or selections archive what they delete

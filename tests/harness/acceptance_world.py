@@ -23,6 +23,7 @@ PARAMETERS = {
     "ResultEvents": "all",
     "AllowArchive": "true",
     "ProtectInUse": "lambda",
+    "BulkTimeout": "120",
 }
 """Those that the guide recommends for a stack that is to be proven."""
 
