@@ -30,6 +30,8 @@ dev := .venv/.done
 package := .aws-sam/.done
 emulator := .local/lambda/.done
 floor := 99
+# One more than there are cores, for many tests wait for processes of their own.
+workers := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 sources := $(shell find src -not -path '*/.*' -not -path '*__pycache__*')
 
 .DELETE_ON_ERROR:
@@ -58,7 +60,7 @@ unit: $(dev) ## what needs no build and no network, in seconds (ARGS=... for pyt
 
 # The floor holds for all of it: a part covers less.
 test: $(dev) build ## all suites, with the coverage of src/ (ARGS=... for pytest, without it)
-	@.venv/bin/pytest --numprocesses auto $(or $(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=$(floor))
+	@.venv/bin/pytest --numprocesses $(workers) --dist worksteal $(or $(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=$(floor))
 
 examples: $(dev) .venv-cdk/.done ## synthesise the CDK app of examples/, with half a gigabyte of CDK
 	@.venv/bin/pytest tests/functional/examples $(ARGS)

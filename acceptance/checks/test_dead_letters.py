@@ -27,7 +27,7 @@ def no_letters_of_others(world: World) -> Iterator[None]:
 
 @pytest.mark.needs("BulkTimeout")
 def test_a_dead_letter_is_sent_back(world: World, name: str) -> None:
-    """Its repositories did not exist; once they do, the redrive carries it out. The letter has it as it was sent, in its envelope."""
+    """Its repositories did not exist; once they do, the redrive carries it out. The letter has it as it was sent."""
     request_id = world.run.request_id(name)
     body = json.dumps({
         "requestId": request_id,

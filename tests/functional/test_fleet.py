@@ -63,6 +63,7 @@ def run(test: Callable[[], Coroutine[None, None, None]]) -> None:
 def test_a_night_is_played_and_reported(tmp_path: Path) -> None:
     """`python -m benchmarks.fleet --quick` writes the page with both nights, whose selections all end, and a plot."""
     options = ["--quick", "--repositories", "12", "--rate", "8", "--burst", "1", "--output", str(tmp_path)]
+    options += ["--concurrency", "2", "--bulk-concurrency", "3"]  # each is a process to start
     command = [sys.executable, "-m", "benchmarks.fleet", *options]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 

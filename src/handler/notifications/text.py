@@ -84,8 +84,8 @@ def rejection_text(data: Json) -> str:
         f"Arrived:     {origin['kind']} {origin['id']} from {origin['source']}",
         f"Sent by:     {origin['sender'] or '(not known)'}",
         "",
-        "A message stays on the queue until its last receive, then in the dead-letter queue. Sent back from there it is",
-        "rejected again: correct what is wrong, send that as a new request, delete the dead letter.",
+        "A message stays on the queue until its last receive, then in the dead-letter queue. Sent back from there,",
+        "it is rejected again: correct what is wrong, send that as a new request, delete the dead letter.",
     ]
     return joined(lines)
 

@@ -263,8 +263,8 @@ Why:         request.imageIds must be a list
 Arrived:     message message-1 from arn:aws:sqs:us-east-1:123456789012:requests
 Sent by:     (not known)
 
-A message stays on the queue until its last receive, then in the dead-letter queue. Sent back from there it is
-rejected again: correct what is wrong, send that as a new request, delete the dead letter.
+A message stays on the queue until its last receive, then in the dead-letter queue. Sent back from there,
+it is rejected again: correct what is wrong, send that as a new request, delete the dead letter.
 """
     )
 
