@@ -12,6 +12,7 @@ ARGS ?=
 # So each clone downloads its tools for itself: 0.4 GB for the demo, 1.4 GB for all tests and checks, which it shares with
 # the environments by hard links. To share a cache between clones, set UV_CACHE_DIR yourself.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
+unexport PYTHONDONTWRITEBYTECODE # or each of some thousand processes and imports compiles anew
 export UV_CACHE_DIR ?= $(CURDIR)/.local/cache/uv
 export PIP_CACHE_DIR ?= $(CURDIR)/.local/cache/pip
 export SAM_CLI_TELEMETRY := 0
