@@ -1,7 +1,7 @@
 """Polls the stack's queues as Lambda's event source mappings do."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -42,17 +42,15 @@ class _Lane:
 class Poller:
     """Takes batches from the queues, invokes the function, and deletes what it does not report as failed."""
 
-    def __init__(
-        self, aws: EmbeddedAWS, function: Handler, *, queues: Iterable[str] = ("RequestQueue", "BulkQueue")
-    ) -> None:
-        """`queues` are logical names in the template, and `function` is invoked as that of whichever queue it is."""
+    def __init__(self, aws: EmbeddedAWS, function: Handler) -> None:
+        """`function` is invoked as that of whichever queue it is."""
         self._function = function
         self._sqs = aws.client("sqs")
         self._lanes: dict[str, _Lane] = {}
-        for name in queues:
+        for name, deployed in aws.lanes.items():
             url = aws.resources[name]
             attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-            self._lanes[attributes["QueueArn"]] = _Lane(url, attributes["QueueArn"], aws.lanes[name])
+            self._lanes[attributes["QueueArn"]] = _Lane(url, attributes["QueueArn"], deployed)
         self._failed: dict[str, tuple[str, str]] = {}
 
     def poll(self) -> Poll | None:

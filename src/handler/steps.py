@@ -166,10 +166,8 @@ class StepRunner:
             self._first = name, result
             return Done(result, replayed=False)
         record = StepRecord(self._table, self._key, name, self.generation)
-        try:
+        with _or_lost(name):
             return Done(self._handler(record, kind, work).handle(), replayed=record.done)
-        except IdempotencyAlreadyInProgressError as error:
-            raise StepLostError(f"another invocation is at {name}; a redelivery resumes once it is over") from error
 
     def remembered(self, prefix: str) -> list[Json]:
         """Returns the stored outcomes of the steps whose names begin so."""
@@ -190,10 +188,8 @@ class StepRunner:
     def run_unclaimed[T: Outcome](self, step: str, content: str, kind: type[T], work: Work[T]) -> Done[T]:
         """Does a step of an arrival once, which has no claim; `content` is what the step is about."""
         record = StepRecord(self._table, self._key, step, content)
-        try:
+        with _or_lost(step):
             return Done(self._handler(record, kind, work).handle(), replayed=record.done)
-        except IdempotencyAlreadyInProgressError as error:
-            raise StepLostError(f"another invocation is at {step}; a redelivery resumes once it is over") from error
 
     def _handler(self, record: StepRecord, kind: type[Outcome], work: Work[Outcome]) -> IdempotencyHandler:
         """Returns what begins a step, does its work, and stores its outcome or gives it up; or replays it."""
@@ -207,6 +203,15 @@ class StepRunner:
             persistence_store=record,
             output_serializer=_Serializer(kind),
         )
+
+
+@contextmanager
+def _or_lost(step: str) -> Iterator[None]:
+    """Raises StepLostError where another invocation is at a step."""
+    try:
+        yield
+    except IdempotencyAlreadyInProgressError as error:
+        raise StepLostError(f"another invocation is at {step}; a redelivery resumes once it is over") from error
 
 
 class _Serializer(BaseIdempotencySerializer):

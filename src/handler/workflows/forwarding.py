@@ -54,16 +54,15 @@ def check_sent(payload: Payload, request: DeletionRequest, table: StepTable) -> 
     A further turn is known by its generation when it is claimed, and so is here the request of a fan-out by its own.
     Raises what a redelivery may cure.
     """
-    match payload.forwarded, request.key:
-        case (kind, arrival), _:
-            item, known = table.item((kind, arrival), _STEP), "content"
-            expected = _sealed(request)
-        case None, ("child", [*parent], _, generation):
-            item, known = table.item(tuple(parent), "claim"), "generation"
-            expected = generation
-        case _:
-            item, known, expected = None, "", ""
-    if item is None or item[known]["S"] != expected:
+    if payload.forwarded is None:
+        from handler.tally import Tally  # noqa: PLC0415  # what is forwarded needs none of it
+
+        part = Tally.of_part(table, request.key)
+        known = part is not None and part[0].is_awaited()
+    else:
+        item = table.item(payload.forwarded, _STEP)
+        known = item is not None and item["content"]["S"] == _sealed(request)
+    if not known:
         raise RejectedRequestError(
             f"{request.request_id!r} says that this stack has sent it, and the table knows of nothing that it could "
             "have come from; send the request itself"
