@@ -267,7 +267,7 @@ def test_a_request_that_is_killed_goes_on(stack: Outside) -> None:
     instance = stack.start_process(**ARCHIVES)
     stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=10)
     stack.receive(instance)
-    done = len(stack.archived_in_the_end())
+    done = len(stack.archived())
     stack.let_time_pass(VISIBILITY_SECONDS)
     asked = stack.faults.count("UpdateImageStorageClass")
     assert 0 < done < 30
@@ -422,7 +422,7 @@ def test_dry_run_stops_a_restore_too(stack: Outside, by_selection: bool) -> None
     instance = stack.start_process(**ARCHIVES)
     stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=3)
     stack.receive(instance)
-    before = stack.archived_in_the_end()
+    before = stack.archived()
     stack.faults.lift()
     stack.let_time_pass(BULK_VISIBILITY_SECONDS if by_selection else VISIBILITY_SECONDS)
     stack.drain(stack.start(**ARCHIVES, DRY_RUN="true"))

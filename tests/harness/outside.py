@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from time import sleep, time  # the harness's own: a test may replace time.sleep for the function
+from time import time  # the harness's own: a test may replace time.sleep for the function
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -18,7 +18,7 @@ from local.aws import ACCOUNT_ID, REGION, EmbeddedAWS, Notice
 from local.ecr_storage import status
 from local.images import SIGNATURE, push_image, push_index, push_referrer
 from local.poller import FakeLambdaContext, Handler, Poll, Poller, load_function
-from tests.harness.instance import Instance
+from tests.harness.instance import Instance, InstanceDiedError
 from tests.harness.server_faults import Action, Answer, Call, FaultInjector, Perform
 
 type Json = dict[str, Any]
@@ -130,14 +130,6 @@ class Outside:
         """Returns the digests in the archive."""
         return {digest for digest, status in self.statuses(repository).items() if status == "ARCHIVED"}
 
-    def archived_in_the_end(self) -> set[str]:
-        """Returns the digests in the archive, once the calls are over that a killed function had under way."""
-        before, now = None, self.archived()
-        while now != before:
-            sleep(0.2)
-            before, now = now, self.archived()
-        return now
-
     def change_storage_class(self, digest: str, target: str) -> None:
         """Archives or restores an image as another user of the repository would."""
         self.aws.client("ecr").update_image_storage_class(
@@ -164,6 +156,8 @@ class Outside:
         self._pollers.append(Poller(self.aws, function))
         poll = self._pollers[-1].poll()
         assert poll, "no message is visible"
+        if isinstance(poll.error, InstanceDiedError):
+            self.faults.settle()
         return poll
 
     def duplicate(self, poll: Poll) -> Poll:

@@ -29,6 +29,8 @@ ECR = "AmazonEC2ContainerRegistry_V20150921"
 
 _HOLD_SECONDS = 60
 """After which a call that is held ends in any case."""
+_PAUSE_SECONDS, _MOST_PAUSES = 0.1, 50
+"""Within a pause, what a killed function has sent is read by the server; waiting for that ends in any case."""
 
 
 class DroppedConnectionError(Exception):
@@ -121,6 +123,7 @@ class FaultInjector:
         """All that arrived, in order."""
         self._application = application
         self._rules: list[Rule] = []
+        self._under_way = 0
         self._lock = threading.Lock()
 
     @classmethod
@@ -164,6 +167,15 @@ class FaultInjector:
         for rule in self._rules:
             rule.lift()
 
+    def settle(self) -> None:
+        """Returns once the calls are over that a function had sent which was killed, and none has come for a moment."""
+        before = -1
+        for _ in range(_MOST_PAUSES):
+            if not self._under_way and before == len(self.calls):
+                return
+            before = len(self.calls)
+            sleep(_PAUSE_SECONDS)
+
     def count(self, operation: str) -> int:
         """Returns the number of calls of an operation that have arrived."""
         return len(self.of(operation))
@@ -194,6 +206,7 @@ class FaultInjector:
 
         with self._lock:
             self.calls.append(call)
+            self._under_way += 1
             action = next((rule.action for rule in self._rules if rule.matches(call)), None)
         try:
             answer = action(call, perform) if action else perform(call.body)
@@ -201,6 +214,9 @@ class FaultInjector:
             with suppress(OSError):  # who called may have gone before
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionAbortedError from None  # the server handles it as a client that has gone
+        finally:
+            with self._lock:
+                self._under_way -= 1
         start_response(answer.status, answer.headers)
         return [answer.body]
 
