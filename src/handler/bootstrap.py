@@ -10,7 +10,7 @@ import boto3
 from .concurrency import Deadline, TaskPool
 from .guards import Rules
 from .models.request import DeletionRequest, Registry
-from .registry import Repository, disable_unsafe_retries, limit_concurrency, read_times_fast
+from .registry import Repository, disable_unsafe_retries, limit_concurrency, read_responses_as_sent
 from .settings import Settings
 from .step_table import StepTable
 
@@ -34,7 +34,7 @@ class Services:
         self.sns = boto3.client("sns", config=config, endpoint_url=url)
         self.dynamodb = boto3.client("dynamodb", config=config, endpoint_url=url)
         disable_unsafe_retries(self.ecr)
-        read_times_fast(self.ecr)
+        read_responses_as_sent(self.ecr)
         limit_concurrency(self.ecr, settings.max_concurrent_calls)
 
     @classmethod

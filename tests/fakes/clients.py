@@ -8,6 +8,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 
 from handler.bootstrap import Services
+from handler.registry import read_responses_as_sent
 from tests.environment import VARIABLES
 from tests.fakes.aws import FakeAWS
 
@@ -24,6 +25,7 @@ class Clients:
         self._services = Services.from_env(VARIABLES)
         config = self._services.settings.client_config()
         self._services.ecr = boto3.client("ecr", config=config.merge(Config(retries={"total_max_attempts": 1})))
+        read_responses_as_sent(self._services.ecr)
         legacy = Config(retries={"mode": "legacy", "total_max_attempts": 5})
         self._services.dynamodb = boto3.client("dynamodb", config=config.merge(legacy))
         self.ecr_client, self.dynamodb_client = self._services.ecr, self._services.dynamodb

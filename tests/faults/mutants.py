@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(
         "An image that was restored counts from then",
         "registry/listing.py",
-        'activated=seconds(detail.get("lastActivatedAt"))',
+        'activated=optional_seconds(detail.get("lastActivatedAt"))',
         "activated=None",
         "functional/promise/test_listing.py",
     ),

@@ -1,16 +1,15 @@
 """How ECR is called: about which repository, at most so many calls at a time, and without unsafe retries.
 
 What reaches into botocore stands here alone: its HTTP session, which has no hook that ends whatever happens to a call,
-and the parser of its responses, which takes another parser of times, but only of a session as a whole.
+and the parser of its responses, which can be chosen only for a session as a whole.
 """
 
-from datetime import UTC, datetime
 from http import HTTPStatus
 from threading import BoundedSemaphore
 from time import sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from botocore.utils import parse_timestamp
+from botocore.parsers import JSONParser, ResponseParserFactory
 
 from .errors import may_have_arrived
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 CALLS_AT_A_TIME = 12
 """Calls that one step makes side by side, in threads of its own: those of the invocation may all be waiting for it."""
-_HANDOVER_SECONDS = 0.001
+_HANDOVER_SECONDS = 0.003
 """How long it takes Python to send a call. A thread that has its response leaves the interpreter to those that wait to
 send: with its own work first, ECR would have one call less to do for another five milliseconds."""
 
@@ -61,13 +60,23 @@ def disable_unsafe_retries(ecr: "ECRClient") -> None:
     ecr.meta.events.register_first("needs-retry.ecr.BatchDeleteImage", stop_when_lost)  # type: ignore[arg-type]
 
 
-def read_times_fast(ecr: "ECRClient") -> None:
-    """Has times read as numbers, which they are: to find a time zone for each is half of botocore's work on a list."""
-    vars(ecr)["_response_parser"]._timestamp_parser = _time  # noqa: SLF001
+def read_responses_as_sent(ecr: "ECRClient") -> None:
+    """Takes ECR's JSON as it is, times as numbers: that botocore compares it with the model is most work on a list."""
+    vars(ecr)["_endpoint"]._response_parser_factory = _ParserFactory()  # noqa: SLF001
 
 
-def _time(value: Any) -> datetime:
-    return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else parse_timestamp(value)
+class _ParserFactory(ResponseParserFactory):
+    def create_parser(self, protocol_name: str) -> Any:
+        return _AsSent() if protocol_name == "json" else super().create_parser(protocol_name)
+
+
+class _AsSent(JSONParser):
+    def _handle_json_body(self, raw_body: bytes, shape: Any) -> Any:
+        parser: Any = super()
+        # By the model, members that are null are left out.
+        if b"null" in raw_body or not isinstance(parsed := parser._parse_body_as_json(raw_body), dict):  # noqa: SLF001
+            return parser._handle_json_body(raw_body, shape)  # noqa: SLF001
+        return parsed
 
 
 def limit_concurrency(ecr: "ECRClient", calls: int) -> None:

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import Lock
@@ -17,7 +17,7 @@ from handler.models.limits import CHUNK_SIZE
 
 from .client import CALLS_AT_A_TIME, Repository
 from .errors import final_error, member
-from .lookup import get_manifests, look_up, seconds
+from .lookup import get_manifests, look_up, optional_seconds, seconds
 from .manifests import named_manifests, read_manifests
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _PARTS: "Sequence[DescribeImagesFilterTypeDef]" = (
     {"tagStatus": "ANY", "imageStatus": "ARCHIVED"},
 )
 """What is listed side by side of a repository that has more than one page."""
+type _Page = tuple[list[Any], str | None]
 
 
 class Contents(NamedTuple):
@@ -76,7 +77,8 @@ class _Listing:
 
     def run(self, *, in_parts: bool) -> None:
         """Lists the repository, and reads its indexes meanwhile. Raises what a call raises, once none is under way."""
-        token = self._add_page(_ALL, None)
+        details, token = self._page(_ALL, None)
+        self._add(map(_listed, details))
         if not token and len(self._to_read) <= CHUNK_SIZE:
             self._read(self._to_read)
             return
@@ -98,30 +100,34 @@ class _Listing:
                 executor.shutdown(cancel_futures=True)
 
     def _list(self, part: "DescribeImagesFilterTypeDef", token: str | None, executor: ThreadPoolExecutor) -> None:
-        """Lists a part of the repository from a page on, and has the indexes read that it finds."""
-        more = True
-        while more and not self._failed:
-            token = self._add_page(part, token)
-            self._read_full_chunks(executor)
-            more = token is not None
+        """Lists a part of the repository from a page on, and has the indexes read that it finds.
 
-    def _add_page(self, part: "DescribeImagesFilterTypeDef", token: str | None) -> str | None:
-        """Adds one page; returns the token of the next."""
+        Each page names the next, which is on its way while this one is read.
+        """
+        with ThreadPoolExecutor(1) as ahead:
+            page: Future[_Page] | None = ahead.submit(self._page, part, token)
+            while page and not self._failed:
+                details, token = page.result()
+                page = ahead.submit(self._page, part, token) if token else None
+                self._add(map(_listed, details))
+                self._read_full_chunks(executor)
+
+    def _page(self, part: "DescribeImagesFilterTypeDef", token: str | None) -> "_Page":
+        """Returns the images on one page as ECR shows them, and the token of the next."""
         page: Any = {"nextToken": token} if token else {}
         with self._repository.calling():
             response = self._repository.ecr.describe_images(
                 **self._repository.scope, maxResults=_PAGE, filter=part, **page
             )
-        self._add([_listed(detail) for detail in member(response, "imageDetails")])
-        next_token: str | None = response.get("nextToken")
-        return next_token
+        return member(response, "imageDetails"), response.get("nextToken")
 
-    def _add(self, images: Sequence[ListedImage]) -> None:
+    def _add(self, images: Iterable[ListedImage]) -> None:
+        added = {image.digest: image for image in images}
         with self._lock:
             # An image that changes while it is listed may stand on two pages: the later has what is so by then.
-            self.found |= {image.digest: image for image in images}
+            self.found |= added
             if self._reads_indexes:
-                new = [image.digest for image in images if image.is_index and image.digest not in self.named]
+                new = [image.digest for image in added.values() if image.is_index and image.digest not in self.named]
                 self.named |= dict.fromkeys(new)
                 self._to_read += new
 
@@ -160,7 +166,7 @@ class _Listing:
             seen = look_up(self._repository, list(read_manifests(self._repository, ids)) if ids else [])
         except RefusedLookUpError:
             seen = {image_id: ImageFailure(image_id, "", "") for image_id in ids}
-        self._add([_just_seen(image) for image in seen.values() if isinstance(image, Image)])
+        self._add(_just_seen(image) for image in seen.values() if isinstance(image, Image))
         if hidden := {str(i.digest) for i, image in seen.items() if isinstance(image, ImageFailure)}:
             self.found = {d: image for d, image in self.found.items() if hidden.isdisjoint(_subjects(image))}
 
@@ -184,14 +190,14 @@ def _listed(detail: Any) -> ListedImage:
     return ListedImage(
         digest=detail["imageDigest"],
         tags=tuple(detail.get("imageTags", ())),
-        pushed=detail["imagePushedAt"].timestamp(),
-        pulled=seconds(detail.get("lastRecordedPullTime")),
+        pushed=seconds(detail["imagePushedAt"]),
+        pulled=optional_seconds(detail.get("lastRecordedPullTime")),
         size=detail.get("imageSizeInBytes", 0),
         is_index=detail.get("imageManifestMediaType") in INDEX_MEDIA_TYPES,
         subject=detail.get("subjectManifestDigest"),
         status=detail.get("imageStatus", "ACTIVE"),
-        activated=seconds(detail.get("lastActivatedAt")),
-        archived=seconds(detail.get("lastArchivedAt")),
+        activated=optional_seconds(detail.get("lastActivatedAt")),
+        archived=optional_seconds(detail.get("lastArchivedAt")),
     )
 
 

@@ -2,9 +2,11 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import parse_timestamp
 
 from handler.models.errors import RefusedLookUpError, ServiceUnavailableError
 from handler.models.images import INDEX_MEDIA_TYPES, Image, ImageFailure, ImageId, ids_of
@@ -12,9 +14,6 @@ from handler.models.limits import CHUNK_SIZE
 
 from .client import Repository
 from .errors import failure, final_error, member
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 _MEDIA_TYPES = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -135,19 +134,26 @@ def _image(detail: Any) -> Image:
     return Image(
         detail["imageDigest"],
         frozenset(detail.get("imageTags", [])),
-        detail["imagePushedAt"].timestamp(),
+        seconds(detail["imagePushedAt"]),
         detail.get("imageManifestMediaType") in INDEX_MEDIA_TYPES,
         detail.get("subjectManifestDigest"),
         detail.get("imageSizeInBytes", 0),
         detail.get("imageStatus", "ACTIVE"),
-        seconds(detail.get("lastArchivedAt")),
-        seconds(detail.get("lastActivatedAt")),
+        optional_seconds(detail.get("lastArchivedAt")),
+        optional_seconds(detail.get("lastActivatedAt")),
     )
 
 
-def seconds(time: "datetime | None") -> float | None:
-    """Returns a time as seconds since the epoch."""
-    return time.timestamp() if time else None
+def seconds(time: float | str | datetime) -> float:
+    """Returns a time in ECR's responses as seconds since the epoch; it is a number, but for emulators."""
+    if isinstance(time, int | float):
+        return time
+    return (time if isinstance(time, datetime) else parse_timestamp(time)).timestamp()
+
+
+def optional_seconds(time: float | str | datetime | None) -> float | None:
+    """Returns the same of a time that not every image has."""
+    return None if time is None else seconds(time)
 
 
 def get_manifests(

@@ -23,7 +23,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from handler.registry import disable_unsafe_retries, limit_concurrency, read_times_fast
+from handler.registry import disable_unsafe_retries, limit_concurrency, read_responses_as_sent
 from handler.settings import Settings
 from tests.environment import VARIABLES
 from tests.fakes.aws import response
@@ -169,17 +169,74 @@ class EndedError(Exception):
     """botocore gave up, after so many calls."""
 
 
-@pytest.mark.parametrize("pushed", [1_767_225_600, 1_767_225_600.25, "2026-01-01T00:00:00Z", "1767225600"])
-def test_times_are_read_as_botocore_reads_them(ecr: "ECRClient", pushed: float | str) -> None:
-    """In whichever form ECR sends them."""
-    aws, moments = ScriptedAWS(), []
+IMAGE = {"imageDigest": "sha256:" + "a" * 64, "imageTags": ["null", "v1"], "imageSizeInBytes": 5}
+
+
+@pytest.mark.parametrize(
+    ("operation", "body"),
+    [
+        ("DescribeImages", {"imageDetails": [IMAGE, {}], "nextToken": "1"}),
+        ("DescribeImages", {"imageDetails": [IMAGE | {"imageTags": None, "imageManifestMediaType": None}]}),
+        ("DescribeImages", {"imageDetails": None, "nextToken": None}),
+        ("DescribeImages", {}),
+        ("BatchDeleteImage", {"imageIds": IMAGE_IDS, "failures": [{"imageId": {"imageTag": "v2"}}]}),
+    ],
+)
+def test_responses_have_the_members_that_botocore_would_read(
+    ecr: "ECRClient", operation: str, body: dict[str, Any]
+) -> None:
+    """What is null is left out; the status and the headers are beside."""
+    aws = ScriptedAWS()
     aws.connect(ecr)
-    for change in (lambda _: None, read_times_fast):
+    read: list[Any] = []
+    for change in (lambda _: None, read_responses_as_sent):
         change(ecr)
-        aws.plays["DescribeImages"] = [answered({"imageDetails": [{"imagePushedAt": pushed}]})]
-        [image] = ecr.describe_images(repositoryName="team/app")["imageDetails"]
-        moments.append(image["imagePushedAt"].timestamp())
-    assert moments[0] == moments[1] == pytest.approx(1_767_225_600, abs=1)
+        aws.plays[operation] = [answered(body)]
+        if operation == "DescribeImages":
+            read.append(ecr.describe_images(repositoryName="team/app"))
+        else:
+            read.append(ecr.batch_delete_image(repositoryName="team/app", imageIds=IMAGE_IDS))
+    assert read[0] == read[1]
+    assert read[1]["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+def test_times_are_left_as_numbers(ecr: "ECRClient") -> None:
+    """Should botocore read its responses by other means, this is where it shows: to read each time costs most."""
+    aws = ScriptedAWS()
+    aws.connect(ecr)
+    read_responses_as_sent(ecr)
+    aws.plays["DescribeImages"] = [answered({"imageDetails": [{"imagePushedAt": 1_767_225_600.25}]})]
+    [image] = ecr.describe_images(repositoryName="team/app")["imageDetails"]
+    assert image == {"imagePushedAt": 1_767_225_600.25}
+
+
+@pytest.mark.parametrize("body", ["[]", "null", '"text"', "4", '{"imageDetails": [', ""])
+def test_what_is_no_object_of_json_ends_as_without(ecr: "ECRClient", body: str) -> None:
+    """The call fails, or its response has nothing in it; as botocore has it."""
+    aws = ScriptedAWS()
+    aws.connect(ecr)
+    ends = []
+    for change in (lambda _: None, read_responses_as_sent):
+        change(ecr)
+        aws.plays["DescribeImages"] = [lambda _: response(200, body)]
+        try:
+            ends.append(repr(ecr.describe_images(repositoryName="team/app").get("imageDetails")))
+        except Exception as error:  # noqa: BLE001  # whichever botocore raises
+            ends.append(repr(error))
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("code", ["ImageNotFoundException", "ThrottlingException", "Unheard"])
+def test_errors_are_known_by_their_codes(ecr: "ECRClient", code: str) -> None:
+    """Those of ECR's model have classes of their own."""
+    aws = ScriptedAWS()
+    aws.connect(ecr)
+    read_responses_as_sent(ecr)
+    aws.plays["DescribeImages"] = [refused(code, message="gone null and void")] * 5
+    with pytest.raises(ClientError) as refusal:
+        ecr.describe_images(repositoryName="team/app")
+    assert refusal.value.response["Error"] == {"Code": code, "Message": "gone null and void"}
+    assert isinstance(refusal.value, ecr.exceptions.ImageNotFoundException) == (code == "ImageNotFoundException")
 
 
 @pytest.mark.parametrize(

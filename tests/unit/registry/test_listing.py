@@ -183,6 +183,15 @@ def test_all_that_ecr_says_of_an_image_is_listed(repository: Repository, aws: Sc
 
 
 @pytest.mark.parametrize(
+    "pushed", [1_767_225_600, PUSHED, "2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "1767225600"]
+)
+def test_a_time_is_read_in_whichever_form_it_comes(repository: Repository, aws: ScriptedAWS, pushed: object) -> None:
+    """ECR sends numbers; some emulators send text."""
+    aws.plays["DescribeImages"] = [page(detail() | {"imagePushedAt": pushed})]
+    assert [image.pushed for image in list_images(repository)] == [PUSHED]
+
+
+@pytest.mark.parametrize(
     ("says", "is_index", "active"),
     [
         ({"imageManifestMediaType": INDEX}, True, True),
