@@ -26,7 +26,7 @@ SUITES = (*OFFLINE, "functional", "e2e", "faults", "foreign")
 isolate(ENVIRONMENT)
 
 patient = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("test", patient, max_examples=200, derandomize=True)
+settings.register_profile("test", patient, max_examples=150, derandomize=True)
 settings.register_profile("mutants", settings.get_profile("test"), phases=[Phase.explicit, Phase.generate])
 settings.register_profile("faults", patient, max_examples=1_000)  # for each of the seeds that it is run with
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
@@ -77,9 +77,9 @@ sys.addaudithook(guard)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test's folder is its suite, and its marker."""
     for item in items:
-        for suite in SUITES:
-            if TESTS / suite in item.path.parents:
-                item.add_marker(suite)
+        suite = item.path.relative_to(TESTS).parts[0]
+        if suite in SUITES:
+            item.add_marker(suite)
 
 
 @pytest.fixture(autouse=True)

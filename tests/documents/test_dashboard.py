@@ -5,10 +5,9 @@ import json
 import re
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse
 
 from docs import dashboard
-from tests.examples import resolve
+from tests.examples import resolve, stack
 
 TEMPLATE = dashboard.TEMPLATE.read_text()
 
@@ -33,7 +32,7 @@ def test_the_dashboard_shows_what_an_operator_must_see() -> None:
     alarms = {arn.removesuffix(".Arn") for w in widgets for arn in w["properties"].get("alarms", [])}
     always = {
         name
-        for name, resource in yaml_parse(TEMPLATE)["Resources"].items()
+        for name, resource in stack()["Resources"].items()
         if resource["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in resource
     }
     places = [
@@ -61,7 +60,7 @@ def test_the_dashboard_shows_what_an_operator_must_see() -> None:
 @pytest.mark.parametrize(("protected", "shown"), [("ecs", 11), ("", 8)])
 def test_a_stack_without_images_in_use_has_no_row_for_them(protected: str, shown: int) -> None:
     """CloudWatch takes the body in both cases, and what a search asks for is the stack's own."""
-    body = yaml_parse(TEMPLATE)["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
+    body = stack()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
     text = resolve(body, {}, false=[] if protected else ["ProtectsInUse"])
     widgets = json.loads(text)["widgets"]
     assert len(widgets) == shown

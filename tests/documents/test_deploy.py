@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse
 
-from tests.examples import resolve
+from tests.examples import resolve, stack
 from tests.policies import as_list, verdict
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "deploy.md").read_text()
-RESOURCES: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
+RESOURCES: dict[str, Any] = stack()["Resources"]
 KEY_POLICY, REPOSITORY_POLICY = (
     json.loads(text)["Statement"] for text in re.findall(r"```json\n(.+?)```", GUIDE, re.DOTALL)
 )

@@ -9,11 +9,12 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from docs import facts
+from tests.examples import stack
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
-TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+TEMPLATE: dict[str, Any] = stack()
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 

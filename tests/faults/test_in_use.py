@@ -37,7 +37,7 @@ from tests.harness.usage_history import (
 from tests.harness.usage_model import READ
 from tests.harness.usage_world import PARAMETERS, Functions
 
-EXAMPLES = 12 if settings().derandomize else settings().max_examples
+EXAMPLES = 8 if settings().derandomize else settings().max_examples
 """In `make test`; with the profile of `make faults` as many as that has."""
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400

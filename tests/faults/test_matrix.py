@@ -11,7 +11,7 @@ from tests.harness.invariants import misplaced
 from tests.harness.matrix import Case, deliver, run
 from tests.harness.scenario import KINDS, LARGE, Scenario
 
-MOMENTS = ("middle", "from the middle on", "from the last on", "always", "for good")
+MOMENTS = ("middle", "from the last on", "for good")
 
 
 @pytest.mark.parametrize(("service", "fault"), [*itertools.product(SERVICES, FAULTS)])

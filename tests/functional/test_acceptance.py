@@ -372,10 +372,10 @@ class Process:
 def test_two_at_once_and_one_is_interrupted(aws: EmbeddedAWS, tmp_path: Path) -> None:
     """Ctrl-C removes what that run has made, and leaves the other one alone, which passes."""
     with served(aws):
-        one = Process(aws, tmp_path / "one.md", "--only", "answers or function_uses")
         other = Process(aws, tmp_path / "other.md", "--only", "answers or function_uses or several")
-        one.wait_for("  ok ")
         other.wait_for("  ok ")
+        one = Process(aws, tmp_path / "one.md", "--only", "answers or function_uses or several")
+        one.wait_for("  ok ")
         one.process.send_signal(signal.SIGINT)
         interrupted, passed = one.end(), other.end()
     assert one.process.returncode == 2

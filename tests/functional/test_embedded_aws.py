@@ -5,7 +5,9 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -54,6 +56,25 @@ def test_parameters_reach_the_stack() -> None:
     with EmbeddedAWS({"ScheduleExpression": "", "MaxImagesPerRequest": "3"}) as aws:
         assert "RequestSchedule" not in aws.resources
         assert aws.environment["MAX_IMAGES_PER_REQUEST"] == "3"
+
+
+def test_a_connection_serves_one_call_after_another_until_the_end() -> None:
+    """As with AWS, whatever becomes of a call; one that is open when the server stops is answered no more."""
+    scope = "AWS4-HMAC-SHA256 Credential=testing/20261126/us-east-1/sns/aws4_request"
+
+    def ask(authorization: str) -> tuple[int, bool]:
+        connection.request("POST", "/", "Action=ListTopics", {"Authorization": authorization})
+        answer = connection.getresponse()
+        return answer.status, b"<ListTopicsResponse" in answer.read()
+
+    with EmbeddedAWS() as aws:
+        connection = HTTPConnection(aws.endpoint_url.removeprefix("http://"), timeout=10)
+        connection.connect()
+        opened = connection.sock
+        assert [ask(scope), ask("nonsense"), ask(scope)] == [(200, True), (500, False), (200, True)]
+        assert connection.sock is opened
+    with closing(connection), pytest.raises(ConnectionError):
+        ask(scope)
 
 
 def test_reset_forgets_everything(aws: EmbeddedAWS) -> None:

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 from aws_lambda_powertools.shared import constants
-from samtranslator.yaml_helper import yaml_parse
 
 from handler.settings import Settings
 from handler.step_table import CLAIM_SECONDS
 from handler.usage.refresh import SCHEDULE_MINUTES
 from handler.usage.settings import ReaderSettings
-from tests.examples import NOTHING, resolve
+from tests.examples import NOTHING, resolve, stack
 from tests.policies import as_list
 
 type Template = dict[str, Any]
@@ -26,7 +25,7 @@ type Check = Callable[[Template], Iterator[str]]
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text()
-TEMPLATE: Template = yaml_parse(TEXT)
+TEMPLATE: Template = stack()
 SOURCE = "".join(path.read_text() for path in sorted((ROOT / "src" / "handler").rglob("*.py")))
 
 SIX_TIMES = 6

@@ -7,7 +7,6 @@ from typing import Any
 
 import boto3
 import pytest
-from cfnlint.api import lint_all  # type: ignore[import-untyped]  # ships no types
 from moto import mock_aws
 from moto.awslambda_simple.models import LambdaSimpleBackend
 
@@ -144,6 +143,8 @@ def test_the_role_may_do_what_the_state_machine_does_and_nothing_else() -> None:
 
 def test_the_definition_is_held_against_the_states_language() -> None:
     """By cfn-lint, which has no findings in any example, and finds what is wrong inside the map."""
+    from cfnlint.api import lint_all  # type: ignore[import-untyped]  # noqa: PLC0415  # to import it takes seconds
+
     text = (EXAMPLES / "distributed-map" / "template.yaml").read_text()
     assert "E3601" in {match.rule.id for match in lint_all(text.replace("Type: Task\n", "Type: Tusk\n"))}
 
