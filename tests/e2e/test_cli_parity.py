@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from local.aws import ACCOUNT_ID, EmbeddedAWS
-from local.images import push_image, push_index, push_samples
+from local.images import push_image, push_index
 from local.poller import Poller
 from local.rie import RuntimeEmulator
 
@@ -33,6 +33,12 @@ EXAMPLES: dict[str, tuple[str, list[str]]] = {
     "a child of an index that stays": ("with-index", ["imageTag=child"]),
 }
 """A repository and ids as they stand behind --image-ids."""
+REPOSITORIES = {
+    "ubuntu": [["precise"], ["trusty", "14.04"], ["xenial", "16.04", "latest"]],
+    "my-repository": [["prod"], ["team1"], ["team2"]],
+    "with-index": [["child"]],
+}
+"""The tags of the images in each."""
 
 
 @pytest.fixture(scope="module")
@@ -50,27 +56,27 @@ def function(aws: EmbeddedAWS) -> Iterator[RuntimeEmulator]:
 
 
 @pytest.fixture
-def fresh(aws: EmbeddedAWS) -> Callable[[], None]:
-    """Puts every repository into the same state again: contents, digests and tags."""
+def fresh(aws: EmbeddedAWS) -> Callable[[str], None]:
+    """Puts a repository into the same state again: contents, digests and tags."""
     ecr = aws.client("ecr")
 
-    def fresh() -> None:
-        for repository in ecr.describe_repositories()["repositories"]:
-            ecr.delete_repository(repositoryName=repository["repositoryName"], force=True)
-        push_samples(ecr)
-        ecr.create_repository(repositoryName="with-index")
-        child = push_image(ecr, "with-index", tags=["child"], content="child")
-        push_index(ecr, "with-index", [child], tags=["index"])
+    def fresh(repository: str) -> None:
+        if any(found["repositoryName"] == repository for found in ecr.describe_repositories()["repositories"]):
+            ecr.delete_repository(repositoryName=repository, force=True)
+        ecr.create_repository(repositoryName=repository)
+        pushed = [push_image(ecr, repository, tags=tags, content=" ".join(tags)) for tags in REPOSITORIES[repository]]
+        if repository == "with-index":
+            push_index(ecr, repository, pushed, tags=["index"])
 
     return fresh
 
 
 @pytest.fixture(params=EXAMPLES)
-def example(request: pytest.FixtureRequest, aws: EmbeddedAWS, fresh: Callable[[], None]) -> tuple[str, list[str]]:
+def example(request: pytest.FixtureRequest, aws: EmbeddedAWS, fresh: Callable[[str], None]) -> tuple[str, list[str]]:
     """One of the examples, with the digest that it speaks of."""
-    fresh()
     repository, image_ids = EXAMPLES[request.param]
-    latest = next(digest for digest, tags in aws.images("ubuntu") if "latest" in tags)
+    fresh(repository)
+    latest = next((digest for digest, tags in aws.images(repository) if "latest" in tags), "")
     return repository, [image_id.replace("DIGEST_OF_LATEST", latest) for image_id in image_ids]
 
 
@@ -81,7 +87,7 @@ def comparable(failures: list[Json]) -> list[Json]:
 
 
 def test_the_answer_is_that_of_the_cli(
-    aws: EmbeddedAWS, fresh: Callable[[], None], function: RuntimeEmulator, example: tuple[str, list[str]]
+    aws: EmbeddedAWS, fresh: Callable[[str], None], function: RuntimeEmulator, example: tuple[str, list[str]]
 ) -> None:
     """By hand, from EventBridge and on the queue; in shorthand and in JSON."""
     repository, image_ids = example
@@ -93,13 +99,13 @@ def test_the_answer_is_that_of_the_cli(
 
     for number, payload in enumerate([shorthand, objects]):
         for arrival in (payload, event | {"id": f"{repository} {image_ids} {number}", "detail": payload}):
-            fresh()
+            fresh(repository)
             answer = function.invoke(arrival)
             assert answer["imageIds"] == printed["imageIds"]
             assert comparable(answer["failures"]) == comparable(printed["failures"])
             assert aws.images(repository) == left
         for body in (payload, event | {"id": f"{repository} {image_ids} queued {number}", "detail": payload}):
-            fresh()
+            fresh(repository)
             before = len(aws.notices())
             aws.send(json.dumps(body))
             Poller(aws, lambda event, _: function.invoke(event)).drain()
@@ -109,13 +115,13 @@ def test_the_answer_is_that_of_the_cli(
 
 
 def test_registry_and_input_json_are_those_of_the_cli(
-    aws: EmbeddedAWS, fresh: Callable[[], None], function: RuntimeEmulator
+    aws: EmbeddedAWS, fresh: Callable[[str], None], function: RuntimeEmulator
 ) -> None:
     """The input of --cli-input-json is a request as it stands, with the registry named."""
     request = {"registryId": ACCOUNT_ID, "repositoryName": "ubuntu", "imageIds": [{"imageTag": "precise"}]}
-    fresh()
+    fresh("ubuntu")
     printed = run(aws, "--cli-input-json", json.dumps(request))
-    fresh()
+    fresh("ubuntu")
 
     answer = function.invoke(request, request_id="input-json")
 

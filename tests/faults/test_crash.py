@@ -7,7 +7,7 @@ import pytest
 
 from tests.harness.crash import CHUNKS, ENDS, crashes, run
 
-POINTS = {"SIGKILL": 5, "time-out": 3}
+POINTS = {"SIGKILL": 3, "time-out": 3}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the runtime interface emulator is a Linux program")
 
