@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .models.errors import RejectedRequestError
 from .models.images import ImageId, Json
-from .models.request import DeletionRequest, Payload, Selection
+from .models.request import DeletionRequest, Part, Payload, Selection
 from .request_errors import explain, misspelt_key, registry_uri
 
 try:  # the package has it as Python: to compile it takes 6 % of a cold start, to import the compiler 1 %
@@ -54,7 +54,7 @@ def parse_request(payload: Payload) -> DeletionRequest:
         raise RejectedRequestError(uri)
     _check_switches(content)
     _check_action(content)
-    if content.get("notify") == "summary" and "repositoryNames" not in content and payload.key[:1] != ("child",):
+    if content.get("notify") == "summary" and "repositoryNames" not in content and not Part.of(payload.key):
         raise RejectedRequestError(
             'request.notify "summary" is one report for all of repositoryNames; for one repository say "always"'
         )

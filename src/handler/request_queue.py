@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from .models.errors import OutOfTimeError, UnknownOutcomeError
 from .models.images import Json
-from .models.request import DeletionRequest, Key, key_hash
+from .models.request import DeletionRequest, Key, Part, key_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def child(request: DeletionRequest, generation: str, repository_name: str) -> Js
     name, _, registry_id = repository_name.partition("@")
     payload = {**request.payload, "repositoryName": name} | ({"registryId": registry_id} if registry_id else {})
     del payload["repositoryNames"]
-    key = ("child", request.key, repository_name, generation)
+    key = Part(request.key, repository_name, generation).key
     return _message(request, key, f"{request.request_id}/{repository_name}", payload)
 
 
@@ -82,8 +82,8 @@ def _envelope(
 def group(request: DeletionRequest) -> str:
     """Returns the group of all messages that one request leads to, directly or not."""
     key = request.key
-    while key[:1] == ("child",) and len(key) > 1 and isinstance(key[1], (list, tuple)):
-        key = tuple(key[1])
+    while part := Part.of(key):
+        key = part.parent
     return key_hash(key)
 
 

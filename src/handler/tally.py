@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 from .models.limits import MAX_TURNS
-from .models.request import Key
+from .models.request import Key, Part
 from .models.summary import Entry
 from .step_table import STEP_SECONDS, StepTable, item_key, number, or_unavailable
 
@@ -44,10 +44,10 @@ class Tally:
     @classmethod
     def of_part(cls, table: StepTable, key: Key) -> "tuple[Self, str] | None":
         """Returns where a request has its entry, with the repository's name; None if it is no part of a fan-out."""
-        match key:
-            case ("child", [*parent], str(name), str(generation)) if 0 < len(name.encode()) <= _NAME_BYTES:
-                return cls(table, tuple(parent), generation), name
-        return None
+        part = Part.of(key)
+        if part is None or not 0 < len(part.repository_name.encode()) <= _NAME_BYTES:
+            return None
+        return cls(table, part.parent, part.generation), part.repository_name
 
     def add(self, name: str, turn: int, entry: Entry) -> bool:
         """Writes an entry; returns whether the summary has it or will. Raises ServiceUnavailableError.

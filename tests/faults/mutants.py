@@ -88,7 +88,7 @@ MUTANTS = (
     Mutant(
         "Different keys are different, whatever is in them",
         "request_queue.py",
-        'key = ("child", request.key, repository_name, generation)',
+        "key = Part(request.key, repository_name, generation).key",
         'key = ("request", f"{request.request_id}/{repository_name}")',
         "functional/promise/test_keys.py",
     ),
@@ -990,8 +990,8 @@ MUTANTS = (
     Mutant(
         "What stands in a thread is what was sent",
         "models/request.py",
-        'case ("child", (_, str(parent)), _, _):',
-        'case ("nobody", (_, str(parent)), _, _):',
+        "case (_, str(parent)):",
+        'case ("nobody", str(parent)):',
         "functional/test_chat_notices.py",
     ),
     Mutant(

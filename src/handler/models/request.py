@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from .images import ImageId, Json
 
@@ -18,10 +18,33 @@ def key_hash(key: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
 
+class Part(NamedTuple):
+    """The request for one repository to which one for several has led: what its key says."""
+
+    parent: Key
+    repository_name: str
+    """In another registry, name@registry."""
+    generation: str
+    """The claim under which it was sent."""
+
+    @classmethod
+    def of(cls, key: Key) -> Self | None:
+        """Returns what a key says; None of a key of another kind."""
+        match key:
+            case ("child", [*parent], str(name), str(generation)):
+                return cls(tuple(parent), name, generation)
+        return None
+
+    @property
+    def key(self) -> Key:
+        return ("child", *self)
+
+
 def parent_id(key: Key) -> str | None:
     """Returns the requestId of the request for several repositories that led to this one; None if none did."""
-    match key:
-        case ("child", (_, str(parent)), _, _):
+    part = Part.of(key)
+    match part and part.parent:
+        case (_, str(parent)):
             return parent
     return None
 
