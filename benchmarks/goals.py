@@ -127,7 +127,7 @@ def medians(first: str, second: str, pairs: Sequence[tuple[float, float]]) -> st
 
 def duration(seconds: float) -> str:
     """Returns a duration for people."""
-    if seconds < 1:
+    if round(seconds, 3) < 1:
         return f"{seconds * 1000:.3g} ms"
     return f"{seconds:.2f} s" if seconds < 100 else f"{seconds:.0f} s"  # noqa: PLR2004  # three digits or so
 
