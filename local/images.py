@@ -80,7 +80,7 @@ def push_referrer(ecr: Any, repository: str, subject: str, *, tags: Sequence[str
 
 def push_samples(ecr: Any) -> None:
     """The images that the requests in events/ name, and others that must stay. Their digests are always the same."""
-    for repository, images in _SAMPLES.items():
+    for repository, images in SAMPLES.items():
         ecr.create_repository(repositoryName=repository)
         for tags in images:
             push_image(ecr, repository, tags=tags, content=f"{repository} {' '.join(tags)}")
@@ -89,7 +89,7 @@ def push_samples(ecr: Any) -> None:
         push_index(ecr, "team/app", children, tags=[version])
 
 
-_SAMPLES: dict[str, list[list[str]]] = {
+SAMPLES: dict[str, list[list[str]]] = {
     "ubuntu": [["precise"], ["trusty", "14.04"], ["xenial", "16.04", "latest"]],
     "my-repository": [["prod"], ["team1"], ["team2"]],
     "team/app": [["latest"], ["nightly"], *([f"pr-{number}"] for number in range(1, 7)), []],

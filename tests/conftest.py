@@ -77,8 +77,7 @@ sys.addaudithook(guard)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test's folder is its suite, and its marker."""
     for item in items:
-        suite = item.path.relative_to(TESTS).parts[0]
-        if suite in SUITES:
+        if item.path.is_relative_to(TESTS) and (suite := item.path.relative_to(TESTS).parts[0]) in SUITES:
             item.add_marker(suite)
 
 

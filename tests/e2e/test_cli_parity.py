@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local.aws import ACCOUNT_ID, EmbeddedAWS
-from local.images import push_image, push_index
+from local.images import SAMPLES, push_image, push_index
 from local.poller import Poller
 from local.rie import RuntimeEmulator
 
@@ -33,11 +34,7 @@ EXAMPLES: dict[str, tuple[str, list[str]]] = {
     "a child of an index that stays": ("with-index", ["imageTag=child"]),
 }
 """A repository and ids as they stand behind --image-ids."""
-REPOSITORIES = {
-    "ubuntu": [["precise"], ["trusty", "14.04"], ["xenial", "16.04", "latest"]],
-    "my-repository": [["prod"], ["team1"], ["team2"]],
-    "with-index": [["child"]],
-}
+REPOSITORIES = SAMPLES | {"with-index": [["child"]]}
 """The tags of the images in each."""
 
 
@@ -61,7 +58,7 @@ def fresh(aws: EmbeddedAWS) -> Callable[[str], None]:
     ecr = aws.client("ecr")
 
     def fresh(repository: str) -> None:
-        if any(found["repositoryName"] == repository for found in ecr.describe_repositories()["repositories"]):
+        with suppress(ecr.exceptions.RepositoryNotFoundException):
             ecr.delete_repository(repositoryName=repository, force=True)
         ecr.create_repository(repositoryName=repository)
         pushed = [push_image(ecr, repository, tags=tags, content=" ".join(tags)) for tags in REPOSITORIES[repository]]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.harness.crash import CHUNKS, ENDS, crashes, run
 
-POINTS = {"SIGKILL": 3, "time-out": 3}
+POINTS = 3
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the runtime interface emulator is a Linux program")
 
@@ -16,13 +16,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the runtime int
 @pytest.mark.parametrize("end", ENDS)
 def test_the_function_crashes(end: str, chunks: int) -> None:
     """A redelivery finishes what it began: nothing is lost, nothing done twice."""
-    with ThreadPoolExecutor(POINTS["time-out"]) as side_by_side:
-        results = list(side_by_side.map(run, crashes(end, chunks, POINTS[end])))
+    with ThreadPoolExecutor(POINTS) as side_by_side:
+        results = list(side_by_side.map(run, crashes(end, chunks, POINTS)))
     assert [complaint for result in results for complaint in result.complaints] == []
 
 
 def test_the_function_times_out_beside_others() -> None:
     """Requests of the same batch that were done are received again, and nothing of them is done or reported twice."""
-    with ThreadPoolExecutor(POINTS["time-out"]) as side_by_side:
-        results = list(side_by_side.map(run, crashes("time-out", 7, POINTS["time-out"], neighbours=3)))
+    with ThreadPoolExecutor(POINTS) as side_by_side:
+        results = list(side_by_side.map(run, crashes("time-out", 7, POINTS, neighbours=3)))
     assert [complaint for result in results for complaint in result.complaints] == []

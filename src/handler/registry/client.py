@@ -61,7 +61,7 @@ def disable_unsafe_retries(ecr: "ECRClient") -> None:
 
 
 def read_responses_as_sent(ecr: "ECRClient") -> None:
-    """Takes ECR's JSON as it is, times as numbers: that botocore compares it with the model is most work on a list."""
+    """Takes ECR's JSON as it is, times as numbers: most of the time of a list goes into comparing it with the model."""
     vars(ecr)["_endpoint"]._response_parser_factory = _ParserFactory()  # noqa: SLF001
 
 

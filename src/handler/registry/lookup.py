@@ -145,7 +145,7 @@ def _image(detail: Any) -> Image:
 
 
 def seconds(time: float | str | datetime) -> float:
-    """Returns a time in ECR's responses as seconds since the epoch; it is a number, but for emulators."""
+    """Returns a time as seconds since the epoch: a number from ECR, text from emulators, an object from botocore."""
     if isinstance(time, int | float):
         return time
     return (time if isinstance(time, datetime) else parse_timestamp(time)).timestamp()

@@ -226,16 +226,17 @@ def test_what_is_no_object_of_json_ends_as_without(ecr: "ECRClient", body: str) 
     assert ends[0] == ends[1]
 
 
+@pytest.mark.parametrize("message", ["gone", "gone null and void"])
 @pytest.mark.parametrize("code", ["ImageNotFoundException", "ThrottlingException", "Unheard"])
-def test_errors_are_known_by_their_codes(ecr: "ECRClient", code: str) -> None:
+def test_errors_are_known_by_their_codes(ecr: "ECRClient", code: str, message: str) -> None:
     """Those of ECR's model have classes of their own."""
     aws = ScriptedAWS()
     aws.connect(ecr)
     read_responses_as_sent(ecr)
-    aws.plays["DescribeImages"] = [refused(code, message="gone null and void")] * 5
+    aws.plays["DescribeImages"] = [refused(code, message=message)] * 5
     with pytest.raises(ClientError) as refusal:
         ecr.describe_images(repositoryName="team/app")
-    assert refusal.value.response["Error"] == {"Code": code, "Message": "gone null and void"}
+    assert refusal.value.response["Error"] == {"Code": code, "Message": message}
     assert isinstance(refusal.value, ecr.exceptions.ImageNotFoundException) == (code == "ImageNotFoundException")
 
 
