@@ -352,14 +352,14 @@ class Process:
 
     def wait_for(self, text: str) -> None:
         """Waits until a line has this text."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not any(text in line for line in self.lines):
             assert time.monotonic() < deadline, self.lines
             time.sleep(0.02)
 
     def end(self) -> str:
         """Waits for its end; returns what it has said."""
-        self.process.wait(60)
+        self.process.wait(120)
         self._reader.join()
         return "".join(self.lines)
 
@@ -374,7 +374,7 @@ def test_two_at_once_and_one_is_interrupted(aws: EmbeddedAWS, tmp_path: Path) ->
     with served(aws):
         other = Process(aws, tmp_path / "other.md", "--only", "answers or function_uses or several")
         other.wait_for("  ok ")
-        one = Process(aws, tmp_path / "one.md", "--only", "answers or function_uses or several")
+        one = Process(aws, tmp_path / "one.md")  # all checks: it cannot be done before the signal arrives
         one.wait_for("  ok ")
         one.process.send_signal(signal.SIGINT)
         interrupted, passed = one.end(), other.end()
