@@ -111,15 +111,17 @@ def make_plan(
             kept.setdefault(image.digest, reason)
         elif image.digest in followers and protection.protects(image.tags):
             kept[image.digest] = "ProtectedTag"
-        elif not all(parent in level_of for parent in needed_by):
+        elif not all(map(level_of.__contains__, needed_by)):
             kept[image.digest] = "StillUsed"
         elif image.digest in protection.in_use:
             kept.setdefault(image.digest, "InUse")
         elif image.digest not in kept:
             # What an index may name comes after it, or ECR would refuse it.
             first = int(bool(blind) and image.digest in untagged and image.digest not in blind)
-            level_of[image.digest] = level = max((level_of[parent] + 1 for parent in needed_by), default=first)
-            levels.extend([] for _ in range(level + 1 - len(levels)))
+            level = max(map(level_of.__getitem__, needed_by)) + 1 if needed_by else first
+            level_of[image.digest] = level
+            while level >= len(levels):
+                levels.append([])
             levels[level].append(image)
     for image in images:  # in a circle, if there could be one
         if image.digest not in level_of:
@@ -149,19 +151,18 @@ def parents_first(images: Sequence[ListedImage], parents: Parents) -> Iterator[L
     """Yields the images, each behind all that it belongs to."""
     by_digest = {image.digest: image for image in images}
     below: defaultdict[str, list[str]] = defaultdict(list)
-    waiting = {}
-    for digest in by_digest:
-        waiting[digest] = len(parents.get(digest, ()))
-        for parent in parents.get(digest, ()):
+    waiting = {digest: len(owners) for digest, owners in parents.items() if digest in by_digest}
+    for digest in waiting:
+        for parent in parents[digest]:
             below[parent].append(digest)
-    ready = deque(digest for digest, count in waiting.items() if not count)
+    ready = deque(image for image in images if image.digest not in waiting)
     while ready:
-        digest = ready.popleft()
-        yield by_digest[digest]
-        for child in below[digest]:
+        image = ready.popleft()
+        yield image
+        for child in below.get(image.digest, ()):
             waiting[child] -= 1
             if not waiting[child]:
-                ready.append(child)
+                ready.append(by_digest[child])
 
 
 def verdicts(
