@@ -101,7 +101,7 @@ def make_plan(
     followers = remembered.union(digest for digest in untagged if digest in parents)
     alone = [image for image in images if image.digest not in followers]
     kept = {image.digest: reason for image, reason in verdicts(selection, alone, protection, now) if reason}
-    levels: list[list[ListedImage]] = []
+    levels: defaultdict[int, list[ListedImage]] = defaultdict(list)
     level_of: dict[str, int] = {}
     for image in parents_first(images, parents):
         needed_by = parents.get(image.digest, ())
@@ -118,15 +118,12 @@ def make_plan(
         elif image.digest not in kept:
             # What an index may name comes after it, or ECR would refuse it.
             first = int(bool(blind) and image.digest in untagged and image.digest not in blind)
-            level = max(map(level_of.__getitem__, needed_by)) + 1 if needed_by else first
-            level_of[image.digest] = level
-            while level >= len(levels):
-                levels.append([])
+            level_of[image.digest] = level = 1 + max(map(level_of.__getitem__, needed_by)) if needed_by else first
             levels[level].append(image)
     for image in images:  # in a circle, if there could be one
         if image.digest not in level_of:
             kept.setdefault(image.digest, "StillUsed")
-    return Plan(levels, kept, parents, frozenset(followers))
+    return Plan([levels[level] for level in sorted(levels)], kept, parents, frozenset(followers))
 
 
 def parents_of(images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None]) -> tuple[Parents, set[str]]:
