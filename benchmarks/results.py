@@ -55,7 +55,8 @@ the large requests in. Selections are measured in the package of the function fo
 The physical limit of a selection follows from what ECR demands: each page of a list names the next, so the pages of
 the longer list, of images with a tag or without, come one after another; the other list and the manifests of indexes
 can be read meanwhile. After all of that, each 100 images take two calls, one to see that they are as they were listed
-and one to delete them, as many at a time as the function makes.
+and one to delete them, as many at a time as the function makes. What a call takes is measured in the same run, by a
+client that only sends and receives: to the latency that is named, the machine's timers and network add milliseconds.
 
 {goals_table(rows.function)}
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.fake_ecr import PAGE, PLATFORMS
 from benchmarks.function_under_test import BULK_TIMEOUT_SECONDS, CHUNK_SIZE, MAX_CONCURRENT_CALLS
-from benchmarks.goals import MIB, Row, Scale, duration
+from benchmarks.goals import MIB, Row, Scale, duration, milliseconds
 from benchmarks.testbed import Testbed
 
 KEEP = 10
@@ -34,18 +34,31 @@ class Calls(NamedTuple):
         shorter, longer = sorted(-(-images // PAGE) for images in (tagged, untagged))
         return cls(longer, shorter + -(-indexes // CHUNK_SIZE), 2 * -(-selected // CHUNK_SIZE))
 
-    def seconds(self, latency: float) -> float:
+    def seconds(self, takes: "Takes") -> float:
         """Returns how long they take at least, with as many at a time as the function makes."""
         listed = max(self.pages, (self.pages + self.other_look_ups) / MAX_CONCURRENT_CALLS)
-        return (listed + self.deletions / MAX_CONCURRENT_CALLS) * latency
+        return listed * takes.page + self.deletions / MAX_CONCURRENT_CALLS * takes.deletion
 
-    def explained(self, latency: float) -> str:
+    def explained(self, takes: "Takes") -> str:
         """Returns what the limit is made of."""
         beside = f", with {self.other_look_ups} other look-ups at the same time" if self.other_look_ups else ""
         return (
-            f"limit {duration(self.seconds(latency))}: pages one after another, {self.pages}{beside}; "
-            f"then {self.deletions} to check and delete, {MAX_CONCURRENT_CALLS} at a time"
+            f"limit {duration(self.seconds(takes))}: pages one after another, {self.pages} at "
+            f"{milliseconds(takes.page)}{beside}; then {self.deletions} to check and delete at "
+            f"{milliseconds(takes.deletion)}, {MAX_CONCURRENT_CALLS} at a time"
         )
+
+
+class Takes(NamedTuple):
+    """What one call takes, in seconds."""
+
+    page: float
+    deletion: float
+
+    @classmethod
+    def measured(cls, testbed: Testbed, images: int) -> "Takes":
+        """Returns that of ECR as it is."""
+        return cls(testbed.bare_page(images), testbed.bare_deletion())
 
 
 def tagged_images(testbed: Testbed, scale: Scale) -> list[Row]:
@@ -54,6 +67,7 @@ def tagged_images(testbed: Testbed, scale: Scale) -> list[Row]:
     calls = Calls.of(tagged=images, untagged=0, indexes=0, selected=images - KEEP)
     with testbed.ecr_latency(scale.latency):
         ours = testbed.select(images=images, keep=KEEP)
+        takes = Takes.measured(testbed, images)
         loop = testbed.measure("selection_by_loop", images=scale.selection_loop_images, keep=KEEP)
         loop *= images / scale.selection_loop_images
         listed = testbed.cli_list(images)
@@ -62,9 +76,9 @@ def tagged_images(testbed: Testbed, scale: Scale) -> list[Row]:
     return [
         _against_limit(
             f"a selection of {images - KEEP:,} images of {images:,}, {duration(scale.latency)} a call",
-            [ours],
+            ours,
             calls,
-            scale.latency,
+            takes,
         ),
         Row(
             "the same",
@@ -95,6 +109,7 @@ def indexes(testbed: Testbed, scale: Scale) -> list[Row]:
     calls = Calls.of(tagged=count, untagged=count * PLATFORMS, indexes=count, selected=selected)
     with testbed.ecr_latency(scale.latency):
         one = testbed.select(images=count, keep=KEEP, platforms=PLATFORMS)
+        takes = Takes.measured(testbed, count * PLATFORMS)
         with ThreadPoolExecutor(_AT_ONCE) as executor:
             several = list(
                 executor.map(
@@ -104,14 +119,15 @@ def indexes(testbed: Testbed, scale: Scale) -> list[Row]:
             )
     with testbed.ecr_latency(scale.slow_latency):
         slow = testbed.select(images=count, keep=KEEP, platforms=PLATFORMS)
+        takes_slowly = Takes.measured(testbed, count * PLATFORMS)
     seconds = [ours["seconds"] for ours in several]
     return [
         _against_limit(
             f"a selection of {selected:,} images of {count * each:,}: {count:,} tagged indexes, each with {PLATFORMS} "
             f"untagged images, {duration(scale.latency)} a call",
-            [one],
+            one,
             calls,
-            scale.latency,
+            takes,
         ),
         _memory([one]),
         Row(
@@ -130,17 +146,15 @@ def indexes(testbed: Testbed, scale: Scale) -> list[Row]:
             "s",
             (slow["seconds"],),
         ),
-        _against_limit("the same", [slow], calls, scale.slow_latency),
+        _against_limit("the same", slow, calls, takes_slowly),
         _memory([slow]),
     ]
 
 
-def _against_limit(work: str, measured: Sequence[Any], calls: Calls, latency: float) -> Row:
-    limit = calls.seconds(latency)
-    values = tuple(ours["seconds"] / limit for ours in measured)
-    took = duration(statistics.median(ours["seconds"] for ours in measured))
-    detail = f"function {took}, {calls.explained(latency)}"
-    return Row(work, "the physical limit of its calls", _LIMIT, "x", values, detail=detail)
+def _against_limit(work: str, ours: Any, calls: Calls, takes: Takes) -> Row:
+    value = ours["seconds"] / calls.seconds(takes)
+    detail = f"function {duration(ours['seconds'])}, {calls.explained(takes)}"
+    return Row(work, "the physical limit of its calls", _LIMIT, "x", (value,), detail=detail)
 
 
 def _memory(measured: Sequence[Any]) -> Row:

@@ -2,24 +2,37 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.function_under_test import PACKAGE, ROOT, environment, image_ids, request, usage_environment
+from benchmarks.fake_ecr import PAGE
+from benchmarks.function_under_test import (
+    CHUNK_SIZE,
+    PACKAGE,
+    ROOT,
+    environment,
+    image_ids,
+    request,
+    usage_environment,
+)
 from benchmarks.http_server import Server
 from local.rie import RuntimeEmulator
 
 AWS = ROOT / ".venv-sam" / "bin" / "aws"
 PLAIN = Path(sysconfig.get_path("purelib"))
 """Where boto3 is as pip installs it, of the same version, with the models of all services."""
+
+_BARE_CALLS = 9
 
 
 @dataclass
@@ -91,6 +104,27 @@ class Testbed:
         environment = usage_environment(self.workloads.url, self.others.url, clusters=clusters, table=table)
         home = (PLAIN,) if name == "scan" else self.usage_home
         return _measure("measured_reading", name, home, environment, subprocess.DEVNULL, arguments)
+
+    def bare_deletion(self) -> float:
+        """Returns the seconds that ECR takes to delete 100 images, for a client that only sends and receives."""
+        self._repositories += 1
+        return self._bare_call("BatchDeleteImage", request(f"bare/{self._repositories}", image_ids(CHUNK_SIZE)))
+
+    def bare_page(self, images: int) -> float:
+        """Returns the same of a page of a list, in a repository of so many."""
+        call = {"repositoryName": f"listing/{images}/bare", "maxResults": PAGE, "filter": {"tagStatus": "TAGGED"}}
+        return self._bare_call("DescribeImages", call)
+
+    def _bare_call(self, operation: str, call: Mapping[str, Any]) -> float:
+        headers = {"X-Amz-Target": f"AmazonEC2ContainerRegistry_V20150921.{operation}"}
+        seconds = []
+        with closing(HTTPConnection(self.ecr.url.removeprefix("http://"))) as connection:
+            for _ in range(_BARE_CALLS):
+                start = time.perf_counter()
+                connection.request("POST", "/", json.dumps(call), headers)
+                connection.getresponse().read()
+                seconds.append(time.perf_counter() - start)
+        return statistics.median(seconds)
 
     def cli(self, images: int) -> float:
         """Returns the seconds that `aws ecr batch-delete-image` takes for one call."""

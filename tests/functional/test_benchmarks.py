@@ -15,11 +15,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from samtranslator.yaml_helper import yaml_parse
 
-from benchmarks import fake_workloads, function_under_test, measured_reading, results
+from benchmarks import fake_workloads, function_under_test, measured_reading, results, testbed
 from benchmarks.goals import QUICK, Row
 from benchmarks.http_server import READ_UNITS, THROTTLED, WRITE_UNITS, Server, TokenBucket
 from benchmarks.plot import Line, Panel, draw
-from benchmarks.selections import Calls
+from benchmarks.selections import Calls, Takes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -286,11 +286,20 @@ def test_a_selection_takes_as_long_as_its_calls_in_series() -> None:
     """The longer list page by page, whatever is read meanwhile, and then the deletions side by side."""
     tagged = Calls.of(tagged=100_000, untagged=0, indexes=0, selected=99_990)
     assert tagged == (100, 0, 2_000)
-    assert tagged.seconds(0.1) == pytest.approx(10 + 2_000 / 12 * 0.1)
+    assert tagged.seconds(Takes(page=0.11, deletion=0.1)) == pytest.approx(11 + 2_000 / 12 * 0.1)
     indexes = Calls.of(tagged=33_000, untagged=66_000, indexes=33_000, selected=98_970)
     assert indexes == (66, 33 + 330, 1_980)
-    assert indexes.seconds(0.1) == pytest.approx(6.6 + 1_980 / 12 * 0.1)
-    assert Calls.of(tagged=1_000, untagged=0, indexes=12_000, selected=0).seconds(12) == 1 + 120
+    assert indexes.seconds(Takes(page=0.1, deletion=0.1)) == pytest.approx(6.6 + 1_980 / 12 * 0.1)
+    many = Calls.of(tagged=1_000, untagged=0, indexes=12_000, selected=0)
+    assert many.seconds(Takes(page=12, deletion=0)) == 1 + 120
+
+
+def test_what_a_call_takes_is_measured() -> None:
+    """It is at least what the server was told, for a deletion as for a page of a list."""
+    with Server(latency=0.02) as ecr:
+        takes = Takes.measured(testbed.Testbed(ecr=ecr), 100_000)
+        assert ecr.calls == {"BatchDeleteImage": 9, "DescribeImages": 9}
+    assert min(takes) >= 0.02
 
 
 def test_the_same_figures_give_the_same_picture() -> None:
