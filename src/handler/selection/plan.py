@@ -148,10 +148,12 @@ def parents_first(images: Sequence[ListedImage], parents: Parents) -> Iterator[L
     """Yields the images, each behind all that it belongs to."""
     by_digest = {image.digest: image for image in images}
     below: defaultdict[str, list[str]] = defaultdict(list)
-    waiting = {digest: len(owners) for digest, owners in parents.items() if digest in by_digest}
-    for digest in waiting:
-        for parent in parents[digest]:
-            below[parent].append(digest)
+    waiting: dict[str, int] = {}
+    for digest in by_digest:
+        if owners := parents.get(digest):
+            waiting[digest] = len(owners)
+            for owner in owners:
+                below[owner].append(digest)
     ready = deque(image for image in images if image.digest not in waiting)
     while ready:
         image = ready.popleft()
