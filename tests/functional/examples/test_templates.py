@@ -1,4 +1,4 @@
-"""The CloudFormation templates of examples/ have no findings of cfn-lint."""
+"""The CloudFormation templates of examples/, and that of the acceptance role, have no findings of cfn-lint."""
 
 import subprocess
 import sys
@@ -7,10 +7,15 @@ from pathlib import Path
 from tests.examples import EXAMPLES, ROOT
 
 
-def test_cfn_lint_has_no_findings() -> None:
-    """All of them at once: the linter takes longer to start than to read them."""
+def test_cfn_lint_has_no_findings(tmp_path: Path) -> None:
+    """But in a state machine that is wrong. All of them at once: it takes longer to start than to read them."""
     templates = [path for path in sorted(EXAMPLES.glob("*/*.yaml")) if "AWSTemplateFormatVersion" in path.read_text()]
     assert {path.parent.name for path in templates} >= {"schedules", "hub-and-spokes", "deployer", "github-actions"}
-    command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "parseable", *map(str, templates)]
+    wrong = tmp_path / "wrong.yaml"
+    state_machine = (EXAMPLES / "distributed-map" / "template.yaml").read_text()
+    wrong.write_text(state_machine.replace("Type: Task\n", "Type: Tusk\n"))
+    files = [*templates, ROOT / "acceptance" / "role.yaml", wrong]
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "parseable", *map(str, files)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout
+    found = {(line.split(":")[0], line.split(":")[5]) for line in run.stdout.splitlines()}
+    assert found == {(str(wrong), "E3601")}, run.stdout

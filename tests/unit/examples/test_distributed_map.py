@@ -141,14 +141,6 @@ def test_the_role_may_do_what_the_state_machine_does_and_nothing_else() -> None:
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
 
 
-def test_the_definition_is_held_against_the_states_language() -> None:
-    """By cfn-lint, which has no findings in any example, and finds what is wrong inside the map."""
-    from cfnlint.api import lint_all  # type: ignore[import-untyped]  # noqa: PLC0415  # to import it takes seconds
-
-    text = (EXAMPLES / "distributed-map" / "template.yaml").read_text()
-    assert "E3601" in {match.rule.id for match in lint_all(text.replace("Type: Task\n", "Type: Tusk\n"))}
-
-
 def test_the_bucket_is_private_encrypted_and_outlives_the_stack() -> None:
     """And only what is asked for over encrypted connections is answered."""
     bucket = RESOURCES["Bucket"]
