@@ -6,7 +6,6 @@ the server is not what is measured.
 
 import asyncio
 import multiprocessing
-import selectors
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -177,10 +176,7 @@ def _header(head: bytes, name: bytes) -> bytes:
 
 
 def _run(shared: Any, ready: Event) -> None:
-    # select() waits for microseconds; asyncio has epoll wait for whole milliseconds, rounded up.
-    loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(_listen(shared, ready))
+    asyncio.run(_listen(shared, ready))
 
 
 async def _listen(shared: Any, ready: Event) -> None:
