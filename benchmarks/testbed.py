@@ -33,6 +33,7 @@ PLAIN = Path(sysconfig.get_path("purelib"))
 """Where boto3 is as pip installs it, of the same version, with the models of all services."""
 
 _BARE_CALLS = 9
+"""Of which the middle one counts."""
 
 
 @dataclass
@@ -108,22 +109,24 @@ class Testbed:
     def bare_deletion(self) -> float:
         """Returns the seconds that ECR takes to delete 100 images, for a client that only sends and receives."""
         self._repositories += 1
-        return self._bare_call("BatchDeleteImage", request(f"bare/{self._repositories}", image_ids(CHUNK_SIZE)))
+        names = (f"bare/{self._repositories}/{number}" for number in range(_BARE_CALLS))
+        return self._bare_calls("BatchDeleteImage", [request(name, image_ids(CHUNK_SIZE)) for name in names])
 
     def bare_page(self, images: int) -> float:
         """Returns the same of a page of a list, in a repository of so many."""
         call = {"repositoryName": f"listing/{images}/bare", "maxResults": PAGE, "filter": {"tagStatus": "TAGGED"}}
-        return self._bare_call("DescribeImages", call)
+        return self._bare_calls("DescribeImages", [call] * _BARE_CALLS)
 
-    def _bare_call(self, operation: str, call: Mapping[str, Any]) -> float:
+    def _bare_calls(self, operation: str, calls: Sequence[Mapping[str, Any]]) -> float:
         headers = {"X-Amz-Target": f"AmazonEC2ContainerRegistry_V20150921.{operation}"}
         seconds = []
         with closing(HTTPConnection(self.ecr.url.removeprefix("http://"))) as connection:
-            for _ in range(_BARE_CALLS):
+            for call in calls:
                 start = time.perf_counter()
                 connection.request("POST", "/", json.dumps(call), headers)
-                connection.getresponse().read()
+                answer = connection.getresponse().read()
                 seconds.append(time.perf_counter() - start)
+                assert not json.loads(answer).get("failures"), answer  # noqa: S101  # to fail is another kind of work
         return statistics.median(seconds)
 
     def cli(self, images: int) -> float:
