@@ -41,6 +41,7 @@ def environment(ecr_url: str, others_url: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL_SNS": others_url,
         "AWS_ENDPOINT_URL_SQS": others_url,
         "AWS_LAMBDA_FUNCTION_NAME": "DeletionFunction",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(MEMORY_MB),
         "IDEMPOTENCY_TABLE": "steps",
         "NOTIFICATION_TOPIC_ARN": f"arn:aws:sns:us-east-1:{_ACCOUNT}:notifications",
         "MAX_CONCURRENT_CALLS": str(MAX_CONCURRENT_CALLS),

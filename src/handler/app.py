@@ -19,7 +19,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from . import events
 from .bootstrap import Invocation, Services
-from .concurrency import Deadline, TaskPool
+from .concurrency import Deadline, TaskPool, share_one_processor
 from .models.errors import RejectedRequestError
 from .models.images import Json
 from .models.report import DeletionReport, FanOutReport, Report
@@ -90,6 +90,8 @@ def add_metrics(outcomes: Iterable[Report | Exception]) -> None:
         metrics.add_metric(name, MetricUnit.Count, value)
 
 
-lambda_handler = create_handler(Services.from_env())
+services = Services.from_env()
+share_one_processor(services.settings.memory_mb)
+lambda_handler = create_handler(services)
 gc.freeze()
 gc.enable()

@@ -56,7 +56,8 @@ class Settings(NamedTuple):
     """Notices have a body for chat channels as well."""
     foreign_registry_ids: tuple[str, ...] = ()
     """Accounts besides the function's own whose registries a request may name."""
-
+    memory_mb: int = 0
+    """The function's memory, as Lambda says it; 0 elsewhere."""
     endpoint_url: str | None = None
     """Where AWS is, if not where botocore knows it: an emulator's address."""
 
@@ -99,6 +100,7 @@ class Settings(NamedTuple):
                 service_name=env["POWERTOOLS_SERVICE_NAME"],
                 chat_notices=_true(env, "CHAT_NOTICES"),
                 foreign_registry_ids=separated(env.get("FOREIGN_REGISTRY_IDS", "")),
+                memory_mb=int(env.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0")),
                 endpoint_url=env.get("ENDPOINT_URL") or None,
             )
         except KeyError as error:

@@ -1,5 +1,6 @@
 """The emulator runs what is deployed, and fails as Lambda does."""
 
+import os
 import sysconfig
 import threading
 import time
@@ -16,6 +17,12 @@ import os, sys, time
 def modules(event, context):
     import handler.app
     return sorted({module.__file__ for module in sys.modules.values() if getattr(module, "__file__", None)})
+
+def processors(event, context):
+    import handler.app
+    from concurrent.futures import ThreadPoolExecutor
+    with ThreadPoolExecutor(1) as thread:
+        return sorted(thread.submit(os.sched_getaffinity, 0).result())
 
 def obey(event, context):
     if "raise" in event:
@@ -45,6 +52,18 @@ def test_nothing_but_the_package_is_imported(aws: EmbeddedAWS, probe: Path) -> N
     assert [file for file in files if not any(file.is_relative_to(home.resolve()) for home in homes)] == []
     for module in ("boto3/__init__.py", "aws_lambda_powertools/__init__.py", "handler/app.py", "handler/contract.py"):
         assert PACKAGE / module in files
+
+
+def test_threads_share_a_processor_where_there_is_the_time_of_one(aws: EmbeddedAWS, probe: Path) -> None:
+    """With less memory than Lambda gives a whole processor for, the function's threads have one; with more, all."""
+    found = {}
+    for memory in (1024, 2048):
+        with RuntimeEmulator(
+            aws.environment, timeout=30, memory=memory, package=probe, handler="probe.processors"
+        ) as function:
+            found[memory] = function.invoke({})
+    assert len(found[1024]) == 1
+    assert set(found[2048]) == os.sched_getaffinity(0)
 
 
 def test_failures_are_those_of_lambda(probe: Path) -> None:

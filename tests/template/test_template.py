@@ -889,7 +889,7 @@ def the_variables_that_are_set_are_those_that_are_read(template: Template) -> It
         read = Recorder()
         readers[name](read)
         set_ = function["Environment"]["Variables"].keys()
-        for variable in read.names - set_:
+        for variable in read.names - set_ - {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE"}:  # which Lambda sets itself
             yield f"{name} lacks {variable}"
         for variable in set_ - read.names - libraries:
             yield f"nothing in {name} reads {variable}"

@@ -1,5 +1,6 @@
 """Bounded threads: tasks side by side, in bounds and in order, none left running, none started too late."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from handler.concurrency import Deadline, TaskPool
+from handler.concurrency import Deadline, TaskPool, share_one_processor
 from handler.models.errors import OutOfTimeError
 
 
@@ -149,3 +150,26 @@ def test_the_slowest_call_so_far_says_how_much_time_another_needs(ends: str) -> 
         deadline.check()
     remaining[0] = 20.0
     deadline.check()
+
+
+@pytest.mark.parametrize(("memory_mb", "processors"), [(128, 1), (1769, 1), (1770, None), (0, None)])
+def test_threads_share_one_processor(memory_mb: int, processors: int | None) -> None:
+    """Where Lambda gives the time of no more than one, and only there; it is one of those that were allowed."""
+
+    def after() -> tuple[set[int], set[int]]:
+        share_one_processor(memory_mb)
+        with ThreadPoolExecutor(1) as later:
+            return os.sched_getaffinity(0), later.submit(os.sched_getaffinity, 0).result()
+
+    allowed = os.sched_getaffinity(0)
+    with ThreadPoolExecutor(1) as own:  # what a thread chooses holds for itself, and for those that it starts
+        chosen, inherited = own.submit(after).result()
+    assert chosen == inherited
+    assert chosen <= allowed
+    assert len(chosen) == (processors or len(allowed))
+
+
+def test_a_processor_that_may_not_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function works as well where the system refuses."""
+    monkeypatch.setattr(os, "sched_setaffinity", mock.Mock(side_effect=PermissionError))
+    share_one_processor(128)

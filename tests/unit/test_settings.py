@@ -49,6 +49,12 @@ def test_settings_are_what_the_environment_says() -> None:
     )
 
 
+def test_lambda_says_how_much_memory_there_is() -> None:
+    """And nobody else does."""
+    assert settings(AWS_LAMBDA_FUNCTION_MEMORY_SIZE="1024").memory_mb == 1024
+    assert settings().memory_mb == 0
+
+
 @pytest.mark.parametrize("name", ["PROTECTED_TAGS", "PROTECTED_REPOSITORIES", "FOREIGN_REGISTRY_IDS"])
 @pytest.mark.parametrize(
     ("text", "expected"), [("", ()), ("a", ("a",)), ("a,b*", ("a", "b*")), (" a, b* ,", ("a", "b*"))]
