@@ -9,7 +9,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / ".aws-sam" / "build" / "DeletionFunction"
 """That of the function that takes named images; beside it is that of the one for selections, BulkFunction."""
-MAX_CONCURRENT_CALLS = 12
+MAX_CONCURRENT_CALLS = 13
 """Calls to ECR at a time, as the template sets it."""
 MEMORY_MB = 1024
 """MemorySize in the template."""

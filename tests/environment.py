@@ -15,7 +15,7 @@ VARIABLES = {
     "USAGE_SOURCES": "",
     "USAGE_TABLE": "",
     "IN_USE_DAYS": "7",
-    "MAX_CONCURRENT_CALLS": "12",
+    "MAX_CONCURRENT_CALLS": "13",
     "ALLOW_ARCHIVE": "false",
     "GRACE_PERIOD_DAYS": "0",
     "RESULT_EVENTS": "none",

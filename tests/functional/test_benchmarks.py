@@ -286,12 +286,12 @@ def test_a_selection_takes_as_long_as_its_calls_in_series() -> None:
     """The longer list page by page, whatever is read meanwhile, and then the deletions side by side."""
     tagged = Calls.of(tagged=100_000, untagged=0, indexes=0, selected=99_990)
     assert tagged == (100, 0, 2_000)
-    assert tagged.seconds(Takes(page=0.11, deletion=0.1)) == pytest.approx(11 + 2_000 / 12 * 0.1)
+    assert tagged.seconds(Takes(page=0.11, deletion=0.1)) == pytest.approx(11 + 2_000 / 13 * 0.1)
     indexes = Calls.of(tagged=33_000, untagged=66_000, indexes=33_000, selected=98_970)
     assert indexes == (66, 33 + 330, 1_980)
-    assert indexes.seconds(Takes(page=0.1, deletion=0.1)) == pytest.approx(6.6 + 1_980 / 12 * 0.1)
-    many = Calls.of(tagged=1_000, untagged=0, indexes=12_000, selected=0)
-    assert many.seconds(Takes(page=12, deletion=0)) == 1 + 120
+    assert indexes.seconds(Takes(page=0.1, deletion=0.1)) == pytest.approx(6.6 + 1_980 / 13 * 0.1)
+    many = Calls.of(tagged=1_000, untagged=0, indexes=13_000, selected=0)
+    assert many.seconds(Takes(page=13, deletion=0)) == 1 + 130
 
 
 def test_what_a_call_takes_is_measured() -> None:

@@ -34,7 +34,7 @@ def test_settings_are_what_the_environment_says() -> None:
         max_percent_of_repository=50,
         allow_percent_in_requests=True,
         dry_run=False,
-        max_concurrent_calls=12,
+        max_concurrent_calls=13,
         protect_in_use=(),
         usage_sources=(),
         usage_table="",
