@@ -33,7 +33,8 @@ class ImageId(NamedTuple):
 
     @classmethod
     def from_json(cls, value: "ImageIdentifierTypeDef") -> Self:
-        return cls._make((value.get("imageDigest"), value.get("imageTag")))  # a third faster, and there are thousands
+        # There are thousands: this takes half the time of ImageId(...).
+        return tuple.__new__(cls, (value.get("imageDigest"), value.get("imageTag")))
 
     def to_json(self) -> "ImageIdentifierTypeDef":
         value: ImageIdentifierTypeDef = {}
@@ -49,17 +50,18 @@ class ImageId(NamedTuple):
 
     def malformed(self) -> "ImageFailure | None":
         """Returns the failure ECR has for an id that can name no image; None when it can name one."""
-        if self.digest is None and self.tag is None:
+        digest, tag = self
+        if digest is None and tag is None:
             code, problem = "MissingDigestAndTag", "both tag and digest cannot be null"
-        elif self.digest is not None and not _DIGEST.fullmatch(self.digest):
+        elif digest is not None and not _DIGEST.fullmatch(digest):
             code = "InvalidImageDigest"
             pattern = "image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"  # as ECR says it
             problem = f"{pattern}; it is sha256: and 64 hexadecimal digits"
-        elif self.tag is not None and not _TAG.fullmatch(self.tag):
+        elif tag is not None and not _TAG.fullmatch(tag):
             code, problem = "InvalidImageTag", f"image tag should satisfy the regex '{_TAG.pattern}'"
         else:
             return None
-        shown = ImageId(_truncated(self.digest), _truncated(self.tag))
+        shown = ImageId(_truncated(digest), _truncated(tag))
         return ImageFailure(shown, code, f"Invalid request parameters: {problem}")
 
 

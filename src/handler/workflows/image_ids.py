@@ -4,7 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import partial
+from functools import cached_property, partial
 
 from handler import deletion, guards, registry
 from handler.models.errors import RejectedRequestError
@@ -22,7 +22,6 @@ class NamedImages:
     def __init__(self, execution: Execution) -> None:
         self._request, self._steps, self._services, self._invocation, self._log = execution
         self._execution, self._rules, self._repository = execution, execution.rules, execution.repository
-        self._named = frozenset(self._request.image_ids)
         self._relatives = deletion.Relatives()
         self._passes = deletion.PassRunner(self._request, self._steps, self._invocation.pool, self._log)
 
@@ -34,6 +33,10 @@ class NamedImages:
         if self._request.finds_relatives:
             self._find_relatives()
         return self._passes.run(self._relatives, self._take_chunk)
+
+    @cached_property
+    def _named(self) -> AbstractSet[ImageId]:
+        return frozenset(self._request.image_ids)
 
     def _find_relatives(self) -> None:
         request = self._request
