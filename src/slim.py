@@ -21,18 +21,37 @@ SERVICES = {
     "UsageFunction": ("dynamodb", "ecs", "inspector2", "lambda"),
 }
 """What each function of the template calls."""
+_PATTERN = '''
+import functools
+
+
+class Pattern(str):
+    """A regular expression that is compiled when it is first used: most requests need one of them."""
+
+    @functools.cached_property
+    def search(self):
+        return re.compile(self).search
+
+
+'''
 
 
 def compile_contract(handler: Path) -> None:
-    """Writes contract.py, the schema as Python, with the errors it raises: nothing else of fastjsonschema is needed."""
+    """Writes contract.py, the schema as Python, with the errors it raises: nothing else of fastjsonschema is needed.
+
+    Its patterns are compiled when they are first used.
+    """
     import fastjsonschema  # noqa: PLC0415  # the package's own
     from fastjsonschema import exceptions  # noqa: PLC0415
 
-    code = fastjsonschema.compile_to_code(json.loads((handler / "deletion_request.schema.json").read_text()))
+    schema = json.loads((handler / "deletion_request.schema.json").read_text())
+    code = fastjsonschema.compile_to_code(undocumented(schema, "description"))
     imports = "from fastjsonschema import JsonSchemaValueException, JsonSchemaValuesException\n"
-    if imports not in code:
+    compiled = ": re.compile("
+    if imports not in code or compiled not in code:
         raise SystemExit("fastjsonschema makes code of another kind now: fix slim.py")
-    (handler / "contract.py").write_text(code.replace(imports, inspect.getsource(exceptions)))
+    code = code.replace(imports, inspect.getsource(exceptions) + _PATTERN).replace(compiled, ": Pattern(")
+    (handler / "contract.py").write_text(code)
 
 
 def slim_botocore(data: Path, services: Collection[str]) -> None:
@@ -54,17 +73,17 @@ def slim_botocore(data: Path, services: Collection[str]) -> None:
     _write(data / "endpoints.json", endpoints)
 
 
-def undocumented(model: Any) -> Any:
-    """A model without its texts; a member that is called "documentation" is no text."""
+def undocumented(model: Any, text: str = "documentation") -> Any:
+    """A model without its texts; a member that is called as they are is none."""
     match model:
         case dict():
             return {
-                key: undocumented(value)
+                key: undocumented(value, text)
                 for key, value in model.items()
-                if not (key == "documentation" and isinstance(value, str))
+                if not (key == text and isinstance(value, str))
             }
         case list():
-            return [undocumented(value) for value in model]
+            return [undocumented(value, text) for value in model]
     return model
 
 

@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from . import events
 from .bootstrap import Invocation, Services
@@ -24,6 +23,9 @@ from .models.errors import RejectedRequestError
 from .models.images import Json
 from .models.report import DeletionReport, FanOutReport, Report
 from .workflows.process import process
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 type Handler = Callable[[Any, LambdaContext], Json]
 
@@ -39,7 +41,7 @@ def create_handler(services: Services) -> Handler:
 
     @metrics.log_metrics
     @logger.inject_lambda_context(clear_state=True)
-    def handle(event: Any, context: LambdaContext) -> Json:
+    def handle(event: Any, context: "LambdaContext") -> Json:
         """Carries out the requests of an SQS batch, or the one request of any other event.
 
         Returns for a batch the records that must stay on the queue, and for a single request the CLI's output. Raises

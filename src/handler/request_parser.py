@@ -11,7 +11,6 @@ from pathlib import Path
 from .models.errors import RejectedRequestError
 from .models.images import ImageId, Json
 from .models.request import DeletionRequest, Part, Payload, Selection
-from .request_errors import explain, misspelt_key, registry_uri
 
 try:  # the package has it as Python: to compile it takes 6 % of a cold start, to import the compiler 1 %
     from .contract import JsonSchemaValueException  # type: ignore[import-not-found]
@@ -26,7 +25,7 @@ _SINCE = ("sinceImagePushed", "sinceImagePulled", "sinceImageTransitioned")
 _OF_ARCHIVE = ("sinceImageTransitioned", "gracePeriodEnded")
 _SHORTHAND_MEMBER = re.compile(r"""(imageTag|imageDigest)=("[^"]*"|'[^']*'|[^,"']*)""")
 _PLACEHOLDER = "<aws.scheduler."
-_SCHEDULE = re.compile(r"(arn:aws[a-z-]*:scheduler:[a-z0-9-]+:\d{12}:schedule/[^/]+/[^/]+)/")
+_SCHEDULE = r"(arn:aws[a-z-]*:scheduler:[a-z0-9-]+:\d{12}:schedule/[^/]+/[^/]+)/"
 """How the requestId of a scheduled request begins."""
 
 
@@ -44,14 +43,17 @@ def parse_request(payload: Payload) -> DeletionRequest:
     if isinstance(content, dict):
         for one, other in (("repositoryName", "repositoryNames"), ("imageIds", "selection")):
             if (one in content) == (other in content):
+                from .request_errors import misspelt_key  # noqa: PLC0415
+
                 problem = f"request must contain exactly one of {one} and {other}"
                 raise RejectedRequestError(misspelt_key(content) or problem)
     try:
         _validate(content, name_prefix="request")
     except JsonSchemaValueException as error:
+        from .request_errors import explain  # noqa: PLC0415  # most requests have no error
+
         raise RejectedRequestError(explain(error)) from error
-    if uri := registry_uri(content):
-        raise RejectedRequestError(uri)
+    _check_names(content)
     _check_switches(content)
     _check_action(content)
     if content.get("notify") == "summary" and "repositoryNames" not in content and not Part.of(payload.key):
@@ -71,7 +73,7 @@ def parse_request(payload: Payload) -> DeletionRequest:
     image_ids = tuple(dict.fromkeys(named))
     own_key = payload.request_id is None and request_id is not None
     origin = payload.origin
-    if schedule := _SCHEDULE.match(request_id or ""):
+    if request_id and (schedule := re.match(_SCHEDULE, request_id)):
         origin = origin._replace(kind="schedule", source=schedule[1])
     return DeletionRequest(
         key=("request", request_id) if own_key else payload.key,
@@ -135,6 +137,15 @@ def _content_hash(content: Json, image_ids: Collection[ImageId]) -> str:
         return hashlib.sha256(json.dumps(hashed, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
     except UnicodeEncodeError as error:
         raise RejectedRequestError("request holds half a surrogate pair, which is no character; send UTF-8") from error
+
+
+def _check_names(content: Json) -> None:
+    """Refuses a repository that is named with its registry."""
+    if any(".dkr" in name for name in content.get("repositoryNames", [content.get("repositoryName", "")])):
+        from .request_errors import registry_uri  # noqa: PLC0415  # most requests have no error
+
+        if uri := registry_uri(content):
+            raise RejectedRequestError(uri)
 
 
 def _check_switches(content: Json) -> None:

@@ -12,11 +12,10 @@ gc.disable()
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from .usage import ecs, inspector, lambda_
 from .usage.claims import Claims
@@ -26,6 +25,9 @@ from .usage.pace import limit_rate
 from .usage.reading import ListUnits, ReadingFailedError
 from .usage.refresh import Refresh
 from .usage.settings import ReaderSettings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 type Handler = Callable[[Any, LambdaContext], None]
 
@@ -64,7 +66,7 @@ def create_handler(services: Services) -> Handler:
     inventory = Inventory(services.dynamodb, settings.usage_table)
 
     @logger.inject_lambda_context(clear_state=True)
-    def handle(event: Any, context: LambdaContext) -> None:
+    def handle(event: Any, context: "LambdaContext") -> None:
         """Reads what is due, and counts how old each source is.
 
         Raises ReadingFailedError where a source could not be read, so that Lambda tries twice more.

@@ -80,9 +80,7 @@ def test_what_is_not_used_is_not_loaded() -> None:
     rare = {"archive", "declaration", "fan_out", "forwarding", "from_archive", "selection", "summary", "to_archive"}
     unused = {"archive_records", "request_queue", "selection", "tally", "workflows.untag"}
     unused |= {f"registry.{name}" for name in ("listing", "relatives", "storage_class")}
-    unused |= {f"notifications.{name}" for name in ("chat", "event_bus", "result_events", "summary")} | {
-        "models.summary"
-    }
+    unused |= {"models.summary", "notifications", "request_errors"}
     found = loaded()
     assert not found & (unused | {f"workflows.{name}" for name in rare} | {"usage.guard", "usage.inventory"})
     assert {"workflows.image_ids", "registry.batch_delete"} <= found

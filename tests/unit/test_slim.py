@@ -69,13 +69,28 @@ def test_each_function_has_the_models_of_what_it_calls() -> None:
 
 def test_the_contract_becomes_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It refuses what the schema refuses, with an error of the same fields, and needs nothing that is not shipped."""
-    (tmp_path / "deletion_request.schema.json").write_text('{"type": "object", "additionalProperties": false}')
+    schema = {
+        "type": "object",
+        "description": "What it is for.",
+        "additionalProperties": False,
+        "properties": {"name": {"type": "string", "pattern": "^[a-z]+$"}},
+    }
+    (tmp_path / "deletion_request.schema.json").write_text(json.dumps(schema))
     slim.compile_contract(tmp_path)
-    assert "import JsonSchema" not in (tmp_path / "contract.py").read_text()
+    code = (tmp_path / "contract.py").read_text()
+    assert "import JsonSchema" not in code
+    assert "What it is for." not in code
     monkeypatch.syspath_prepend(tmp_path)
     import contract  # type: ignore[import-not-found]  # noqa: PLC0415  # made just now
 
+    [pattern] = contract.REGEX_PATTERNS.values()
+    assert "search" not in vars(pattern)
     contract.validate({}, name_prefix="request")
+    contract.validate({"name": "a"}, name_prefix="request")
+    assert "search" in vars(pattern), "compiled when it is first used, and kept"
+    for name in ("A", "a\n", ""):
+        with pytest.raises(contract.JsonSchemaValueException, match="must match pattern"):
+            contract.validate({"name": name}, name_prefix="request")
     with pytest.raises(contract.JsonSchemaValueException) as raised:
         contract.validate({"a": 1}, name_prefix="request")
     error = raised.value

@@ -3,17 +3,16 @@
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from handler import notifications
 from handler.bootstrap import Invocation, Services
 from handler.models.errors import RejectedRequestError
 from handler.models.outcomes import Published
 from handler.models.report import DeletionReport
 from handler.models.request import Origin, Payload, parent_id
-from handler.notifications import Notice
 from handler.steps import Attempt, StepRunner
 
 if TYPE_CHECKING:
     from handler.models.summary import SummaryReport
+    from handler.notifications import Notice
     from handler.notifications.result_events import ResultEvent
 
 _LEFT_TO_SUMMARY = Published("")
@@ -34,8 +33,10 @@ class Teller(NamedTuple):
         def publish(_: Attempt) -> Published:
             if request.notify == "summary" and self._left_to_summary(report):
                 return _LEFT_TO_SUMMARY
+            from handler.notifications import report_notice  # noqa: PLC0415  # what is not used is not imported
+
             account_id, chat = self.invocation.account_id, self.services.settings.chat_notices
-            return self._publish(notifications.report_notice(report, account_id, chat=chat))
+            return self._publish(report_notice(report, account_id, chat=chat))
 
         if request.notify == "always" or failed:
             replayed &= steps.run("notice", Published, publish).replayed
@@ -70,8 +71,10 @@ class Teller(NamedTuple):
         def publish(_: Attempt) -> Published:
             if payload and self._rejection_left_to_summary(payload, str(rejections.key[-1]), reason):
                 return _LEFT_TO_SUMMARY
+            from handler.notifications import rejection_notice  # noqa: PLC0415  # what is not used is not imported
+
             chat = self.services.settings.chat_notices
-            return self._publish(notifications.rejection_notice(reason, origin, content, part_of, chat=chat))
+            return self._publish(rejection_notice(reason, origin, content, part_of, chat=chat))
 
         _, error.replayed = rejections.reject(reason, Published, publish)
         # What became of a request is no news about a request: a rule that sends such events here would never end.
@@ -83,8 +86,10 @@ class Teller(NamedTuple):
             error.replayed &= replayed
         return error
 
-    def _publish(self, notice: Notice) -> Published:
-        return notifications.publish(self.services.sns, self.services.settings.notification_topic_arn, notice)
+    def _publish(self, notice: "Notice") -> Published:
+        from handler.notifications import publish  # noqa: PLC0415  # what is not used is not imported
+
+        return publish(self.services.sns, self.services.settings.notification_topic_arn, notice)
 
     def _sends_events(self, *, failed: bool) -> bool:
         wanted = self.services.settings.result_events
