@@ -343,9 +343,12 @@ class Process:
     def __init__(self, aws: EmbeddedAWS, facts: Path, *arguments: str) -> None:
         command = [sys.executable, "-m", "acceptance", *OPTIONS, "--facts", str(facts), *arguments]
         environment = os.environ | {"AWS_ENDPOINT_URL": aws.endpoint_url, "AWS_DEFAULT_REGION": "us-east-1"}
+        # A shell lets what it runs in the background ignore SIGINT, and so would what is started here.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+        signal.signal(signal.SIGINT, before)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
