@@ -19,8 +19,8 @@ def share_one_processor(memory_mb: int) -> None:
     caches, and what that costs counts as the function's time.
     """
     if 0 < memory_mb <= _ONE_PROCESSOR_MB:
-        processors = sorted(os.sched_getaffinity(0))
         with suppress(OSError):  # where that may not be chosen, all works as well
+            processors = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, {processors[os.getpid() % len(processors)]})
 
 

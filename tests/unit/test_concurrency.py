@@ -169,7 +169,10 @@ def test_threads_share_one_processor(memory_mb: int, processors: int | None) -> 
     assert len(chosen) == (processors or len(allowed))
 
 
-def test_a_processor_that_may_not_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["sched_getaffinity", "sched_setaffinity"])
+def test_a_processor_that_may_not_be_chosen(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """The function works as well where the system refuses."""
-    monkeypatch.setattr(os, "sched_setaffinity", mock.Mock(side_effect=PermissionError))
+    refused = mock.Mock(side_effect=PermissionError)
+    monkeypatch.setattr(os, call, refused)
     share_one_processor(128)
+    refused.assert_called_once()
