@@ -175,7 +175,8 @@ def test_conditional_writes_side_by_side_are_won_once(aws: EmbeddedAWS) -> None:
 
 
 def test_the_function_sees_its_own_environment_only(aws: EmbeddedAWS) -> None:
-    """Nothing of a person's account, endpoints or proxy; each load is a new instance."""
+    """Nothing of a person's account, endpoints or proxy; each load is a new instance; the process stays as it is."""
+    processors = os.sched_getaffinity(0)
     person = {"AWS_PROFILE": "production", "AWS_ENDPOINT_URL_ECR": "https://ecr.example", "HTTPS_PROXY": "http://proxy"}
     with mock.patch.dict(os.environ, person):
         first, second = load_function(aws.environment), load_function(aws.environment)
@@ -183,6 +184,7 @@ def test_the_function_sees_its_own_environment_only(aws: EmbeddedAWS) -> None:
         assert not set(person) & set(os.environ)
         assert os.environ["NOTIFICATION_TOPIC_ARN"] == aws.outputs["NotificationTopicArn"]
         assert first is not second
+    assert os.sched_getaffinity(0) == processors
 
 
 def test_the_context_counts_down() -> None:
