@@ -62,6 +62,7 @@ def test_defaults_in_the_text_are_those_of_the_template() -> None:
     calls = int(function["Environment"]["Variables"]["MAX_CONCURRENT_CALLS"])
     performance = DOCUMENTS["performance.md"]
     assert f"| {calls} calls at a time |" in performance
+    assert f"calls at a time is fixed at {calls}." in performance
     assert f"ten requests; {executions} by default" in performance
     assert f"with five executions, {5 * calls} in all" in performance
     assert executions == 5
