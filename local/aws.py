@@ -155,7 +155,7 @@ class EmbeddedAWS:
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_LAMBDA_FUNCTION_NAME": function.name,
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+            # Not its memory, by which it would keep the process that it is loaded into on one processor.
         }
 
     def notices(self) -> list[Notice]:

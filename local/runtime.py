@@ -53,8 +53,6 @@ def load_function(environment: Mapping[str, str], entry: str = "app") -> Handler
     sys.stdout now.
     """
     isolate(environment)
-    # By its memory, the function would keep all that runs in this process on one processor.
-    os.environ.pop("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", None)
     if str(SOURCE) not in sys.path:
         sys.path.insert(0, str(SOURCE))
     anew = "handler" if entry == "app" else f"handler.{entry}"
