@@ -74,7 +74,7 @@ def slim_botocore(data: Path, services: Collection[str]) -> None:
 
 
 def undocumented(model: Any, text: str = "documentation") -> Any:
-    """A model without its texts; a member that is called as they are is none."""
+    """A model without its texts, which stand under the key `text`; a member that has this name is no text."""
     match model:
         case dict():
             return {

@@ -97,7 +97,7 @@ def registry_uri(content: Mapping[str, Any]) -> str | None:
     """Returns the error of a repository that is named with its registry, which ECR would take for a name as well."""
     key = "repositoryName" if "repositoryName" in content else "repositoryNames"
     for value in [content[key]] if key == "repositoryName" else content[key]:
-        if ".dkr" in value and (image := _parsed(value, patterns=key == "repositoryNames")) and image.registry:
+        if (image := _parsed(value, patterns=key == "repositoryNames")) and image.registry:
             problem = f"request.{key} must not be {_shown(value)}"
             return _joined(problem, _repository(key, value), f"{problem}; write repository and registryId apart")
     return None

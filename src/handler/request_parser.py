@@ -43,7 +43,7 @@ def parse_request(payload: Payload) -> DeletionRequest:
     if isinstance(content, dict):
         for one, other in (("repositoryName", "repositoryNames"), ("imageIds", "selection")):
             if (one in content) == (other in content):
-                from .request_errors import misspelt_key  # noqa: PLC0415
+                from .request_errors import misspelt_key  # noqa: PLC0415  # most requests have no error
 
                 problem = f"request must contain exactly one of {one} and {other}"
                 raise RejectedRequestError(misspelt_key(content) or problem)
@@ -141,7 +141,7 @@ def _content_hash(content: Json, image_ids: Collection[ImageId]) -> str:
 
 def _check_names(content: Json) -> None:
     """Refuses a repository that is named with its registry."""
-    if any(".dkr" in name for name in content.get("repositoryNames", [content.get("repositoryName", "")])):
+    if any(".dkr" in name for name in content.get("repositoryNames") or [content["repositoryName"]]):
         from .request_errors import registry_uri  # noqa: PLC0415  # most requests have no error
 
         if uri := registry_uri(content):
