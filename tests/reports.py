@@ -5,9 +5,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from handler.models.images import ImageFailure, ImageId
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
 from handler.models.report import DeletionReport
 from handler.models.request import Action, Origin, Selection
+from handler.models.selection_outcome import SelectionOutcome
 from handler.models.summary import Entry, SummaryOutcome, SummaryReport
 from handler.tally import Turns, has_ended
 from tests.values import ACCOUNT, FOREIGN, deletion_request

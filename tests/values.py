@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from handler.models.images import ImageFailure, ImageId, ListedImage
-from handler.models.outcomes import SelectionOutcome
 from handler.models.report import DeletionReport
 from handler.models.request import DeletionRequest, Origin, Payload, Selection
+from handler.models.selection_outcome import SelectionOutcome
 from tests.fakes.lambda_ import QUEUE_ARN
 
 ACCOUNT, FOREIGN = "123456789012", "210987654321"
@@ -77,3 +77,13 @@ def listed_image(name: str, *tags: str, days: float = 30, **changes: Any) -> Lis
     """Returns an image of 100 bytes that was pushed so many days ago."""
     image = ListedImage(name, tags, NOW - days * DAY, None, 100, is_index=False, subject=None)
     return image._replace(**changes)
+
+
+def by_digest(*numbers: int) -> tuple[ImageId, ...]:
+    """Ids of images by their digests."""
+    return tuple(ImageId(digest(number)) for number in numbers)
+
+
+def by_tag(*tags: str) -> tuple[ImageId, ...]:
+    """Ids of images by their tags."""
+    return tuple(ImageId(tag=tag) for tag in tags)

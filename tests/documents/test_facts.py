@@ -91,8 +91,8 @@ def test_defaults_in_the_text_are_those_of_the_template() -> None:
 def test_constants_in_the_text_are_those_of_the_code() -> None:
     """How long is remembered, how often is tried, how much belongs to one image."""
     from handler.deletion import TRANSIENT_TRIES  # noqa: PLC0415
+    from handler.models.families import Family, FoundFamilies  # noqa: PLC0415
     from handler.models.limits import MAX_TURNS, STORED_BYTES  # noqa: PLC0415
-    from handler.models.outcomes import Family, FoundFamilies  # noqa: PLC0415
     from handler.step_table import CLAIM_SECONDS  # noqa: PLC0415
     from handler.workflows.fan_out import _REQUESTS_PER_STEP  # noqa: PLC0415
 

@@ -51,7 +51,7 @@ def test_the_examples_are_requests() -> None:
 
 
 CODES = (
-    *("guards.py", "models/failure_codes.py", "models/images.py", "registry/batch_delete.py", "registry/relatives.py"),
+    *("guards.py", "models/failure_codes.py", "models/images.py", "registry/batch_delete.py", "registry/families.py"),
     *("selection/plan.py", "selection/engine.py", "workflows/selection.py"),
 )
 """Modules that give codes to failures, and reasons to what is kept."""

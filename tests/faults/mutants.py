@@ -122,17 +122,17 @@ MUTANTS = (
     ),
     Mutant(
         "A redelivery walks the relatives in the same order",
-        "models/outcomes.py",
+        "models/families.py",
         'digests = [*value["digests"], None]',
         'digests = [*sorted(value["digests"]), None]',
         "functional/promise/test_relatives.py",
     ),
     Mutant(
         "A redelivery asks for each relative, however many there are",
-        "deletion.py",
+        "relatives.py",
         "pending += chunk[len(outcome.families) :]",
         "pending += ()",
-        "unit/test_deletion.py functional/promise/test_relatives.py",
+        "unit/test_relatives.py functional/promise/test_relatives.py",
     ),
     Mutant(
         "What is gone lets others go, also where the answer was lost",
@@ -150,7 +150,7 @@ MUTANTS = (
     ),
     Mutant(
         "Relatives are searched in small steps",
-        "deletion.py",
+        "relatives.py",
         "_FAMILIES_PER_STEP = 20\n",
         "_FAMILIES_PER_STEP = 2_000\n",
         "functional/promise/test_time.py",
@@ -206,7 +206,7 @@ MUTANTS = (
     ),
     Mutant(
         "A cascade takes the signatures by tag",
-        "registry/relatives.py",
+        "registry/families.py",
         "itertools.batched(subjects, CHUNK_SIZE",
         "itertools.batched(list(subjects)[:0], CHUNK_SIZE",
         "functional/promise/test_signatures.py",
@@ -262,14 +262,14 @@ MUTANTS = (
     ),
     Mutant(
         "What was found of many relatives fits the table",
-        "registry/relatives.py",
+        "registry/families.py",
         "        STORED_BYTES,\n",
         "        100 * STORED_BYTES,\n",
-        "unit/registry/test_relatives.py",
+        "unit/registry/test_families.py",
     ),
     Mutant(
         "A manifest that cannot be read fails only what it belongs to",
-        "deletion.py",
+        "relatives.py",
         "for i, own in self._digests.items() if own in ancestors}",
         "for i in self._asked}",
         "functional/promise/test_relatives.py",
@@ -807,7 +807,7 @@ MUTANTS = (
     ),
     Mutant(
         "A duplicate of a request is answered with what was archived",
-        "models/outcomes.py",
+        "models/selection_outcome.py",
         'action=value.get("action", "delete"),',
         'action="delete",',
         "functional/test_grace_period.py unit/models/test_outcomes.py",

@@ -15,6 +15,7 @@ LAYERS = (
     ("app", "usage_app"),
     ("workflows",),
     ("bootstrap",),
+    ("relatives",),
     ("deletion", "selection"),
     ("guards", "events", "request_parser"),
     ("steps", "archive_records", "tally"),
@@ -79,8 +80,9 @@ def test_what_is_not_used_is_not_loaded() -> None:
     """Whatever is more than images by name costs a cold start nothing, until a request is for it."""
     rare = {"archive", "declaration", "fan_out", "forwarding", "from_archive", "selection", "summary", "to_archive"}
     unused = {"archive_records", "request_queue", "selection", "tally", "workflows.untag"}
-    unused |= {f"registry.{name}" for name in ("listing", "relatives", "storage_class")}
-    unused |= {"models.summary", "notifications", "request_errors"}
+    unused |= {f"registry.{name}" for name in ("listing", "families", "storage_class")}
+    unused |= {"models.families", "models.selection_outcome", "models.summary"}
+    unused |= {"notifications", "relatives", "request_errors"}
     found = loaded()
     assert not found & (unused | {f"workflows.{name}" for name in rare} | {"usage.guard", "usage.inventory"})
     assert {"workflows.image_ids", "registry.batch_delete"} <= found

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .images import ImageFailure, ImageId, Json
 from .limits import ANSWER_BYTES, json_bytes, truncate_to_fit
-from .outcomes import SelectionOutcome, count_codes
+from .outcomes import count_codes
 from .request import Action, DeletionRequest
 
 if TYPE_CHECKING:
+    from .selection_outcome import SelectionOutcome
     from .summary import SummaryReport
 
 UNCONFIRMED_REASON = (
@@ -89,7 +90,7 @@ class DeletionReport(NamedTuple):
     """How many of the restored cannot be pulled yet."""
     bytes: int = 0
     """The size of what was archived or restored, layers that others share included."""
-    selection: SelectionOutcome | None = None
+    selection: "SelectionOutcome | None" = None
     """More of it, where the request is a selection."""
     replicated_to: tuple[tuple[str, str], ...] = ()
     """Regions and registries in which ECR deletes as well what is deleted here."""

@@ -13,7 +13,8 @@ from handler.models.errors import OutOfTimeError, UnfinishedRequestError
 from handler.models.failure_codes import KEPT_REASONS, UNFINISHED
 from handler.models.images import ListedImage
 from handler.models.limits import CHUNK_SIZE
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
+from handler.models.selection_outcome import SelectionOutcome
 
 from .plan import Plan
 

@@ -8,8 +8,9 @@ from functools import partial
 from handler import guards, selection
 from handler.deletion import CHANGING_STEPS
 from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp, ids_of
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
 from handler.models.report import DeletionReport
+from handler.models.selection_outcome import SelectionOutcome
 from handler.registry.listing import Contents
 from handler.registry.storage_class import change_storage_class
 from handler.selection.restore_plan import make_restore_plan

@@ -5,15 +5,19 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from handler import deletion, guards, registry
 from handler.models.errors import RejectedRequestError
 from handler.models.images import ImageFailure, ImageId, LookUp
-from handler.models.outcomes import Admission, ChunkOutcome, FoundFamilies
+from handler.models.outcomes import Admission, ChunkOutcome
 from handler.models.report import DeletionReport
 from handler.steps import Attempt
 
 from .execution import Execution
+
+if TYPE_CHECKING:
+    from handler.models.families import FoundFamilies
 
 
 class NamedImages:
@@ -40,19 +44,22 @@ class NamedImages:
         return frozenset(self._request.image_ids)
 
     def _find_relatives(self) -> None:
+        from handler.relatives import RelativesFinder  # noqa: PLC0415  # what is not used is not imported
+
         request = self._request
         well_formed = [image_id for image_id in request.image_ids if not image_id.malformed()]
-        finder = deletion.RelativesFinder(well_formed)
+        finder = RelativesFinder(well_formed)
         self._relatives = finder.run(self._find_families, self._steps, self._invocation.pool)
         if request.cascade or request.action == "archive":
             self._steps.run("admission", Admission, self._admit)
 
-    def _find_families(self, attempt: Attempt, *, image_ids: Sequence[ImageId]) -> FoundFamilies:
+    def _find_families(self, attempt: Attempt, *, image_ids: Sequence[ImageId]) -> "FoundFamilies":
+        from handler.models.families import FoundFamilies  # noqa: PLC0415  # what is not used is not imported
+        from handler.registry.families import find_families  # noqa: PLC0415
+
         del attempt  # looking twice does no harm
         if refused := self._refused(image_ids):
             return FoundFamilies(tuple(refused.values()))
-        from handler.registry.relatives import find_families  # noqa: PLC0415  # what is not used is not imported
-
         return find_families(
             self._repository,
             image_ids,

@@ -16,9 +16,10 @@ from handler import guards, registry, request_queue, selection
 from handler.models.errors import OutOfTimeError, RefusedLookUpError, RejectedRequestError
 from handler.models.images import ImageFailure, ImageId, ListedImage
 from handler.models.limits import MAX_TURNS, STORED_BYTES
-from handler.models.outcomes import Admission, ChunkOutcome, Digests, SelectionOutcome
+from handler.models.outcomes import Admission, ChunkOutcome
 from handler.models.report import DeletionReport
 from handler.models.request import Action, Selection, key_hash
+from handler.models.selection_outcome import Digests, SelectionOutcome
 from handler.registry.listing import Contents, read_repository
 from handler.steps import Attempt
 

@@ -11,8 +11,9 @@ from handler.deletion import CHANGING_STEPS
 from handler.models.errors import RefusedLookUpError
 from handler.models.failure_codes import ARCHIVED_INDEX
 from handler.models.images import Image, ImageFailure, ImageId, ListedImage, LookUp, ids_of
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
 from handler.models.report import DeletionReport
+from handler.models.selection_outcome import SelectionOutcome
 from handler.registry.listing import Contents, read_repository
 from handler.registry.storage_class import Ledger, change_storage_class
 from handler.selection.plan import parents_of

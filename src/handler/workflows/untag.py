@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from handler import registry, selection
 from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
+from handler.models.selection_outcome import SelectionOutcome
 from handler.registry.listing import Contents
 from handler.selection.untag_plan import make_untag_plan
 

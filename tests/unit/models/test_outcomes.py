@@ -7,18 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.models.families import Family, FoundFamilies
 from handler.models.images import ImageFailure, ImageId
-from handler.models.outcomes import (
-    Admission,
-    ChunkOutcome,
-    Digests,
-    Family,
-    FoundFamilies,
-    Outcome,
-    Published,
-    SelectionOutcome,
-    SentRequests,
-)
+from handler.models.outcomes import Admission, ChunkOutcome, Outcome, Published, SentRequests
+from handler.models.selection_outcome import Digests, SelectionOutcome
 from tests.values import digest
 
 

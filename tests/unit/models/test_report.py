@@ -5,8 +5,9 @@ import json
 import pytest
 
 from handler.models.images import ImageFailure, ImageId
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
 from handler.models.report import UNCONFIRMED_REASON, FanOutReport
+from handler.models.selection_outcome import SelectionOutcome
 from tests.values import ACCOUNT, FOREIGN, deletion_report, deletion_request, digest, failure, selection_report
 
 KEPT = tuple(ImageFailure(ImageId(digest(n)), "StillTagged", "it has a tag") for n in range(20))

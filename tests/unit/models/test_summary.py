@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from handler.models.images import ImageFailure, ImageId
 from handler.models.limits import STORED_BYTES
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
 from handler.models.report import WORDS
+from handler.models.selection_outcome import SelectionOutcome
 from handler.models.summary import Entry, SummaryOutcome, SummaryReport
 from handler.tally import Turns, has_ended
 from tests import reports

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler.models.images import ImageFailure, ImageId
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
 from handler.models.report import DeletionReport
+from handler.models.selection_outcome import SelectionOutcome
 from handler.models.summary import Entry, SummaryOutcome, SummaryReport
 from handler.notifications import Notice, rejection_notice, report_notice
 from handler.notifications.summary import summary_notice

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from handler.models.images import ImageFailure, ImageId
 from handler.models.limits import MESSAGE_BYTES
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
 from handler.models.report import UNCONFIRMED_REASON, DeletionReport
 from handler.models.request import Origin
+from handler.models.selection_outcome import SelectionOutcome
 from handler.notifications import Notice, rejection_notice, report_notice
 from handler.request_parser import parse_request
 from tests.values import (

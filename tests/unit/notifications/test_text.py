@@ -5,8 +5,9 @@ import json
 import pytest
 
 from handler.models.images import ImageFailure, ImageId
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
 from handler.models.report import UNCONFIRMED_REASON, DeletionReport
+from handler.models.selection_outcome import SelectionOutcome
 from handler.notifications import report_notice
 from tests.values import ACCOUNT, deletion_report, digest, failure, selection_report
 

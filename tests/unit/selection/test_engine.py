@@ -11,8 +11,9 @@ from handler import selection
 from handler.concurrency import TaskPool
 from handler.models.errors import OutOfTimeError, ServiceUnavailableError, UnfinishedRequestError, UnknownOutcomeError
 from handler.models.images import ImageFailure, ImageId, ListedImage
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
 from handler.models.request import Selection
+from handler.models.selection_outcome import SelectionOutcome
 from tests.values import LOG, NOW, listed_image
 
 STOPS = (OutOfTimeError("no time"), ServiceUnavailableError("not now"), UnknownOutcomeError("lost"))

@@ -14,8 +14,9 @@ from handler import guards, selection
 from handler.concurrency import TaskPool
 from handler.models.errors import OutOfTimeError, ServiceUnavailableError, UnfinishedRequestError, UnknownOutcomeError
 from handler.models.images import Image, ImageFailure, ImageId, ListedImage
-from handler.models.outcomes import ChunkOutcome, SelectionOutcome
+from handler.models.outcomes import ChunkOutcome
 from handler.models.request import Selection
+from handler.models.selection_outcome import SelectionOutcome
 from handler.selection import Plan
 from tests.values import DAY, LOG, NOW, digest
 

@@ -8,11 +8,11 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
 from handler.models.errors import OutOfTimeError, ServiceUnavailableError
+from handler.models.families import Family, FoundFamilies
 from handler.models.images import SIGNATURE_ENDINGS, ImageFailure, ImageId
 from handler.models.limits import STORED_BYTES
-from handler.models.outcomes import Family, FoundFamilies
 from handler.registry import Repository
-from handler.registry.relatives import find_families
+from handler.registry.families import find_families
 from tests.fakes.scripted import URL, Play, ScriptedAWS, broken, cut_short, edited, refused, time_for
 from tests.values import digest
 

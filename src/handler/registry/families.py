@@ -9,9 +9,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.models.errors import OutOfTimeError
 from handler.models.failure_codes import ARCHIVED_INDEX
+from handler.models.families import Family, FoundFamilies
 from handler.models.images import Image, ImageFailure, ImageId, signature_tags
 from handler.models.limits import CHUNK_SIZE, STORED_BYTES, truncate_to_fit
-from handler.models.outcomes import Family, FoundFamilies
 
 from .client import Repository
 from .errors import final_error, member
