@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -68,28 +69,42 @@ class _Instance:
     """A handler whose modules stay its own: what it imports late must not be of an instance that was loaded since."""
 
     def __init__(self, handler: Handler) -> None:
-        self._handler = handler
-        self._modules = _loaded()
+        self._handler, self._modules = handler, Modules()
 
     def __call__(self, event: Any, context: Any) -> Any:
-        others = _loaded()
-        if others.get("handler.app") is self._modules["handler.app"]:
+        with self._modules.imported():
             return self._handler(event, context)
-        _replace(self._modules)
+
+
+class Modules:
+    """The function's modules as they are imported now, and what is imported late while they are."""
+
+    def __init__(self) -> None:
+        self._modules = self._loaded()
+
+    @contextmanager
+    def imported(self) -> Iterator[None]:
+        """Makes these the function's modules that are imported, and no others."""
+        if self._are_imported():
+            yield
+            if self._are_imported():  # no other instance was loaded meanwhile
+                self._modules = self._loaded()
+            return
+        others = self._loaded()
+        self._replace(self._modules)
         try:
-            return self._handler(event, context)
+            yield
         finally:
-            self._modules = _loaded()
-            _replace(others)  # another instance may be at work, while this one was called
+            self._modules = self._loaded()
+            self._replace(others)  # another instance may be at work, while this one was called
 
+    def _are_imported(self) -> bool:
+        return all(sys.modules.get(name) is module for name, module in self._modules.items())
 
-def _replace(modules: Mapping[str, ModuleType]) -> None:
-    """Makes these the function's modules that are imported, and no others."""
-    for name in _loaded():
-        del sys.modules[name]
-    sys.modules.update(modules)
+    def _replace(self, modules: Mapping[str, ModuleType]) -> None:
+        for name in self._loaded():
+            del sys.modules[name]
+        sys.modules.update(modules)
 
-
-def _loaded() -> dict[str, ModuleType]:
-    """The function's modules that are imported."""
-    return {name: module for name, module in sys.modules.items() if f"{name}.".startswith("handler.")}
+    def _loaded(self) -> dict[str, ModuleType]:
+        return {name: module for name, module in sys.modules.items() if f"{name}.".startswith("handler.")}

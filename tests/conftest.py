@@ -9,6 +9,7 @@ import ipaddress
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,7 +17,7 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from local.runtime import isolate
+from local.runtime import Modules, isolate
 from tests.environment import ENVIRONMENT
 
 TESTS = Path(__file__).parent
@@ -70,6 +71,11 @@ def is_loopback(host: Any) -> bool:
     return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
+def is_offline(request: pytest.FixtureRequest) -> bool:
+    """Whether a test belongs to a suite that reaches nothing at all."""
+    return any(request.node.get_closest_marker(suite) for suite in OFFLINE)
+
+
 guard = NetworkGuard()
 sys.addaudithook(guard)
 
@@ -88,9 +94,22 @@ def own_environment() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def collected_modules() -> Modules:
+    """The function's modules as the test modules have imported them."""
+    return Modules()
+
+
+@pytest.fixture(autouse=True)
+def own_modules(request: pytest.FixtureRequest, collected_modules: Modules) -> Iterator[None]:
+    """What an offline test patches is what it has imported, although other tests may have loaded instances since."""
+    with collected_modules.imported() if is_offline(request) else nullcontext():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def network_bounds(request: pytest.FixtureRequest) -> Iterator[None]:
     """Which bounds hold follows from the suite."""
-    guard.loopback_allowed = not any(request.node.get_closest_marker(suite) for suite in OFFLINE)
+    guard.loopback_allowed = not is_offline(request)
     yield
     guard.loopback_allowed = True

@@ -65,13 +65,13 @@ def test_a_notice_offers_a_request_that_tries_again(stack: Outside) -> None:
 @pytest.mark.usefixtures("no_waiting")
 def test_a_throttled_request_goes_on_where_it_stopped(stack: Outside) -> None:
     """Throttled after two chunks of seven, the redelivery finishes, asks for no chunk twice and reports no failure."""
-    tags = [f"pr-{n}" for n in range(650)]
+    tags = [f"pr-{n}" for n in range(700)]
     stack.push_many(tags)
     stack.send(*by_tag(tags))
     function = stack.start()
     throttled = stack.faults.add("BatchDeleteImage", throttle, nth=range(3, 1000))
     assert stack.receive(function).failed
-    assert len(stack.tags()) == 450
+    assert len(stack.tags()) == 500
     throttled.lift()
 
     stack.drain(function)
