@@ -20,7 +20,7 @@ from tests.harness.outside import (
     request,
     select,
 )
-from tests.harness.server_faults import deny, edit_answer, empty, refuse_with, server_error
+from tests.harness.server_faults import Action, deny, edit_answer, empty, refuse_with, server_error
 
 type Json = dict[str, Any]
 
@@ -239,15 +239,26 @@ def test_what_was_in_use_is_forgotten_in_time(stack: Outside, inventory: Invento
     assert codes(ask(function, *by_digest(former))) == []
 
 
-def test_a_table_that_cannot_be_reached_is_not_now(stack: Outside, inventory: Inventory, no_waiting: None) -> None:
+REFUSALS = ["ProvisionedThroughputExceededException", "AccessDeniedException", "ResourceNotFoundException"]
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("answer", [server_error, *map(refuse_with, REFUSALS)], ids=["broken", *REFUSALS])
+@pytest.mark.parametrize("named", [{}, {"cascade": True}, None], ids=["named", "cascade", "selected"])
+def test_a_table_that_cannot_be_reached_is_not_now(
+    stack: Outside, inventory: Inventory, answer: Action, named: Json | None
+) -> None:
     """The request stays on the queue; it is carried out once the table answers, and nobody is bothered."""
-    del no_waiting
-    old = stack.push("v1")
-    stack.faults.add("Query", server_error, nth=range(1, 100))
-    stack.send(*by_digest(old))
-    function = stack.start(**inventory.variables)
+    old = stack.push("v1", days=40)
+    stack.faults.add("Query", answer, nth=range(1, 100))
+    if named is None:
+        stack.send_bulk(selection=ALL)
+    else:
+        stack.send(*by_digest(old), **named)
+    function = stack.start(**inventory.variables, **ANY_SHARE)
     stack.receive(function)
-    assert (stack.left(), stack.notices(), len(stack.waiting())) == ({old}, [], 1)
+    assert (stack.left(), stack.notices()) == ({old}, [])
+    assert len(stack.waiting()) == 1
     stack.faults.lift()
     stack.drain(function)
     assert (stack.left(), stack.notices(), stack.dead_letters()) == (set(), [], [])

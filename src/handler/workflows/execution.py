@@ -7,6 +7,7 @@ from handler.bootstrap import Invocation, Services
 from handler.guards import Rules
 from handler.models.request import DeletionRequest
 from handler.registry import Repository
+from handler.step_table import or_unavailable
 from handler.steps import StepRunner
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ class Execution(NamedTuple):
 
     @property
     def use(self) -> "RepositoryUse | None":
-        """What is in use of the repository; None where the stack does not protect it."""
-        usage = self.invocation.usage
-        return usage.of(self.request.repository_name) if usage else None
+        """What is in use of the repository; None where the stack does not protect it.
+
+        Raises ServiceUnavailableError.
+        """
+        if (usage := self.invocation.usage) is None:
+            return None
+        with or_unavailable("DynamoDB did not tell what is in use"):
+            return usage.of(self.request.repository_name)
