@@ -111,7 +111,7 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None, *, intern
                 "key": [*key],
                 "requestId": str(name),
                 "turn": int(turn),
-                "generation": str() | None as generation,
+                "seal": str() | None as seal,
                 "origin": {
                     "kind": str(kind),
                     "id": str(origin_id),
@@ -121,11 +121,7 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None, *, intern
                 **more,
             },
             "request": request,
-        } if (
-            _is_turn(turn, generation)
-            and kind in ORIGINS
-            and _may_be_sent([key, name, generation, more, origin_id, source, sender])
-        ):
+        } if _is_turn(turn) and kind in ORIGINS and _may_be_sent([key, name, seal, more, origin_id, source, sender]):
             if not internal:
                 raise RejectedRequestError(
                     "a followUp is what the stack sends to its own bulk queue, and counts nowhere else; a dead letter "
@@ -134,7 +130,7 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None, *, intern
             origin = Origin(kind, origin_id, source, sender)
             arrival = more.get("forwarded")
             forwarded = tuple(arrival) if isinstance(arrival, list) else None
-            return Payload(request, origin, tuple(key), name, turn, generation, forwarded)
+            return Payload(request, origin, tuple(key), name, turn, seal, forwarded)
     return Payload(content, received, (received.kind, received.id), sent=sent, is_result=_is_result(None, content))
 
 
@@ -159,9 +155,8 @@ def _seconds(time: Any) -> float | None:
         return None
 
 
-def _is_turn(turn: int, generation: str | None) -> bool:
-    """Returns whether these go together: only what continues a request names the claim that it continues."""
-    return not isinstance(turn, bool) and turn in range(_MAX_TURN) and (turn == 0) == (generation is None)
+def _is_turn(turn: int) -> bool:
+    return not isinstance(turn, bool) and turn in range(_MAX_TURN)
 
 
 def _may_be_key(text: str) -> bool:

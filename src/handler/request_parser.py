@@ -93,7 +93,6 @@ def parse_request(payload: Payload) -> DeletionRequest:
         allow_percent=content.get("allowPercent"),
         repository_names=tuple(dict.fromkeys(content.get("repositoryNames", []))),
         turn=payload.turn,
-        generation=payload.generation,
         payload=content,
     )
 

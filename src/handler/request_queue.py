@@ -1,15 +1,16 @@
 """The only module that calls SQS: what goes to the bulk queue, in an envelope that says its key."""
 
+import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from .models.errors import OutOfTimeError, UnknownOutcomeError
 from .models.images import Json
-from .models.request import DeletionRequest, Key, Part, key_hash
+from .models.request import DeletionRequest, Key, Part, Payload, key_hash, mark_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ _BATCH_BYTES = 1_000_000
 
 def forwarded(request: DeletionRequest, arrival: Key) -> Json:
     """Returns the message by which a request moves to the bulk queue as it is: nothing of it was begun."""
-    message = _envelope(request, request.key, request.request_id, request.payload)
+    message = _message(Payload(dict(request.payload), request.origin, request.key, request.request_id))
     message["followUp"]["forwarded"] = arrival
     return message
 
@@ -39,44 +40,46 @@ def child(request: DeletionRequest, generation: str, repository_name: str) -> Js
     `generation` is that of the claim under which it is sent.
     """
     name, _, registry_id = repository_name.partition("@")
-    payload = {**request.payload, "repositoryName": name} | ({"registryId": registry_id} if registry_id else {})
-    del payload["repositoryNames"]
-    key = Part(request.key, repository_name, generation).key
-    return _message(request, key, f"{request.request_id}/{repository_name}", payload)
+    content = _content(request) | {"repositoryName": name} | ({"registryId": registry_id} if registry_id else {})
+    del content["repositoryNames"]
+    key = Part(request.key, repository_name, mark_of(generation)).key
+    return _message(Payload(content, request.origin, key, f"{request.request_id}/{repository_name}"), generation)
 
 
 def next_turn(request: DeletionRequest, generation: str) -> Json:
     """Returns the message with which a request goes on, under the claim that it began with."""
     turn = request.turn + 1
-    return _message(request, request.key, f"{request.root_id}#{turn}", {**request.payload}, turn, generation)
+    payload = Payload(_content(request), request.origin, request.key, f"{request.root_id}#{turn}", turn)
+    return _message(payload, generation)
 
 
-def _message(
-    request: DeletionRequest, key: Key, request_id: str, payload: Json, turn: int = 0, generation: str | None = None
-) -> Json:
-    payload.pop("requestId", None)
-    if request.dry_run:  # though the stack may have made it one: it must not become real on the way
-        payload["dryRun"] = True
-    return _envelope(request, key, request_id, payload, turn, generation)
+def seal(generation: str, payload: Payload) -> str:
+    """Returns the proof that who has claimed a request has sent a message.
+
+    It is a hash of all that the message says, and of the claim's generation, which no message says.
+    """
+    envelope = (payload.key, payload.request_id, payload.turn, payload.origin.to_json())
+    text = json.dumps((generation, envelope, payload.content), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _envelope(
-    request: DeletionRequest,
-    key: Key,
-    request_id: str,
-    payload: Mapping[str, Any],
-    turn: int = 0,
-    generation: str | None = None,
-) -> Json:
+def _content(request: DeletionRequest) -> Json:
+    """Returns what a further request asks for; its key is that of the envelope."""
+    content = {key: value for key, value in request.payload.items() if key != "requestId"}
+    # The stack may have made it a dry run, and it must not become real on the way.
+    return content | ({"dryRun": True} if request.dry_run else {})
+
+
+def _message(payload: Payload, generation: str | None = None) -> Json:
     """Returns a request in an envelope that says its key, so that no requestId of others can be taken for it."""
     follow_up = {
-        "key": key,
-        "requestId": request_id,
-        "turn": turn,
-        "generation": generation,
-        "origin": request.origin.to_json(),
+        "key": payload.key,
+        "requestId": payload.request_id,
+        "turn": payload.turn,
+        "seal": seal(generation, payload) if generation else None,
+        "origin": payload.origin.to_json(),
     }
-    return {"followUp": follow_up, "request": payload}
+    return {"followUp": follow_up, "request": payload.content}
 
 
 def group(request: DeletionRequest) -> str:

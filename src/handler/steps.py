@@ -54,7 +54,7 @@ class StepRunner:
     def __init__(self, table: StepTable, key: Key, turn: int = 0) -> None:
         """`turn` is how many messages continued the request before: each has a claim and steps of its own."""
         self._table, self._key = table, key
-        self._prefix = f"turn/{turn}/" if turn else ""
+        self._prefix = _prefix(turn)
         self._stored: dict[str, Json] = {}
         self._first: tuple[str, Outcome] | None = None
         self._saved = False
@@ -83,10 +83,12 @@ class StepRunner:
         RejectedRequestError, StepLostError while another invocation is at work on it, and what the block raises; a
         redelivery can resume at once then. A request that is rejected inside the block leaves no claim behind.
         """
-        name = f"{self._prefix}claim"
+        name = claim_name(request.turn)
         self._claim = record = StepRecord(self._table, self._key, name, request.content_hash, claim=True)
-        if request.turn or over_limits:
-            self._check_admitted(request, over_limits)
+        if over_limits and not request.turn:
+            stored = record.stored()
+            if stored is None or stored["state"]["S"] == "withdrawn":
+                raise RejectedRequestError(over_limits)
         record.dry = request.dry_run
         record.generation = request.generation or record.generation
         try:
@@ -117,24 +119,6 @@ class StepRunner:
             inline = {name: outcome.to_json() for name, outcome in [self._first]} if self._first else {}
             record.finish(json.dumps({"steps": inline, "saved": self._saved or bool(self._stored)}))
         self._first, self.replaying = None, False
-
-    def _check_admitted(self, request: DeletionRequest, over_limits: str | None) -> None:
-        """Raises RejectedRequestError unless an earlier arrival was admitted, or the request of this further turn.
-
-        The generation proves the latter: only the table has it, and the message that the function itself has sent.
-        """
-        stored = self._claim.stored()
-        if stored and stored["state"]["S"] != "withdrawn":
-            return
-        if request.turn:
-            first = StepRecord(self._table, self._key, "claim", "").stored()
-            if first is None or first["generation"]["S"] != request.generation:
-                raise RejectedRequestError(
-                    f"{request.request_id!r} says that it continues a request, and the table knows of none that it "
-                    "could; send the request itself"
-                )
-        elif over_limits:
-            raise RejectedRequestError(over_limits)
 
     def run[T: Outcome](
         self, step: str, kind: type[T], work: Work[T], *, store_in_claim: bool = False, of_all_turns: bool = False
@@ -203,6 +187,15 @@ class StepRunner:
             persistence_store=record,
             output_serializer=_Serializer(kind),
         )
+
+
+def claim_name(turn: int) -> str:
+    """Returns the name of the step that is the claim of a turn."""
+    return f"{_prefix(turn)}claim"
+
+
+def _prefix(turn: int) -> str:
+    return f"turn/{turn}/" if turn else ""
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 from .models.limits import MAX_TURNS
-from .models.request import Key, Part
+from .models.request import Key, Part, mark_of
 from .models.summary import Entry
 from .step_table import STEP_SECONDS, StepTable, item_key, number, or_unavailable
 
@@ -37,9 +37,9 @@ class Written(NamedTuple):
 class Tally:
     """The entries of one fan-out."""
 
-    def __init__(self, table: StepTable, parent: Key, generation: str) -> None:
+    def __init__(self, table: StepTable, parent: Key, mark: str) -> None:
         self._table = table
-        self._key: Key = ("tally", parent, generation)
+        self._key: Key = ("tally", parent, mark)
 
     @classmethod
     def of_part(cls, table: StepTable, key: Key) -> "tuple[Self, str] | None":
@@ -47,7 +47,7 @@ class Tally:
         part = Part.of(key)
         if part is None or not 0 < len(part.repository_name.encode()) <= _NAME_BYTES:
             return None
-        return cls(table, part.parent, part.generation), part.repository_name
+        return cls(table, part.parent, part.mark), part.repository_name
 
     def add(self, name: str, turn: int, entry: Entry) -> bool:
         """Writes an entry; returns whether the summary has it or will. Raises ServiceUnavailableError.
@@ -71,10 +71,10 @@ class Tally:
 
     def is_awaited(self) -> bool:
         """Returns whether there is a fan-out that will sum up, or has. Raises ServiceUnavailableError."""
-        _, parent, generation = self._key
+        _, parent, mark = self._key
         with or_unavailable(_PROBLEM):
             claim = self._table.item(parent, "claim")
-        return claim is not None and claim["generation"]["S"] == generation
+        return claim is not None and mark_of(claim["generation"]["S"]) == mark
 
     def read(self) -> dict[str, Written]:
         """Returns what is written of each repository. Raises ServiceUnavailableError."""

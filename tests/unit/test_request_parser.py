@@ -46,7 +46,7 @@ def test_every_key_of_a_request_is_read() -> None:
     )
     least = parsed(REQUEST)
     assert (least.registry_id, least.reason, least.selection, least.repository_names) == (None, None, None, ())
-    assert (least.switches, least.allow_percent, least.turn, least.generation) == ({}, None, 0, None)
+    assert (least.switches, least.allow_percent, least.turn) == ({}, None, 0)
 
 
 def test_the_key_is_the_requestid_or_that_of_the_arrival() -> None:
@@ -58,8 +58,8 @@ def test_the_key_is_the_requestid_or_that_of_the_arrival() -> None:
 
 def test_a_message_that_this_function_sent_keeps_the_key_of_its_envelope() -> None:
     """A requestId beside it cannot change what the message is the continuation of."""
-    own = parsed(REQUEST | {"requestId": "mine"}, key=("child", "x"), request_id="x/team/app", turn=2, generation="c")
-    assert (own.key, own.request_id, own.turn, own.generation) == (("child", "x"), "x/team/app", 2, "c")
+    own = parsed(REQUEST | {"requestId": "mine"}, key=("child", "x"), request_id="x/team/app", turn=2)
+    assert (own.key, own.request_id, own.turn) == (("child", "x"), "x/team/app", 2)
 
 
 @pytest.mark.parametrize("name", ["<aws.scheduler.scheduled-time>", "nightly/<aws.scheduler.execution-id>"])

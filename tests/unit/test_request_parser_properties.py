@@ -73,13 +73,13 @@ REQUESTS = st.just(REQUEST) | members(
     **dict.fromkeys(("registryId", "requestId", "reason", "dryRun", "notify", "imageIDs", "more"), ANYTHING),
 )
 NESTED = st.recursive(st.text(max_size=3), lambda inner: st.lists(inner, max_size=3), max_leaves=5)
-ENVELOPE = {"key": ["x"], "requestId": "x", "turn": 1, "generation": "x", "origin": ORIGIN.to_json()}
+ENVELOPE = {"key": ["x"], "requestId": "x", "turn": 1, "seal": "x", "origin": ORIGIN.to_json()}
 FOLLOW_UPS = st.fixed_dictionaries({
     "followUp": st.fixed_dictionaries({
         "key": NESTED | ANYTHING,
         "requestId": st.text(max_size=9) | ANYTHING,
         "turn": st.integers() | ANYTHING,
-        "generation": st.none() | st.text(max_size=9) | ANYTHING,
+        "seal": st.none() | st.text(max_size=9) | ANYTHING,
         "origin": st.fixed_dictionaries({"kind": st.text(max_size=9), "id": st.text(max_size=9), "source": ANYTHING}),
     }),
     "request": REQUESTS,
@@ -97,7 +97,7 @@ CONTENTS = JSON | REQUESTS | ENVELOPES
 
 @given(CONTENTS)
 @example({"followUp": {**ENVELOPE, "requestId": HALF}, "request": REQUEST})
-@example({"followUp": {**ENVELOPE, "key": [HALF], "generation": HALF}, "request": REQUEST})
+@example({"followUp": {**ENVELOPE, "key": [HALF], "seal": HALF}, "request": REQUEST})
 def test_any_json_is_a_request_or_rejected(content: Any) -> None:
     """Any value that JSON can spell, by hand or in a message, with forged envelopes among them."""
     [arrival] = events.arrivals(content, CONTEXT, BULK_QUEUE_URL)

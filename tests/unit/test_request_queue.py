@@ -9,7 +9,7 @@ import pytest
 from handler import events, request_parser, request_queue
 from handler.models.errors import OutOfTimeError, UnknownOutcomeError
 from handler.models.images import Json
-from handler.models.request import DeletionRequest, Selection
+from handler.models.request import DeletionRequest, Selection, mark_of
 from handler.step_table import partition_key
 from local.runtime import FakeLambdaContext
 from tests.fakes.lambda_ import BULK_QUEUE_ARN, BULK_QUEUE_URL, sqs_record
@@ -41,20 +41,16 @@ def test_a_child_of_a_fan_out_is_the_request_for_one_repository() -> None:
     expected = {key: value for key, value in MANY.items() if key not in ("repositoryNames", "requestId")}
     assert child.payload == expected | {"repositoryName": "team/app"}
     assert (child.request_id, child.origin, child.turn) == ("cleanup-1/team/app", request.origin, 0)
-    assert partition_key(child.key) == partition_key(("child", request.key, "team/app", "claim-1"))
+    assert partition_key(child.key) == partition_key(("child", request.key, "team/app", mark_of("claim-1")))
     assert request.payload == MANY
 
 
 def test_a_selection_goes_on_under_its_own_key() -> None:
-    """Each turn has the key and the claim of the first, the same content hash but for that, and a name that counts."""
+    """Each turn has the key of the first, the same content hash but for that, and a name that counts."""
     turn, names = parsed(ONE), []
     for number in range(1, 4):
         after = sent(request_queue.next_turn(turn, "claim-1"))
-        assert (after.turn, after.generation, after.selection) == (
-            number,
-            "claim-1",
-            Selection("any", keep_most_recent=3),
-        )
+        assert (after.turn, after.selection) == (number, Selection("any", keep_most_recent=3))
         assert partition_key(after.key) == partition_key(("request", "cleanup-1"))
         assert after.origin == turn.origin
         names.append(after.request_id)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from handler.models.errors import ServiceUnavailableError
+from handler.models.request import mark_of
 from handler.models.summary import Entry
 from handler.step_table import StepTable
 from handler.tally import Tally, Turns, Written, has_ended
@@ -30,12 +31,12 @@ def table(clients: Clients) -> StepTable:
 
 def tally(clients: Clients, generation: str = "claim-1") -> Tally:
     """Returns the entries of a fan-out, as its summary has them."""
-    return Tally(table(clients), PARENT, generation)
+    return Tally(table(clients), PARENT, mark_of(generation))
 
 
 def part(clients: Clients, name: str = "team/app", generation: str = "claim-1") -> Tally:
     """Returns the same as the request for one repository has them, by the key that came with its message."""
-    found = Tally.of_part(table(clients), ("child", list(PARENT), name, generation))
+    found = Tally.of_part(table(clients), ("child", list(PARENT), name, mark_of(generation)))
     assert found
     assert found[1] == name
     return found[0]

@@ -24,20 +24,25 @@ class Part(NamedTuple):
     parent: Key
     repository_name: str
     """In another registry, name@registry."""
-    generation: str
-    """The claim under which it was sent."""
+    mark: str
+    """That of the claim under which it was sent."""
 
     @classmethod
     def of(cls, key: Key) -> Self | None:
         """Returns what a key says; None of a key of another kind."""
         match key:
-            case ("child", [*parent], str(name), str(generation)):
-                return cls(tuple(parent), name, generation)
+            case ("child", [*parent], str(name), str(mark)):
+                return cls(tuple(parent), name, mark)
         return None
 
     @property
     def key(self) -> Key:
         return ("child", *self)
+
+
+def mark_of(generation: str) -> str:
+    """Returns what a claim is known by in messages, from which its generation cannot be learned."""
+    return key_hash(("mark", generation))[:32]
 
 
 def parent_id(key: Key) -> str | None:
@@ -135,7 +140,8 @@ class Payload(NamedTuple):
     request_id: str | None = None
     """Of a message that the function itself has sent, for people to read."""
     turn: int = 0
-    generation: str | None = None
+    seal: str | None = None
+    """The proof that who has claimed the request has sent the message."""
     forwarded: Key | None = None
     """The key of the arrival on the request queue that was forwarded."""
     sent: float | None = None

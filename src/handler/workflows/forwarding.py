@@ -11,9 +11,9 @@ from handler.bootstrap import Invocation, Services
 from handler.models.errors import RejectedRequestError
 from handler.models.outcomes import SentRequests
 from handler.models.report import ForwardedReport
-from handler.models.request import DeletionRequest, Payload, key_hash
-from handler.step_table import StepTable
-from handler.steps import Attempt, StepRunner
+from handler.models.request import DeletionRequest, Part, Payload, key_hash
+from handler.step_table import CLAIM_SECONDS, StepTable
+from handler.steps import Attempt, StepRunner, claim_name
 
 if TYPE_CHECKING:
     from logging import LoggerAdapter
@@ -48,25 +48,31 @@ def forward(
     return ForwardedReport(request)
 
 
-def check_sent(payload: Payload, request: DeletionRequest, table: StepTable) -> None:
-    """Raises RejectedRequestError unless the table knows that this stack has sent the first message of a request.
+def check_sent(payload: Payload, request: DeletionRequest, table: StepTable) -> DeletionRequest:
+    """Returns a request that this stack has sent itself; a further turn, with the claim that it goes on with.
 
-    A further turn is known by its generation when it is claimed, and so is here the request of a fan-out by its own.
-    Raises what a redelivery may cure.
+    The table knows what was sent: by the arrival that was forwarded; or by the claim of the fan-out that it is a part
+    of, or of its own first turn, whose seal it has. What was claimed before, just as it is, needs no such proof: it may
+    come back when that has expired. Raises RejectedRequestError for anything else, and what a redelivery may cure.
     """
-    if payload.forwarded is None:
-        from handler.tally import Tally  # noqa: PLC0415  # what is forwarded needs none of it
-
-        part = Tally.of_part(table, request.key)
-        known = part is not None and part[0].is_awaited()
+    if payload.forwarded is not None:
+        sender = table.item(payload.forwarded, _STEP)
+        known = sender is not None and sender["content"]["S"] == _sealed(request)
     else:
-        item = table.item(payload.forwarded, _STEP)
-        known = item is not None and item["content"]["S"] == _sealed(request)
+        part = Part.of(request.key)
+        sender = table.item(part.parent if part and not request.turn else request.key, "claim")
+        known = sender is not None and request_queue.seal(sender["generation"]["S"], payload) == payload.seal
     if not known:
+        sender = table.item(request.key, claim_name(request.turn))
+        known = sender is not None and sender["content"]["S"] == request.content_hash
+    if sender is None or not known:
         raise RejectedRequestError(
             f"{request.request_id!r} says that this stack has sent it, and the table knows of nothing that it could "
             "have come from; send the request itself"
         )
+    if request.turn or payload.forwarded is not None:
+        table.remember(sender, CLAIM_SECONDS)  # what is sent back again is proven by it again, and further turns
+    return request._replace(generation=sender["generation"]["S"]) if request.turn else request
 
 
 def _sealed(request: DeletionRequest) -> str:

@@ -56,10 +56,10 @@ def process(arrival: Arrival, services: Services, invocation: Invocation, logger
                 from . import forwarding  # noqa: PLC0415  # what is not used is not imported
 
                 return forwarding.forward(request, of_arrival, services, invocation, log)
-            if payload.request_id is not None and not request.turn:
+            if payload.request_id is not None:
                 from . import forwarding  # noqa: PLC0415
 
-                forwarding.check_sent(payload, request, table)
+                request = forwarding.check_sent(payload, request, table)
             registry_ids = (invocation.account_id, *settings.foreign_registry_ids)
             over_limits = request_parser.over_limits(
                 request,

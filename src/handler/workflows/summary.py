@@ -14,7 +14,7 @@ from handler.models.errors import ServiceUnavailableError
 from handler.models.limits import STORED_BYTES
 from handler.models.outcomes import SentRequests
 from handler.models.report import DeletionReport
-from handler.models.request import Key, Payload
+from handler.models.request import Key, Payload, mark_of
 from handler.models.summary import Entry, SummaryOutcome, SummaryReport
 from handler.step_table import StepTable
 from handler.steps import Attempt
@@ -68,7 +68,7 @@ class Summary:
     def __init__(self, execution: Execution) -> None:
         self._execution, self._request = execution, execution.request
         table = execution.invocation.step_table(execution.services)
-        self._tally = Tally(table, self._request.key, execution.steps.generation)
+        self._tally = Tally(table, self._request.key, mark_of(execution.steps.generation))
 
     def carry_out(self) -> SummaryReport:
         """Checks, and sums up or sends the message for the next check; raises what a redelivery may cure."""

@@ -45,10 +45,10 @@ def test_a_dry_run_that_is_switched_on_stops_what_continues(stack: Outside) -> N
     assert [failure["failureCode"] for failure in notice.data["failures"]] == ["StoppedByDryRun"]
 
 
-def follow_up(turn: int, generation: str | None, **request: Any) -> Json:
+def follow_up(turn: int, seal: str | None, **request: Any) -> Json:
     """A message that says it is one of the function's own."""
     origin = {"kind": "message", "id": "a", "source": "b", "sender": None}
-    envelope = {"key": ["request", "weekly"], "requestId": f"weekly#{turn}", "turn": turn, "generation": generation}
+    envelope = {"key": ["request", "weekly"], "requestId": f"weekly#{turn}", "turn": turn, "seal": seal}
     return {"followUp": envelope | {"origin": origin}, "request": {"repositoryName": REPOSITORY} | request}
 
 
