@@ -111,6 +111,7 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None, *, intern
                 "key": [*key],
                 "requestId": str(name),
                 "turn": int(turn),
+                "taken": int(taken),
                 "seal": str() | None as seal,
                 "origin": {
                     "kind": str(kind),
@@ -121,7 +122,11 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None, *, intern
                 **more,
             },
             "request": request,
-        } if _is_turn(turn) and kind in ORIGINS and _may_be_sent([key, name, seal, more, origin_id, source, sender]):
+        } if (
+            _are_counts(turn, taken)
+            and kind in ORIGINS
+            and _may_be_sent([key, name, seal, more, origin_id, source, sender])
+        ):
             if not internal:
                 raise RejectedRequestError(
                     "a followUp is what the stack sends to its own bulk queue, and counts nowhere else; a dead letter "
@@ -130,7 +135,7 @@ def _unwrap(content: Any, received: Origin, sent: float | None = None, *, intern
             origin = Origin(kind, origin_id, source, sender)
             arrival = more.get("forwarded")
             forwarded = tuple(arrival) if isinstance(arrival, list) else None
-            return Payload(request, origin, tuple(key), name, turn, seal, forwarded)
+            return Payload(request, origin, tuple(key), name, turn, taken, seal, forwarded)
     return Payload(content, received, (received.kind, received.id), sent=sent, is_result=_is_result(None, content))
 
 
@@ -155,8 +160,8 @@ def _seconds(time: Any) -> float | None:
         return None
 
 
-def _is_turn(turn: int) -> bool:
-    return not isinstance(turn, bool) and turn in range(_MAX_TURN)
+def _are_counts(turn: int, taken: int) -> bool:
+    return not (isinstance(turn, bool) or isinstance(taken, bool)) and turn in range(_MAX_TURN) and taken >= 0
 
 
 def _may_be_key(text: str) -> bool:

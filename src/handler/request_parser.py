@@ -93,6 +93,7 @@ def parse_request(payload: Payload) -> DeletionRequest:
         allow_percent=content.get("allowPercent"),
         repository_names=tuple(dict.fromkeys(content.get("repositoryNames", []))),
         turn=payload.turn,
+        taken=payload.taken,
         payload=content,
     )
 

@@ -46,10 +46,13 @@ def child(request: DeletionRequest, generation: str, repository_name: str) -> Js
     return _message(Payload(content, request.origin, key, f"{request.request_id}/{repository_name}"), generation)
 
 
-def next_turn(request: DeletionRequest, generation: str) -> Json:
-    """Returns the message with which a request goes on, under the claim that it began with."""
-    turn = request.turn + 1
-    payload = Payload(_content(request), request.origin, request.key, f"{request.root_id}#{turn}", turn)
+def next_turn(request: DeletionRequest, generation: str, taken: int = 0) -> Json:
+    """Returns the message with which a request goes on, under the claim that it began with.
+
+    `taken` is how much this turn of it has deleted, archived or restored.
+    """
+    turn, taken = request.turn + 1, request.taken + taken
+    payload = Payload(_content(request), request.origin, request.key, f"{request.root_id}#{turn}", turn, taken)
     return _message(payload, generation)
 
 
@@ -58,7 +61,7 @@ def seal(generation: str, payload: Payload) -> str:
 
     It is a hash of all that the message says, and of the claim's generation, which no message says.
     """
-    envelope = (payload.key, payload.request_id, payload.turn, payload.origin.to_json())
+    envelope = (payload.key, payload.request_id, payload.turn, payload.taken, payload.origin.to_json())
     text = json.dumps((generation, envelope, payload.content), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -76,6 +79,7 @@ def _message(payload: Payload, generation: str | None = None) -> Json:
         "key": payload.key,
         "requestId": payload.request_id,
         "turn": payload.turn,
+        "taken": payload.taken,
         "seal": seal(generation, payload) if generation else None,
         "origin": payload.origin.to_json(),
     }

@@ -360,6 +360,13 @@ MUTANTS = (
         "functional/promise/test_turns.py",
     ),
     Mutant(
+        "The limits hold for all turns of a request together",
+        "workflows/selection.py",
+        "return plan.over_limits(admitted, self.action, taken)",
+        "return plan.over_limits(admitted, self.action)",
+        "functional/promise/test_turns.py",
+    ),
+    Mutant(
         "A further turn is not rejected by a lower limit",
         "steps.py",
         "if over_limits and not request.turn:",
@@ -1159,8 +1166,8 @@ MUTANTS = (
     Mutant(
         "A request that moves keeps its origin",
         "events.py",
-        "return Payload(request, origin, tuple(key), name, turn, seal, forwarded)",
-        "return Payload(request, received, tuple(key), name, turn, seal, forwarded)",
+        "return Payload(request, origin, tuple(key), name, turn, taken, seal, forwarded)",
+        "return Payload(request, received, tuple(key), name, turn, taken, seal, forwarded)",
         "functional/test_lanes.py",
     ),
     Mutant(

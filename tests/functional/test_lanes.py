@@ -41,7 +41,7 @@ def forwarded(stack: Outside) -> Json:
 def follow_up(key: list[Any], **content: Any) -> Json:
     """Returns a message that looks like one of the stack's own."""
     origin = {"kind": "message", "id": "m-1", "source": "somewhere", "sender": None}
-    envelope = {"key": key, "requestId": "nightly", "turn": 0, "seal": None, "origin": origin}
+    envelope = {"key": key, "requestId": "nightly", "turn": 0, "taken": 0, "seal": None, "origin": origin}
     return {"followUp": envelope, "request": request(**content)}
 
 

@@ -362,7 +362,7 @@ def test_a_part_of_nothing_is_rejected(stack: Outside) -> None:
     """Its message says that it belongs to a request for several repositories, which nobody here knows."""
     key = ["child", ["request", "nightly"], "team/app", "0" * 32]
     origin = {"kind": "message", "id": "m-1", "source": "a queue", "sender": None}
-    follow_up = {"key": key, "requestId": "nightly/team/app", "turn": 0, "seal": None, "origin": origin}
+    follow_up = {"key": key, "requestId": "nightly/team/app", "turn": 0, "taken": 0, "seal": None, "origin": origin}
     for request in ({"imageIds": ["imageTag=gone"]}, {"imageIds": "none"}):
         content = {"repositoryName": "team/app", "notify": "summary", **request}
         stack.send_to_bulk({"followUp": follow_up, "request": content})

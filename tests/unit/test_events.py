@@ -38,6 +38,7 @@ def follow_up(**changes: Any) -> dict[str, Any]:
         "key": ["child", ["request", "cleanup-1"], "team/app"],
         "requestId": "cleanup-1/team/app",
         "turn": 0,
+        "taken": 0,
         "seal": None,
         "origin": MESSAGE.to_json(),
     }
@@ -143,6 +144,7 @@ def test_anything_but_an_envelope_is_read_alike_from_either_queue() -> None:
         failed(REQUEST, requestContext={"requestId": "", "functionArn": FUNCTION}),
         *(follow_up(key=key) for key in ("text", None, {"a": 1}, ["\ud800"], ["x" * 20_000])),
         *(follow_up(requestId=name) for name in (None, 1, "\ud800", "x" * 20_000)),
+        *(follow_up(taken=taken) for taken in ("1", None, 1.5, -1, True)),
         *(follow_up(turn=turn) for turn in ("1", None, 1.5, -1, 1_000)),
         *(follow_up(seal=value) for value in (1, "\ud800")),
         *(follow_up(origin=origin) for origin in (None, {}, {**MESSAGE.to_json(), "id": 1})),

@@ -73,12 +73,13 @@ REQUESTS = st.just(REQUEST) | members(
     **dict.fromkeys(("registryId", "requestId", "reason", "dryRun", "notify", "imageIDs", "more"), ANYTHING),
 )
 NESTED = st.recursive(st.text(max_size=3), lambda inner: st.lists(inner, max_size=3), max_leaves=5)
-ENVELOPE = {"key": ["x"], "requestId": "x", "turn": 1, "seal": "x", "origin": ORIGIN.to_json()}
+ENVELOPE = {"key": ["x"], "requestId": "x", "turn": 1, "taken": 0, "seal": "x", "origin": ORIGIN.to_json()}
 FOLLOW_UPS = st.fixed_dictionaries({
     "followUp": st.fixed_dictionaries({
         "key": NESTED | ANYTHING,
         "requestId": st.text(max_size=9) | ANYTHING,
         "turn": st.integers() | ANYTHING,
+        "taken": st.integers() | ANYTHING,
         "seal": st.none() | st.text(max_size=9) | ANYTHING,
         "origin": st.fixed_dictionaries({"kind": st.text(max_size=9), "id": st.text(max_size=9), "source": ANYTHING}),
     }),

@@ -19,8 +19,8 @@ EVENT_BYTES = 256_000
 behind the bus; and SNS and Step Functions take 256 KiB, with the envelope."""
 MAX_TURNS = 100
 """How many messages may continue a selection. Each has done something, and the largest repository has 100,000 images,
-which take 1,000 calls to be deleted, and some 80 turns to be archived at a second a call: what gets this far is not
-short of time, but meets something that no further turn will cure."""
+which take 1,000 calls to be deleted: what gets this far meets something that no further turn will cure. Only to be
+archived, with a call for each, do so many images take more turns, of 15 minutes, at more than some 4 seconds a call."""
 KEY_CHARACTERS = 256
 """The longest requestId."""
 _MEASURED_AT_A_TIME = 1_000

@@ -140,6 +140,7 @@ class Payload(NamedTuple):
     request_id: str | None = None
     """Of a message that the function itself has sent, for people to read."""
     turn: int = 0
+    taken: int = 0
     seal: str | None = None
     """The proof that who has claimed the request has sent the message."""
     forwarded: Key | None = None
@@ -219,6 +220,8 @@ class DeletionRequest(NamedTuple):
     """Instead of repository_name, names and patterns of names: each of these repositories gets a separate request."""
     turn: int = 0
     """How many messages the selection was continued by before this one."""
+    taken: int = 0
+    """What those have deleted, archived or restored: images, or tags."""
     generation: str | None = None
     """The claim that a later turn goes on with."""
     payload: Mapping[str, Any] = {}

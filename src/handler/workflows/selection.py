@@ -169,7 +169,8 @@ class SelectedImages:
     def _admit(self, plan: selection.Plan, total: int) -> str | None:
         """Admits the plan, or rejects it; returns why the plan of an admitted request is beyond what was admitted.
 
-        What a grace period has kept was admitted when it was to be deleted.
+        With what its earlier turns have taken: the limits are those of the request. What a grace period has kept was
+        admitted when it was to be deleted.
         """
         if self._selection.count_type == "gracePeriodEnded":
             return None
@@ -184,8 +185,11 @@ class SelectedImages:
         admitted, replayed = self._steps.run("admission", Admission, check, of_all_turns=True)
         if not replayed:
             return None
-        admitted = admitted._replace(repository_images=max(total, admitted.repository_images))
-        return plan.over_limits(admitted, self.action)
+        # What earlier turns have deleted counts in both; what they have archived is still there.
+        taken = self._request.taken
+        images = total + (taken if self.action == "delete" and not self._request.untag else 0)
+        admitted = admitted._replace(repository_images=max(images, admitted.repository_images))
+        return plan.over_limits(admitted, self.action, taken)
 
     def _prepare(self, plan: selection.Plan) -> None:
         """Stores what goes along with something: once an index is gone, nothing in ECR says what it named."""
@@ -226,7 +230,7 @@ class SelectedImages:
         if self._request.turn >= MAX_TURNS:
             reason = f"it was continued {MAX_TURNS} times and is not done; find out what holds it up, and send it again"
             return _stopped(outcome, "TooManyTurns", reason)
-        message = request_queue.next_turn(self._request, self._steps.generation)
+        message = request_queue.next_turn(self._request, self._steps.generation, outcome.deleted)
         # Whatever time is left: that it is short is why the selection stopped.
         url, group = self._services.settings.bulk_queue_url, request_queue.group(self._request)
         request_queue.send(self._services.sqs, url, [message], nullcontext, group)

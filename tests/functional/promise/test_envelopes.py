@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.harness.outside import ANY_SHARE, DAY, PREVIEWS, REPOSITORY, Outside, hurried, request
+from local.poller import Handler
+from tests.harness.outside import ANY_SHARE, DAY, PREVIEWS, REPOSITORY, Outside, request
 from tests.harness.server_faults import server_error, throttle
 
 type Json = dict[str, Any]
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 OTHER = "team/web"
 EVERYTHING = {"tagStatus": "tagged", "tagPatternList": ["*"]}
@@ -31,6 +34,13 @@ def everything(stack: Outside) -> dict[str, set[str]]:
     stack.push("v1", repository=OTHER)
     stack.push("pr-1", repository=OTHER)
     return {name: stack.left(name) for name in (REPOSITORY, OTHER)}
+
+
+def receive_first_turn(stack: Outside, function: Handler) -> None:
+    """Delivers a selection of more than a hundred images, of which ECR deletes a hundred before it throttles."""
+    busy = stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 10_000))
+    stack.receive(function)
+    busy.lift()
 
 
 def changed(body: str, change: Json) -> Json:
@@ -64,11 +74,7 @@ def test_a_part_of_a_fan_out_counts_as_it_was_sent(
 def test_a_further_turn_counts_as_it_was_sent(stack: Outside, everything: dict[str, set[str]], change: str) -> None:
     """It is not held to the limits, for its first turn was: so nobody else may say what it asks for."""
     stack.send_bulk(selection=PREVIEWS, requestId="weekly")
-    first = hurried(
-        stack.start(MAX_CONCURRENT_CALLS="1", **ANY_SHARE),
-        lambda: 0 if stack.faults.count("BatchDeleteImage") else 100,
-    )
-    stack.receive(first)
+    receive_first_turn(stack, stack.start(**ANY_SHARE))
     left = {name: stack.left(name) for name in everything}
     assert 0 < len(left[REPOSITORY]) < 250
     [body] = stack.take("weekly")
@@ -86,10 +92,10 @@ def test_no_message_says_what_it_is_sealed_with(stack: Outside) -> None:
     """Who may read dead letters cannot make one."""
     stack.push_many([f"pr-{n}" for n in range(250)])
     stack.send_bulk(repositoryNames=[REPOSITORY], selection=PREVIEWS, requestId="nightly", notify="summary")
-    limited = stack.start(MAX_CONCURRENT_CALLS="1", **ANY_SHARE)
-    stack.receive(limited)
+    function = stack.start(**ANY_SHARE)
+    stack.receive(function)
     bodies = stack.waiting()
-    stack.receive(hurried(limited, lambda: 0 if stack.faults.count("BatchDeleteImage") else 100))
+    receive_first_turn(stack, function)
     bodies += stack.waiting()
     assert {json.loads(body)["followUp"]["turn"] for body in bodies} == {0, 1}
     pages = (
@@ -101,18 +107,17 @@ def test_no_message_says_what_it_is_sealed_with(stack: Outside) -> None:
     assert not [body for body in bodies if any(generation in body for generation in generations)]
 
 
-@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("outage", ["of ECR", "of SNS"])
 @pytest.mark.parametrize("way", ["to the bulk queue", "to the request queue", "as part of a fan-out", "as a turn"])
 def test_it_counts_however_late_it_is_sent_back(stack: Outside, way: str, outage: str) -> None:
     """A redrive gives a dead letter 14 more days, and then again: what knows it lasts for as long as it is met."""
     stack.push_many([f"pr-{n}" for n in range(150)])
-    function = stack.start(MAX_CONCURRENT_CALLS="1", **ANY_SHARE)
+    function = stack.start(**ANY_SHARE)
     several = {"repositoryNames": [REPOSITORY]} if way == "as part of a fan-out" else {}
     send = stack.send if way == "to the request queue" else stack.send_bulk
     send(selection=PREVIEWS, requestId="nightly", notify="always", **several)
     if way == "as a turn":
-        stack.receive(hurried(function, lambda: 0 if stack.faults.count("BatchDeleteImage") else 100))
+        receive_first_turn(stack, function)
     reported = len(stack.notices())
     fault = {"of ECR": ("DescribeImages", throttle), "of SNS": ("Publish", server_error)}[outage]
     broken = stack.faults.add(*fault)

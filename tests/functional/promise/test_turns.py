@@ -8,6 +8,7 @@ import pytest
 from local.poller import FakeLambdaContext
 from tests.fakes.lambda_ import sqs_record
 from tests.harness.outside import ANY_SHARE, PREVIEWS, REPOSITORY, Outside, ask, hurried, select
+from tests.harness.server_faults import throttle
 
 type Json = dict[str, Any]
 
@@ -33,6 +34,42 @@ def test_a_lower_limit_does_not_reject_what_continues(stack: Outside) -> None:
     assert (stack.notices(), stack.dead_letters()) == ([], [])
 
 
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [
+        ({"MAX_IMAGES_PER_REQUEST": "300", **ANY_SHARE}, 300),
+        ({"MAX_PERCENT_OF_REPOSITORY": "50"}, 350),  # of the 500 that were there, and those that were pushed since
+    ],
+    ids=["images", "share"],
+)
+@pytest.mark.parametrize("archives", [False, True])
+def test_the_limits_are_those_of_the_request(
+    stack: Outside,
+    limits: dict[str, str],
+    most: int,
+    archives: bool,  # noqa: FBT001
+) -> None:
+    """However many messages continue it, and however fast images are pushed that match."""
+    stack.push_many([f"v{n}" for n in range(250)])
+    if archives:
+        limits = limits | {"GRACE_PERIOD_DAYS": "30", "ALLOW_ARCHIVE": "true"}
+    call = "UpdateImageStorageClass" if archives else "BatchDeleteImage"
+    stack.push_many([f"pr-{n}" for n in range(250)])
+    stack.send_bulk(selection=PREVIEWS, requestId="weekly", notify="always")
+    for turn in range(6):
+        busy = stack.faults.add(call, throttle, nth=range(30 if archives else 2, 10_000))
+        stack.receive(stack.start(**limits))
+        busy.lift()
+        if not stack.waiting():
+            break
+        stack.push_many([f"pr-{turn}-{n}" for n in range(40)])
+    taken = sum(notice.data["archivedCount" if archives else "deleted"] for notice in stack.notices())
+    assert 0 < taken <= most
+    assert stack.notices()[-1].data["failuresByCode"] == {"SelectionGrew": 1}
+    assert stack.waiting() == stack.dead_letters() == []
+
+
 def test_a_dry_run_that_is_switched_on_stops_what_continues(stack: Outside) -> None:
     """The rest is left alone, and that is a failure which is reported: its sender was told that it goes on."""
     answer = begin(stack, variables=ANY_SHARE)
@@ -48,7 +85,7 @@ def test_a_dry_run_that_is_switched_on_stops_what_continues(stack: Outside) -> N
 def follow_up(turn: int, seal: str | None, **request: Any) -> Json:
     """A message that says it is one of the function's own."""
     origin = {"kind": "message", "id": "a", "source": "b", "sender": None}
-    envelope = {"key": ["request", "weekly"], "requestId": f"weekly#{turn}", "turn": turn, "seal": seal}
+    envelope = {"key": ["request", "weekly"], "requestId": f"weekly#{turn}", "turn": turn, "taken": 0, "seal": seal}
     return {"followUp": envelope | {"origin": origin}, "request": {"repositoryName": REPOSITORY} | request}
 
 

@@ -238,7 +238,7 @@ def test_a_request_that_cannot_move_now_is_received_again(queues: Queues) -> Non
 
 def test_a_message_that_was_rejected_does_not_move_later(queues: Queues) -> None:
     """Its key names nothing yet; what it says was refused once, and stays so at each further receive."""
-    envelope = {"key": ["request", "r-1"], "requestId": "r-1", "turn": 0, "seal": None}
+    envelope = {"key": ["request", "r-1"], "requestId": "r-1", "turn": 0, "taken": 0, "seal": None}
     origin = {"kind": "message", "id": "m", "source": "queue", "sender": None}
     forged = {"followUp": envelope | {"origin": origin}, "request": SELECTING}
     for replayed in (False, True):
