@@ -75,6 +75,8 @@ def test_defaults_in_the_text_are_those_of_the_template() -> None:
     defaults = {name: entry.get("Default") for name, entry in TEMPLATE["Parameters"].items()}
     named = ("MaxConcurrency", "BulkMaxConcurrency", "BulkTimeout")
     assert ", ".join(f"`{name}` {defaults[name]}" for name in named) + "." in operations
+    [measured] = re.findall(r"`BulkMaxConcurrency` (\d+): as many", facts.FLEET.read_text())
+    assert f"at-fleet-scale), with `BulkMaxConcurrency` {measured} and" in operations
     reliability = DOCUMENTS["reliability.md"]
     assert f"The function has {function['Timeout']} seconds;" in reliability
     assert f"`BulkTimeout` says, {defaults['BulkTimeout']} by default" in reliability

@@ -11,9 +11,12 @@ from moto import mock_aws
 from moto.awslambda_simple.models import LambdaSimpleBackend
 
 from handler.models import errors
+from handler.models.images import ImageId
 from handler.models.limits import KEY_CHARACTERS
+from handler.models.report import DeletionReport
 from tests.examples import EXAMPLES, Json, check_request, resolve, stack, template
 from tests.policies import verdict
+from tests.values import deletion_request
 
 RESOURCES = template("distributed-map/template.yaml")["Resources"]
 README = (EXAMPLES / "distributed-map" / "README.md").read_text()
@@ -158,3 +161,15 @@ def test_what_the_document_says_is_so() -> None:
     assert f"{MAP['MaxConcurrency']} children need {MAP['MaxConcurrency']} of" in README
     assert f"`MaxImagesPerRequest` is {stack()['Parameters']['MaxImagesPerRequest']['Default']:,} by default" in README
     assert "BulkFunctionArn" in stack()["Outputs"]
+
+
+@pytest.mark.parametrize(("images", "tags", "entry"), [(2_850, 0, 92), (2_100, 1, 125), (700, 3, 125)])
+def test_as_many_images_as_the_document_says_fit_into_an_answer(images: int, tags: int, entry: int) -> None:
+    """Of 256 KiB, within a hundredth; each tag has an entry."""
+    names: list[str | None] = [f"{n:017}" for n in range(tags)] or [None]
+    gone = tuple(ImageId(f"sha256:{n:064x}", name) for n in range(images) for name in names)
+    answer = json.dumps(DeletionReport(deletion_request(), gone).to_answer("123456789012"))
+    assert len(answer) == pytest.approx(256 * 1_024, rel=0.01)
+    assert len(answer) // len(gone) == entry
+    assert f"{images:,} images without" in README or f" {images:,} with " in README
+    assert f"{entry} bytes for" in README or f"{entry} for each tag of 17 characters" in README
