@@ -1044,6 +1044,13 @@ MUTANTS = (
         "functional/test_summaries.py",
     ),
     Mutant(
+        "No notice says of a dead letter that it can do nothing any more",
+        "notifications/text.py",
+        "it is judged anew, and is carried out if the stack admits it by then.",
+        "it is rejected again.",
+        "functional/promise/test_rejections.py",
+    ),
+    Mutant(
         "What has become a dry run is not called done",
         "models/summary.py",
         'if report.request.dry_run and not report.request.payload.get("dryRun"):',

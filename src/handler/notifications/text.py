@@ -85,7 +85,8 @@ def rejection_text(data: Json) -> str:
         f"Sent by:     {origin['sender'] or '(not known)'}",
         "",
         "A message stays on the queue until its last receive, then in the dead-letter queue. Sent back from there,",
-        "it is rejected again: correct what is wrong, send that as a new request, delete the dead letter.",
+        "it is judged anew, and is carried out if the stack admits it by then. Correct what is wrong, send that as a",
+        "new request, and delete the dead letter.",
     ]
     return joined(lines)
 

@@ -6,10 +6,65 @@ import pytest
 
 from local.poller import FakeLambdaContext
 from tests.harness.arrivals import RUN, event_bus
-from tests.harness.outside import PREVIEWS, REPOSITORY, Outside, request
+from tests.harness.outside import ANY_SHARE, PREVIEWS, REPOSITORY, Outside, request
 from tests.harness.server_faults import throttle
 
 type Json = dict[str, Any]
+
+BY_NAME = ("imageTag=pr-1", "imageTag=pr-2")
+BY_LIMITS: dict[str, tuple[dict[str, str], Json]] = {
+    "the share of a repository": ({"MAX_PERCENT_OF_REPOSITORY": "50"}, request(selection=PREVIEWS)),
+    "a share of its own": (
+        {"ALLOW_PERCENT_IN_REQUESTS": "false", "MAX_PERCENT_OF_REPOSITORY": "50"},
+        request(selection=PREVIEWS, allowPercent=100),
+    ),
+    "the number of images": ({"MAX_IMAGES_PER_REQUEST": "1"}, request(*BY_NAME)),
+    "the number of selected images": ({"MAX_IMAGES_PER_REQUEST": "1"}, request(selection=PREVIEWS)),
+    "an action": ({"ALLOW_ARCHIVE": "false"}, request(*BY_NAME, action="archive")),
+    "the repositories of the stack": (
+        {"REPOSITORY_PATTERN": "web/*"},
+        {"repositoryNames": ["team/*"], "imageIds": [*BY_NAME]},
+    ),
+    "a protected repository": (
+        {"PROTECTED_REPOSITORIES": "team/*"},
+        {"repositoryNames": ["team/*"], "selection": PREVIEWS},
+    ),
+}
+"""Settings by which the stack rejects a request about two previews, and the request."""
+
+
+@pytest.mark.parametrize("members", [{}, {"requestId": "once"}])
+@pytest.mark.parametrize("limit", BY_LIMITS)
+def test_a_dead_letter_is_judged_anew_once_it_is_sent_back(stack: Outside, limit: str, members: Json) -> None:
+    """As the notice says, it is carried out if the stack admits it by then: nobody may believe that it is inert."""
+    variables, body = BY_LIMITS[limit]
+    images = set(stack.push_many(["pr-1", "pr-2"]))
+    stack.send_body(body | members)
+    stack.drain(stack.start(**{**ANY_SHARE, **variables}))
+    [notice] = stack.notices()
+    assert notice.data["type"] == "rejection"
+    assert "Sent back from there, it is judged anew, and is carried out if" in " ".join(notice.text.split())
+    assert (stack.left(), len(stack.dead_letters())) == (images, 1)
+
+    stack.redrive()
+    stack.drain(stack.start(ALLOW_ARCHIVE="true", **ANY_SHARE))
+
+    assert stack.left() == stack.archived()
+    assert stack.notices() == [notice]
+    assert stack.waiting() == stack.dead_letters() == []
+
+
+@pytest.mark.parametrize("body", ["no JSON", '{"repositoryName": "team/app", "imageIds": ["pr-1"]}'])
+def test_a_dead_letter_that_nothing_can_cure_is_rejected_each_time(stack: Outside, body: str) -> None:
+    """It is judged anew too: each time that it is sent back, there is a notice."""
+    digest = stack.push("pr-1")
+    function = stack.start()
+    stack.send_text(body)
+    for times in range(1, 4):
+        stack.drain(function)
+        assert [notice.data["type"] for notice in stack.notices()] == ["rejection"] * times
+        assert (stack.left(), stack.waiting(), stack.dead_letters()) == ({digest}, [], [body])
+        stack.redrive()
 
 
 @pytest.mark.parametrize("members", [{}, {"requestId": "too-much"}])

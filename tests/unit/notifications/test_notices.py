@@ -265,7 +265,8 @@ Arrived:     message message-1 from arn:aws:sqs:us-east-1:123456789012:requests
 Sent by:     (not known)
 
 A message stays on the queue until its last receive, then in the dead-letter queue. Sent back from there,
-it is rejected again: correct what is wrong, send that as a new request, delete the dead letter.
+it is judged anew, and is carried out if the stack admits it by then. Correct what is wrong, send that as a
+new request, and delete the dead letter.
 """
     )
 
