@@ -126,5 +126,5 @@ def summaries(draw: st.DrawFn) -> SummaryReport:
     some, times = draw(st.dictionaries(NAMES, turns(), max_size=5)), draw(_TIMES)
     written = {f"{name}/{time}": entries for name, entries in some.items() for time in range(times)}
     unfinished = [name for name in written if not has_ended(written[name])]
-    outcome = SummaryOutcome.of(request, {name: found.values() for name, found in written.items()}, unfinished)
+    outcome = SummaryOutcome.of(request, {name: [*found.values()] for name, found in written.items()}, unfinished)
     return SummaryReport(request, outcome)

@@ -23,7 +23,7 @@ _NAME_BYTES = 1_024
 """The longest sort key."""
 
 type Turns = dict[int, Entry]
-"""The entries of one repository by turn: usually one alone."""
+"""The entries of one repository by turn, in the order of turns: usually one alone."""
 
 
 class Written(NamedTuple):
@@ -110,8 +110,8 @@ def has_ended(turns: Turns) -> bool:
 
 
 def _turns(item: Mapping[str, Any]) -> Turns:
-    texts = {int(name[1:]): value["S"] for name, value in item.items() if re.fullmatch(r"t\d+", name)}
-    return {turn: Entry.from_json(json.loads(text.removeprefix(_REJECTED))) for turn, text in texts.items()}
+    texts = sorted((int(name[1:]), value["S"]) for name, value in item.items() if re.fullmatch(r"t\d+", name))
+    return {turn: Entry.from_json(json.loads(text.removeprefix(_REJECTED))) for turn, text in texts}
 
 
 def _text(entry: Entry) -> str:

@@ -1060,8 +1060,22 @@ MUTANTS = (
     Mutant(
         "An image counts once, however many turns it takes",
         "models/summary.py",
-        "return cls(report.action, report.done, report.done,",
-        "return cls(report.action, report.done, report.asked,",
+        "turn.before_another() if following and following.met_images else turn",
+        "turn",
+        "functional/test_summaries.py",
+    ),
+    Mutant(
+        "What failed before a turn that met no image is not left out",
+        "models/summary.py",
+        "if following and following.met_images else",
+        "if following else",
+        "functional/test_summaries.py",
+    ),
+    Mutant(
+        "What was restored in part is not left out",
+        "models/summary.py",
+        "if code == RESTORED_IN_PART}",
+        "if False}",
         "functional/test_summaries.py",
     ),
     Mutant(

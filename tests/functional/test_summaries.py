@@ -2,12 +2,25 @@
 
 import json
 from importlib import import_module
+from time import monotonic, sleep  # the server's own: a test replaces time.sleep for the function
 
 import pytest
 
 from local.poller import Handler, Poll
+from tests.harness.in_use import Inventory
 from tests.harness.outside import ANY_SHARE, PREVIEWS, Json, Outside, ask
-from tests.harness.server_faults import Action, drop_after, drop_before, drop_while, throttle, unavailable
+from tests.harness.server_faults import (
+    Action,
+    Answer,
+    Call,
+    Perform,
+    Rule,
+    drop_after,
+    drop_before,
+    drop_while,
+    throttle,
+    unavailable,
+)
 
 LOOK = 900
 """The most seconds between two looks."""
@@ -52,6 +65,42 @@ def reject_all(stack: Outside) -> Handler:
     look(stack, function)
     assert summary(stack)["rejected"] == 3
     return function
+
+
+def refuse(digest: str) -> Action:
+    """Lets ECR refuse one image of a call, and answer for the others."""
+
+    def action(call: Call, perform: Perform) -> Answer:
+        others = [image_id for image_id in call.body["imageIds"] if image_id["imageDigest"] != digest]
+        answer = perform({**call.body, "imageIds": others})
+        failure = {"imageId": {"imageDigest": digest}, "failureCode": "ImageInaccessible", "failureReason": "no"}
+        return answer.with_json({**answer.json, "failures": [*answer.json["failures"], failure]})
+
+    return action
+
+
+def break_off(stack: Outside, function: Handler, turns: int = 1) -> Rule:
+    """Lets the request for the 232 previews of team/app be continued so many times, by a message that waits then.
+
+    In each turn one call gets through, and is refused the same image. Returns the rule that still refuses it.
+    """
+    [digest, *_] = [stack.push(f"pr-more-{n}", content=f"more {n}") for n in range(230)]
+    ask_for_all(stack, repositoryNames=["team/app"])
+    stack.receive(function)
+    refused = stack.faults.add("BatchDeleteImage", refuse(digest), about=digest)
+    for turn in range(1, turns + 1):
+
+        def wait_for_refusal(call: Call, perform: Perform, turn: int = turn) -> Answer:
+            deadline = monotonic() + 10
+            while refused.strikes < turn and monotonic() < deadline:
+                sleep(0.01)
+            return throttle(call, perform)
+
+        throttled = stack.faults.add("BatchDeleteImage", wait_for_refusal)
+        stack.receive(function)
+        throttled.lift()
+    assert refused.strikes == turns
+    return refused
 
 
 def summary(stack: Outside) -> Json:
@@ -293,6 +342,83 @@ def test_an_image_counts_once_however_many_turns_it_takes(stack: Outside) -> Non
     assert {entry["request_id"] for entry in stack.log("request done")} == {"nightly/team/app", "nightly/team/app#1"}
     found = summary(stack)
     assert (found["requested"], found["deleted"], found["failed"]) == (132, 132, 0)
+
+
+ENDINGS: dict[str, dict[str, str]] = {
+    "ProtectedRepository": {"PROTECTED_REPOSITORIES": "team/app"},
+    "RepositoryNotFoundException": {},
+    "SelectionGrew": {},
+    "StoppedByDryRun": {"DRY_RUN": "true"},
+    "UsageUnknown": {"PROTECT_IN_USE": "ecs", "USAGE_TABLE": "usage"},
+}
+"""Failures of a turn as a whole, and settings that lead to them."""
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("turns", [1, 2])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_failed_before_a_turn_that_met_no_image_is_not_left_out(stack: Outside, ending: str, turns: int) -> None:
+    """No further turn meets it again: it counts, and once, however many turns it has failed in."""
+    break_off(stack, start(stack, MAX_IMAGES_PER_REQUEST="232"), turns)
+    deleted = 233 - len(stack.left())
+    if ending == "RepositoryNotFoundException":
+        stack.aws.client("ecr").delete_repository(repositoryName="team/app", force=True)
+    if ending == "SelectionGrew":
+        stack.push_many([f"pr-new-{n}" for n in range(deleted + 1)])
+    if ending == "UsageUnknown":
+        Inventory(stack.aws, sources=())
+    function = start(stack, **ENDINGS[ending])
+    stack.drain(function)
+    look(stack, function)
+
+    found = summary(stack)
+    assert found["failuresByCode"] == {"ImageInaccessible": 1, ending: 1}
+    assert (found["deleted"], found["failed"]) == (deleted, 2)
+    assert [entry["failed"] for entry in found["failedRepositories"]] == [2]
+    assert found["requested"] == 232
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("refused_again", [True, False])
+def test_what_the_last_turn_meets_again_is_told_once(stack: Outside, *, refused_again: bool) -> None:
+    """It counts as what it was in the end: a failure, or deleted."""
+    function = start(stack)
+    refused = break_off(stack, function, turns=2)
+    if not refused_again:
+        refused.lift()
+    stack.drain(function)
+    look(stack, function)
+
+    assert refused.strikes == 2 + refused_again
+    found = summary(stack)
+    assert (found["requested"], found["deleted"], found["failed"]) == (232, 232 - refused_again, int(refused_again))
+    assert found["failuresByCode"] == ({"ImageInaccessible": 1} if refused_again else {})
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_what_was_restored_in_part_is_told_though_further_turns_do_not_meet_it(stack: Outside) -> None:
+    """It is on its way out of the archive by then, and what it names is not."""
+    child, other = stack.push(days=40), stack.push("pr-9", days=40)
+    index = stack.push_index([child], "pr-8", days=40)
+    for digest in (index, child, other):
+        stack.change_storage_class(digest, "ARCHIVE")
+
+    def throttle_other(call: Call, perform: Perform) -> Answer:
+        return throttle(call, perform) if call.body["imageId"]["imageDigest"] == other else perform(call.body)
+
+    selection = PREVIEWS | {"storageClass": "archive"}
+    ask_for_all(stack, repositoryNames=["team/app"], action="restore", selection=selection)
+    function = start(stack, ALLOW_ARCHIVE="true")
+    stack.receive(function)
+    rule = stack.faults.add("UpdateImageStorageClass", throttle_other)
+    stack.receive(function)
+    rule.lift()
+    stack.drain(function)
+    look(stack, function)
+
+    assert {entry["request_id"] for entry in stack.log("request done")} == {"nightly/team/app", "nightly/team/app#1"}
+    found = summary(stack)
+    assert (found["requested"], found["restoredCount"], found["failuresByCode"]) == (2, 1, {"RestoredInPart": 1})
 
 
 def test_who_was_sent_a_request_is_summed_up_whatever_exists_by_then(stack: Outside) -> None:

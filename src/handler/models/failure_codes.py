@@ -15,6 +15,9 @@ ARCHIVED_INDEX = "ArchivedIndex"
 BLOCKED = frozenset({"ImageReferencedByManifestList", "StillTagged", "StillUsed", CANNOT_CHANGE})
 """May pass once another image is gone: it is asked again after a pass that deleted something."""
 
+RESTORED_IN_PART = "RestoredInPart"
+"""The index has left the archive, and what it names may not have: a further turn of a selection does not meet it."""
+
 UNFINISHED = frozenset({"Unfinished"})
 """Its turn did not come in a step that has done others: it is asked again in any case."""
 

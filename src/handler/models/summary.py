@@ -1,10 +1,12 @@
 """The summary of a request for several repositories: what became of the requests that it led to."""
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
+from .failure_codes import RESTORED_IN_PART
 from .images import Json
 from .limits import truncate_to_fit
 from .report import WORDS, DeletionReport
@@ -33,16 +35,10 @@ class Entry(NamedTuple):
 
     @classmethod
     def of(cls, report: DeletionReport) -> Self:
-        """Returns what counts of a report.
-
-        Of a turn, what is done: whatever failed in it or is left, the next one meets again. Of a request that is a dry
-        run only because the stack has become one since, nothing.
-        """
+        """Returns what counts of a report: nothing, if it is a dry run only because the stack has become one since."""
         if report.request.dry_run and not report.request.payload.get("dryRun"):
             stopped = report.asked or len(report.failures)
             return cls(report.action, asked=report.asked, failed=stopped, codes={_STOPPED: stopped} if stopped else {})
-        if report.selection and report.selection.continued_as is not None:
-            return cls(report.action, report.done, report.done, bytes=report.selection.bytes, continued=True)
         return cls(
             action=report.action,
             done=report.done,
@@ -50,12 +46,24 @@ class Entry(NamedTuple):
             failed=report.failed,
             bytes=report.selection.bytes if report.selection else report.bytes,
             codes=report.failures_by_code,
+            continued=report.selection is not None and report.selection.continued_as is not None,
         )
 
     @classmethod
     def rejected(cls, error: str, arrival: str) -> Self:
         """Returns the same of a request that was rejected, as it arrived in this message."""
         return cls(error=error[:_ERROR_CHARACTERS], arrival=arrival)
+
+    @property
+    def met_images(self) -> bool:
+        """Whether it came to look at images: it was not rejected, and did not fail as a whole."""
+        return self.error is None and not (self.failed and not self.asked)
+
+    def before_another(self) -> Self:
+        """Returns what counts of a turn whose images the next one has met: what failed or was left, counts there."""
+        codes = {code: count for code, count in self.codes.items() if code == RESTORED_IN_PART}
+        failed = sum(codes.values())
+        return self._replace(asked=self.done + failed, failed=failed, codes=codes)
 
     @classmethod
     def from_json(cls, value: Json) -> Self:
@@ -80,14 +88,15 @@ class SummaryOutcome(NamedTuple):
     """The requestId of the next check, where there is one; there is no summary then."""
 
     @classmethod
-    def of(cls, request: DeletionRequest, entries: Mapping[str, Iterable[Entry]], unfinished: Sequence[str]) -> Self:
-        """Sums up the entries of each repository; some of which have not come to their end."""
+    def of(cls, request: DeletionRequest, entries: Mapping[str, Sequence[Entry]], unfinished: Sequence[str]) -> Self:
+        """Sums up the entries of each repository, in the order of its turns; some have not come to their end."""
         rejected, failed = list[Json](), list[Json]()
         done: Counter[Action] = Counter({request.action: 0})
         codes, asked, failures, size, going_on = Counter[str](), 0, 0, 0, set(unfinished)
         for name, turns in entries.items():
             own, own_failures = Counter[str](), 0
-            for entry in turns:
+            for turn, following in itertools.zip_longest(turns, turns[1:]):
+                entry = turn.before_another() if following and following.met_images else turn
                 done[entry.action] += entry.done
                 asked, size, own_failures = asked + entry.asked, size + entry.bytes, own_failures + entry.failed
                 own.update(entry.codes)

@@ -7,6 +7,7 @@ from functools import partial
 
 from handler import guards, selection
 from handler.deletion import CHANGING_STEPS
+from handler.models.failure_codes import RESTORED_IN_PART
 from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp, ids_of
 from handler.models.outcomes import ChunkOutcome
 from handler.models.report import DeletionReport
@@ -126,4 +127,4 @@ def restored_in_part(
     if not in_part:
         return tuple(image_ids), ()
     whole = tuple(image_id for image_id in image_ids if ids_of([image_id]).isdisjoint(in_part))
-    return whole, tuple(ImageFailure(asked, "RestoredInPart", _IN_PART) for asked in in_part)
+    return whole, tuple(ImageFailure(asked, RESTORED_IN_PART, _IN_PART) for asked in in_part)

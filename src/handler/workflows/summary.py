@@ -101,7 +101,7 @@ class Summary:
             closed = self._execution.invocation.pool.run(partial(self._close, name, found[name]) for name in open_ones)
             last = {**found, **dict(zip(open_ones, closed, strict=True))}
             unfinished = [name for name, turns in last.items() if not has_ended(turns)]
-            entries = {name: turns.values() for name, turns in last.items()}
+            entries = {name: [*turns.values()] for name, turns in last.items()}
             return SummaryOutcome.of(self._request, entries, unfinished).truncated(STORED_BYTES)
 
         outcome, _ = self._execution.steps.run("summary", SummaryOutcome, work, of_all_turns=True)

@@ -1,5 +1,6 @@
 """The summary of a fan-out: its numbers add up, whatever was written down, and it fits the store."""
 
+import itertools
 import json
 from collections import Counter
 from typing import Any
@@ -25,7 +26,7 @@ REQUEST = deletion_request(repository_name="", payload={"repositoryNames": ["tea
 def summed(written: dict[str, Turns]) -> SummaryOutcome:
     """Returns the summary of what the repositories have written."""
     unfinished = [name for name in written if not has_ended(written[name])]
-    return SummaryOutcome.of(REQUEST, {name: found.values() for name, found in written.items()}, unfinished)
+    return SummaryOutcome.of(REQUEST, {name: [*found.values()] for name, found in written.items()}, unfinished)
 
 
 def as_stored(outcome: SummaryOutcome) -> Any:
@@ -44,11 +45,57 @@ def test_an_entry_is_what_counts_of_a_report() -> None:
     assert Entry.of(selection_report(chosen._replace(continued_as=None))) == Entry("archive", 5, 9, 3, 400)
 
 
-def test_a_turn_counts_what_is_done_in_it() -> None:
-    """What it leaves, and what failed in it, the next turn selects again."""
-    chunk = ChunkOutcome(failures=(failure(),))
+TURN = Entry(done=5, asked=9, failed=2, bytes=400, codes={"KmsError": 2}, continued=True)
+WHOLE = Entry(failed=1, codes={"UsageUnknown": 1})
+"""Nothing could be selected."""
+
+
+def numbers(*turns: Entry) -> tuple[int, int, int, dict[str, int]]:
+    """Returns what a summary makes of these turns of one repository."""
+    counts = summed({"team/app": dict(enumerate(turns))}).counts
+    return counts["requested"], counts["deleted"], counts["failed"], counts["failuresByCode"]
+
+
+def test_an_entry_of_a_turn_says_that_it_goes_on() -> None:
+    """With all that it leaves: the summary knows what becomes of that."""
+    chunk = ChunkOutcome(failures=(failure("a", "KmsError"), failure("b", "KmsError")))
     chosen = SelectionOutcome(9, 5, 400, chunk=chunk, continued_as="r#1")
-    assert Entry.of(selection_report(chosen)) == Entry(done=5, asked=5, bytes=400, continued=True)
+    assert Entry.of(selection_report(chosen)) == TURN
+
+
+@pytest.mark.parametrize(
+    "last",
+    [Entry(done=4, asked=4), Entry(done=3, asked=4, failed=1, codes={"KmsError": 1}), Entry()],
+    ids=["all done", "one refused again", "nothing left"],
+)
+def test_what_a_turn_leaves_counts_where_it_is_met_again(last: Entry) -> None:
+    """Once, and as what it was then."""
+    assert numbers(TURN, last) == (5 + last.asked, 5 + last.done, last.failed, last.codes)
+    assert numbers(TURN, TURN, last) == (10 + last.asked, 10 + last.done, last.failed, last.codes)
+
+
+@pytest.mark.parametrize(
+    ("last", "more"),
+    [([WHOLE], WHOLE.codes), ([Entry.rejected("no", "m-1")], {}), ([], {})],
+    ids=["failed as a whole", "rejected", "not finished"],
+)
+def test_what_no_further_turn_has_met_is_not_left_out(last: list[Entry], more: dict[str, int]) -> None:
+    """Only of the turn before: what that has met again, counts there."""
+    codes = {"KmsError": 2, **more}
+    assert numbers(TURN, *last) == (9, 5, sum(codes.values()), codes)
+    assert numbers(TURN, TURN, *last) == (5 + 9, 10, sum(codes.values()), codes)
+
+
+def test_what_was_restored_in_part_counts_in_its_own_turn() -> None:
+    """It is not in the archive any more, so that no further turn meets it."""
+    turn = TURN._replace(action="restore", failed=3, codes={"KmsError": 2, "RestoredInPart": 1})
+    assert numbers(turn, Entry("restore", done=3, asked=3)) == (5 + 1 + 3, 0, 1, {"RestoredInPart": 1})
+
+
+def test_a_turn_that_was_stored_without_its_failures_counts_as_before() -> None:
+    """As an earlier version of this function has written it."""
+    stored = Entry.from_json({"done": 5, "asked": 5, "bytes": 400, "continued": True})
+    assert numbers(stored, Entry(done=4, asked=4)) == (9, 9, 0, {})
 
 
 def test_what_has_become_a_dry_run_on_the_way_is_not_done() -> None:
@@ -72,11 +119,20 @@ def test_an_entry_has_the_beginning_of_an_error() -> None:
     assert Entry.rejected("x" * 10_000, "m-1") == Entry(error="x" * 300, arrival="m-1")
 
 
+def counted(found: list[Entry]) -> list[Entry]:
+    """Returns what counts of the turns of a repository: the others have been met again."""
+    return [
+        entry.before_another() if following and following.met_images else entry
+        for entry, following in itertools.zip_longest(found, found[1:])
+    ]
+
+
 @given(st.dictionaries(reports.NAMES, turns(), max_size=6))
 @settings(max_examples=60)
 def test_the_numbers_add_up(written: dict[str, Turns]) -> None:
     """Each repository is finished, rejected or unfinished; each image, byte and failure of its turns counts once."""
-    entries = [entry for found in written.values() for entry in found.values()]
+    counting = {name: counted([*found.values()]) for name, found in written.items()}
+    entries = [entry for found in counting.values() for entry in found]
     outcome = summed(written)
     counts = outcome.counts
     assert counts["finished"] + counts["rejected"] + counts["unfinished"] == counts["repositories"] == len(written)
@@ -95,7 +151,7 @@ def test_the_numbers_add_up(written: dict[str, Turns]) -> None:
     rejected = [(name, t.error) for name, found in written.items() for t in found.values() if t.error is not None]
     assert [(e["repositoryName"], e["error"]) for e in outcome.rejected] == rejected
     assert {e["repositoryName"] for e in outcome.failed} == {
-        name for name, found in written.items() if any(entry.failed for entry in found.values())
+        name for name, found in counting.items() if any(entry.failed for entry in found)
     }
 
 

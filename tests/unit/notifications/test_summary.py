@@ -32,7 +32,7 @@ def summary(written: dict[str, Turns], **changes: Any) -> SummaryReport:
     values = {"repository_name": "", "request_id": "nightly#7", "turn": 7, "payload": payload} | changes
     request = deletion_request(**values)
     unfinished = [name for name in written if not has_ended(written[name])]
-    entries = {name: found.values() for name, found in written.items()}
+    entries = {name: [*found.values()] for name, found in written.items()}
     return SummaryReport(request, SummaryOutcome.of(request, entries, unfinished))
 
 
