@@ -149,7 +149,7 @@ def on_relatives(
     """
     parent_ids = {i: [ImageId(digest) for digest in parents[str(i.digest)]] for i in image_ids}
     found = look_up([*image_ids, *{*itertools.chain.from_iterable(parent_ids.values())}]) if image_ids else {}
-    left = _Left(found, gone if request.dry_run else frozenset(), by_archiving=request.action == "archive")
+    left = Left(found, gone if request.dry_run else frozenset(), by_archiving=request.action == "archive")
     kept: dict[ImageId, ImageFailure] = {}
     for image_id in image_ids:
         image = found.get(image_id) if left.is_there(image_id) else None
@@ -168,7 +168,7 @@ def on_relatives(
     return kept
 
 
-class _Left(NamedTuple):
+class Left(NamedTuple):
     """What is left where it can be pulled, of images as a look-up found them."""
 
     found: Mapping[ImageId, Image | ImageFailure]

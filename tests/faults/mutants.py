@@ -367,6 +367,27 @@ MUTANTS = (
         "functional/promise/test_turns.py",
     ),
     Mutant(
+        "What an archived index needs is not deleted by name",
+        "workflows/image_ids.py",
+        "        return {i: ImageFailure(i, codes[i], reason.format(index)) for i, index in needing.items()}",
+        "        return {}",
+        "functional/test_archived_needs.py",
+    ),
+    Mutant(
+        "What an archived index in use names is in use",
+        "workflows/archived_needs.py",
+        'image.status != "ACTIVE" and image.digest in names:',
+        "False:",
+        "functional/test_archived_needs.py",
+    ),
+    Mutant(
+        "An index that goes along needs nothing",
+        "workflows/archived_needs.py",
+        " and left.is_there(index)",
+        "",
+        "functional/test_archived_needs.py",
+    ),
+    Mutant(
         "A further turn is not rejected by a lower limit",
         "steps.py",
         "if over_limits and not request.turn:",

@@ -59,21 +59,20 @@ class Plan(NamedTuple):
 
     def over_limits(self, limits: Admission, verb: str = "delete", taken: int = 0) -> str | None:
         """Returns why the limits do not admit it, beside what the request has taken before; None if they do."""
-        things = "tags" if self.of_tags else "images"
-        before = f", beside {taken:,} {things} in its earlier messages" if taken else ""
-        if self.selected + taken > limits.max_images:
+        count, things = self.selected + taken, "tags" if self.of_tags else "images"
+        before = f", {taken:,} of them in earlier messages" if taken else ""
+        if count > limits.max_images:
             return (
-                f"request.selection means {self.selected:,} {things}{before}, and a request may "
+                f"request.selection means {count:,} {things}{before}, and a request may "
                 f"{verb} {limits.max_images:,}; narrow it, or set the stack's MaxImagesPerRequest"
             )
-        images = self.selected + taken
         if self.of_tags:  # from how many images earlier messages have taken theirs, is not known
-            images, before = len({image.digest for level in self.levels for image in level}), ""
-        if images * 100 > limits.max_percent * limits.repository_images:
+            count, before = len({image.digest for level in self.levels for image in level}), ""
+        if count * 100 > limits.max_percent * limits.repository_images:
             return (
-                f"request.selection means {images:,} of the repository's {limits.repository_images:,} images, "
-                f"{'those of its earlier messages included, ' if before else ''}more than the {limits.max_percent} % "
-                f"that it may {verb}; narrow it, or set the stack's MaxPercentOfRepository"
+                f"request.selection means {count:,} of the repository's {limits.repository_images:,} images{before}, "
+                f"more than the {limits.max_percent} % that it may {verb}; narrow it, or set the stack's "
+                "MaxPercentOfRepository"
             )
         return None
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from handler.usage.guard import RepositoryUse
 
     from .archive import Archive
+    from .archived_needs import ArchivedNeeds
 
 type Named = Mapping[str, Sequence[str] | None]
 """What each index names; None for one of which that is not known."""
@@ -49,6 +50,16 @@ class Execution(NamedTuple):
 
         registry_id = self.request.registry_id or self.invocation.account_id
         return ArchiveRecords(self.invocation.step_table(self.services), registry_id, self.request.repository_name)
+
+    @property
+    def archived_needs(self) -> "ArchivedNeeds | None":
+        """What indexes in the archive need, to be read once; None where the stack archives nothing."""
+        settings = self.services.settings
+        if not (settings.allow_archive or settings.grace_period_days):
+            return None
+        from .archived_needs import ArchivedNeeds  # noqa: PLC0415  # what is not used is not imported
+
+        return ArchivedNeeds(self)
 
     def remember_archive(self, contents: "Contents") -> "tuple[Named, Archive | None]":
         """Returns what each index of a repository names, and what is remembered of the archive.

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -19,6 +19,8 @@ from .execution import Execution
 if TYPE_CHECKING:
     from handler.models.families import FoundFamilies
 
+    from .archived_needs import ArchivedNeeds
+
 
 class NamedImages:
     """The steps of a request that names its images."""
@@ -27,6 +29,7 @@ class NamedImages:
         self._request, self._steps, self._services, self._invocation, self._log = execution
         self._execution, self._rules, self._repository = execution, execution.rules, execution.repository
         self._relatives = deletion.Relatives()
+        self._archived = execution.archived_needs
         self._passes = deletion.PassRunner(self._request, self._steps, self._invocation.pool, self._log)
 
     def carry_out(self) -> DeletionReport:
@@ -132,7 +135,25 @@ class NamedImages:
         if stopped := self._stopped(image_ids):
             return stopped | kept
         going = [image_id for image_id in relatives if image_id not in kept]
-        return guard_named(self._execution, named, look_up, going) | kept
+        refused = guard_named(self._execution, named, look_up, going, self._archived) | kept
+        return refused | self._needed([i for i in image_ids if i not in refused], relatives, look_up, gone)
+
+    def _needed(
+        self,
+        image_ids: Sequence[ImageId],
+        relatives: Collection[ImageId],
+        look_up: LookUp,
+        gone: AbstractSet[ImageId],
+    ) -> dict[ImageId, ImageFailure]:
+        """Asks which images an index in the archive needs."""
+        request = self._request
+        if self._archived is None or request.action != "delete" or request.untag or not image_ids:
+            return {}
+        tags = {image_id.tag for image_id in request.image_ids if image_id.tag is not None}
+        needing = self._archived.needing(image_ids, tags, gone if request.dry_run else frozenset(), look_up)
+        reason = "{}, which is in the archive, needs it; delete that too, or restore it first"
+        codes = {i: "StillUsed" if i in relatives else "ImageReferencedByManifestList" for i in needing}
+        return {i: ImageFailure(i, codes[i], reason.format(index)) for i, index in needing.items()}
 
     def _on_relatives(
         self, image_ids: Sequence[ImageId], look_up: LookUp, gone: AbstractSet[ImageId]
@@ -147,10 +168,15 @@ class NamedImages:
 
 
 def guard_named(
-    execution: Execution, named: Sequence[ImageId], look_up: LookUp, relatives: Sequence[ImageId] = ()
+    execution: Execution,
+    named: Sequence[ImageId],
+    look_up: LookUp,
+    relatives: Sequence[ImageId] = (),
+    archived: "ArchivedNeeds | None" = None,
 ) -> dict[ImageId, ImageFailure]:
     """Asks the guards about images or tags that are named, and whether these and some relatives are in use."""
-    rules, request, read = execution.rules, execution.request, partial(registry.read_manifests, execution.repository)
+    rules, request = execution.rules, execution.request
+    read = archived.read_manifests if archived else partial(registry.read_manifests, execution.repository)
     if request.untag:  # a tag that is in use is one that its image keeps
         used = guards.on_use(execution.use, request, [*named, *relatives], read, look_up)
         return used | guards.on_named(rules, request, [i for i in named if i not in used], look_up)

@@ -24,6 +24,7 @@ class SelectedTags(SelectedImages):
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution)
         self._spared: list[ImageFailure] = []
+        self._archived = execution.archived_needs
 
     def _plan(self, contents: Contents) -> tuple[selection.Plan, Mapping[str, str]]:
         return make_untag_plan(self._selection, contents.images, time.time()), {}
@@ -39,7 +40,7 @@ class SelectedTags(SelectedImages):
 
     def _guard(self, image_ids: Sequence[ImageId], look_up: LookUp) -> dict[ImageId, ImageFailure]:
         """Asks the guards of named tags: what has changed since the selection was made, is seen too."""
-        return guard_named(self._execution, image_ids, look_up)
+        return guard_named(self._execution, image_ids, look_up, archived=self._archived)
 
     def _finished(self, outcome: SelectionOutcome) -> SelectionOutcome:
         return super()._finished(outcome)._replace(in_use=tuple(self._spared[:SPARED_SHOWN]))

@@ -1,0 +1,80 @@
+"""What indexes in the archive need, for requests that name images: none of them must come back without it.
+
+ECR may let an image go that an archived index names; AWS does not say. So the stack knows what it archived itself.
+Selections find it in the list of the repository, and need none of this.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from handler import guards, registry
+from handler.models.images import Image, ImageFailure, ImageId, LookUp, NamedManifests
+
+if TYPE_CHECKING:
+    from .execution import Execution
+
+
+class ArchivedNeeds:
+    """What this stack remembers of the archive of one repository, read when it is first asked; threads share it."""
+
+    def __init__(self, execution: "Execution") -> None:
+        self._archive, self._repository = execution.archive, execution.repository
+        self._names: Mapping[str, Sequence[str]] | None = None
+        self._lock = Lock()
+
+    def read_manifests(self, image_ids: Sequence[ImageId]) -> dict[ImageId, NamedManifests | ImageFailure]:
+        """Returns what images name, like the registry; of an index that cannot be pulled, as it was remembered.
+
+        Raises what the registry raises, and ServiceUnavailableError.
+        """
+        found = registry.read_manifests(self._repository, image_ids)
+        unread = [image_id for image_id in image_ids if not isinstance(found.get(image_id), NamedManifests)]
+        if unread and (names := self._remembered()):
+            for image_id, image in registry.look_up(self._repository, unread).items():
+                if isinstance(image, Image) and image.status != "ACTIVE" and image.digest in names:
+                    named = tuple(names[image.digest])
+                    found[image_id] = NamedManifests(image.digest, named, tuple(d for d in named if d in names))
+        return found
+
+    def needing(
+        self, image_ids: Sequence[ImageId], tags: AbstractSet[str], gone: AbstractSet[ImageId], look_up: LookUp
+    ) -> dict[ImageId, str]:
+        """Returns which images must stay, and the digest of an index that needs each.
+
+        An image goes by its digest, or with its last tag: `tags` are all that the request names. `gone` is what a dry
+        run has foreseen to be gone by then. Raises what the look-up raises, and ServiceUnavailableError.
+        """
+        if not (names := self._remembered()):
+            return {}
+        needed_by: defaultdict[str, list[str]] = defaultdict(list)
+        for index, named in names.items():
+            for digest in named:
+                needed_by[digest].append(index)
+        going = {
+            image_id: needed_by[image.digest]
+            for image_id, image in look_up(image_ids).items()
+            if isinstance(image, Image) and image.digest in needed_by and (image_id.tag is None or image.tags <= tags)
+        }
+        indexes = [ImageId(digest) for digest in sorted({*itertools.chain.from_iterable(going.values())})]
+        found = look_up(indexes) if indexes else {}
+        left = guards.Left(found, gone, by_archiving=False)
+        hidden = {
+            index.digest
+            for index in indexes
+            if isinstance(image := found.get(index), Image) and image.status != "ACTIVE" and left.is_there(index)
+        }
+        return {
+            i: needing for i, owners in going.items() if (needing := next(filter(hidden.__contains__, owners), None))
+        }
+
+    def _remembered(self) -> Mapping[str, Sequence[str]]:
+        """Returns what belongs to images that were archived, by their digests."""
+        with self._lock:
+            if self._names is None:
+                records = self._archive.read()
+                self._names = {digest: record.names for digest, record in records.items() if record.names}
+            return self._names
