@@ -388,6 +388,20 @@ MUTANTS = (
         "functional/test_archived_needs.py",
     ),
     Mutant(
+        "Nobody who names images to delete waits for an archiving",
+        "models/request.py",
+        ' or self.action == "archive"',
+        "",
+        "functional/test_archive.py",
+    ),
+    Mutant(
+        "An archiving that does not fit is reported",
+        "workflows/to_archive.py",
+        "                if not self._steps.met_unfinished:\n                    raise\n",
+        "                raise\n",
+        "functional/test_archive.py",
+    ),
+    Mutant(
         "A further turn is not rejected by a lower limit",
         "steps.py",
         "if over_limits and not request.turn:",

@@ -263,12 +263,12 @@ def test_a_request_that_is_killed_goes_on(stack: Outside) -> None:
     """What is archived by then is not asked for again, and all of it is in the report."""
     tags = [f"v{n}" for n in range(30)]
     digests = stack.push_many(tags)
-    stack.send(*by_tag(tags), action="archive", requestId="r-1", notify="always")
+    stack.send_bulk(*by_tag(tags), action="archive", requestId="r-1", notify="always")
     instance = stack.start_process(**ARCHIVES)
     stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=10)
     stack.receive(instance)
     done = len(stack.archived())
-    stack.let_time_pass(VISIBILITY_SECONDS)
+    stack.let_time_pass(BULK_VISIBILITY_SECONDS)
     asked = stack.faults.count("UpdateImageStorageClass")
     assert 0 < done < 30
 
@@ -321,11 +321,50 @@ def test_time_runs_out(stack: Outside, by_selection: bool) -> None:  # noqa: FBT
     assert [notice.data["failures"] for notice in stack.notices()] == [[]] * len(stack.notices())
 
 
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize(("seconds", "archived"), [(1.3, True), (10, False)])
+def test_a_repository_that_is_slow_to_list(
+    stack: Outside,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    archived: bool,  # noqa: FBT001
+) -> None:
+    """What may need an image is listed in the time of the bulk function; where that is too short, nothing is archived.
+
+    Whoever names images to delete does not wait for it. Each of the images is a failure then, once it was tried twice.
+    """
+    index = stack.push_index([stack.push()], "v1")
+    stack.push_many([f"other-{n}" for n in range(99)])
+    function = stack.start(**ARCHIVES)
+    monkeypatch.setattr("handler.registry.listing._PAGE", 1)
+    clock = Clock()
+    stack.send("imageTag=v1", "imageTag=other-1", action="archive", notify="always", requestId="put-away")
+    stack.send("imageTag=other-2")
+    assert not stack.receive(clock.limit(function, 120)).failed
+    assert "other-2" not in stack.tags()
+    slow = stack.faults.add("DescribeImages", clock.takes(seconds))
+    stack.drain(clock.limit(function, 900))
+    [notice] = stack.notices()
+    assert (index in stack.archived(), stack.waiting(), stack.dead_letters()) == (archived, [], [])
+    if archived:
+        assert (notice.data["archivedCount"], notice.data["failures"]) == (2, [])
+        return
+    assert notice.data["failuresByCode"] == {"TimedOut": 2}
+    assert "BulkTimeout" in notice.data["failures"][0]["failureReason"]
+    slow.lift()
+    stack.send("imageTag=v1", "imageTag=other-1", action="archive", notify="always", requestId="put-away")
+    stack.drain(function)
+    assert (len(stack.notices()), stack.archived()) == (1, set())
+    stack.send_body(notice.data["retryRequest"])
+    stack.drain(function)
+    assert index in stack.archived()
+
+
 def test_a_duplicate_changes_nothing(stack: Outside) -> None:
     """An image that was restored since stays so."""
     digest = stack.push("v1")
     function = stack.start(**ARCHIVES)
-    stack.send("imageTag=v1", action="archive", requestId="r-1")
+    stack.send_bulk("imageTag=v1", action="archive", requestId="r-1")
     first = stack.receive(function)
     stack.change_storage_class(digest, "STANDARD")
     stack.duplicate(first)

@@ -229,8 +229,8 @@ class DeletionRequest(NamedTuple):
 
     @property
     def is_bulk(self) -> bool:
-        """Whether it may take minutes, and must keep nobody waiting who has named images."""
-        return self.selection is not None or bool(self.repository_names)
+        """Whether it may list a whole repository, which takes minutes: it must keep nobody waiting who names images."""
+        return self.selection is not None or bool(self.repository_names) or self.action == "archive"
 
     @property
     def effect(self) -> Effect:

@@ -26,10 +26,11 @@ from handler.steps import Attempt
 from .execution import Execution, Named
 
 _DIGESTS_PER_STEP = 4_000
-_AGAIN = (
+AGAIN = (
     "an earlier receive was not finished either; the bulk function has as long as the stack's BulkTimeout says: raise "
-    "that, or send the selection again under a new requestId when ECR answers faster"
+    "that, or send the request again under a new requestId when ECR answers faster"
 )
+"""What there is to do where a repository cannot be listed in time."""
 SPARED_SHOWN = 100
 """Images in use of which the report says by whom; it counts the others."""
 
@@ -81,7 +82,7 @@ class SelectedImages:
         except OutOfTimeError as error:
             if not self._steps.met_unfinished:
                 raise
-            return self._failed([ImageFailure(ImageId(), "TimedOut", f"{error}; nothing was deleted now; {_AGAIN}")])
+            return self._failed([ImageFailure(ImageId(), "TimedOut", f"{error}; nothing was deleted now; {AGAIN}")])
 
     def _take_selected(self) -> SelectionOutcome:
         if refused := self._refused():
@@ -226,7 +227,7 @@ class SelectedImages:
         if self._request.dry_run:  # what is still there would be foreseen again, without end
             if not self._steps.met_unfinished:
                 raise OutOfTimeError("the dry run did not come to its end; a redelivery makes it again")
-            return _stopped(outcome, "TimedOut", f"time ran out before all was foreseen; {_AGAIN}")
+            return _stopped(outcome, "TimedOut", f"time ran out before all was foreseen; {AGAIN}")
         if self._request.turn >= MAX_TURNS:
             reason = f"it was continued {MAX_TURNS} times and is not done; find out what holds it up, and send it again"
             return _stopped(outcome, "TooManyTurns", reason)

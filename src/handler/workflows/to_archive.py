@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from handler import guards, selection
 from handler.deletion import CHANGING_STEPS
-from handler.models.errors import RefusedLookUpError
+from handler.models.errors import OutOfTimeError, RefusedLookUpError
 from handler.models.failure_codes import ARCHIVED_INDEX
 from handler.models.images import Image, ImageFailure, ImageId, ListedImage, LookUp, ids_of
 from handler.models.outcomes import ChunkOutcome
@@ -22,12 +22,13 @@ from handler.steps import Attempt
 from .archive import Archive
 from .execution import Execution, Named
 from .image_ids import NamedImages
-from .selection import SelectedImages
+from .selection import AGAIN, SelectedImages
 
 if TYPE_CHECKING:
     from handler.archive_records import ArchiveRecord
 
 _DAY = 24 * 60 * 60
+_TIMED_OUT = "timed-out"
 _HIDDEN = "it was in the archive already; what it names cannot be known, and may not be there"
 
 
@@ -48,18 +49,34 @@ class ArchivedImages(NamedImages):
     def carry_out(self) -> DeletionReport:
         """Archives the images that the request names, as wholes.
 
+        None of them, if time did not suffice to look at the others, and an earlier receive was not finished either.
         Raises RejectedRequestError where its relatives make it too large, and what a redelivery may cure.
         """
+        if self._steps.remembered(_TIMED_OUT):
+            return self._timed_out("")
         self._find_relatives()
         self._relatives, unread = self._relatives.of_wholes()
         use = self._execution.use
         others_matter = self._relatives.parents or (use and not use.nothing)
         if others_matter and not self._steps.replaying:
-            self._look_at_the_others()
+            try:
+                self._look_at_the_others()
+            except OutOfTimeError as error:
+                if not self._steps.met_unfinished:
+                    raise
+                return self._timed_out(f"{error}; nothing was archived now; {AGAIN}")
         report = self._passes.run(self._relatives, self._take_chunk)
         asked = sorted(unread & ids_of(report.image_ids), key=str)
         there = [ImageFailure(image_id, ARCHIVED_INDEX, _HIDDEN) for image_id in asked]
         return report._replace(kept=(*report.kept, *there))
+
+    def _timed_out(self, reason: str) -> DeletionReport:
+        """Returns the report where there is not enough time to begin; an earlier one keeps the reason that it gave."""
+        known = ChunkOutcome(failures=(ImageFailure(ImageId(), "TimedOut", reason),))
+        outcome, _ = self._steps.run(_TIMED_OUT, ChunkOutcome, lambda _: known)
+        [failure] = outcome.failures
+        failures = tuple(failure._replace(image_id=image_id) for image_id in self._request.image_ids)
+        return DeletionReport(self._request, failures=failures, replayed=self._steps.replaying)
 
     def _look_at_the_others(self) -> None:
         """Finds what else names the images, or uses them: ECR may let one go that an index needs, and does not tell."""
