@@ -61,7 +61,7 @@ unit: $(dev) ## what needs no build and no network, in seconds (ARGS=... for pyt
 
 # The floor holds for all of it: a part covers less.
 test: $(dev) build ## all suites, with the coverage of src/ (ARGS=... for pytest, without it)
-	@.venv/bin/pytest --numprocesses $(workers) --dist worksteal \
+	@.venv/bin/pytest --numprocesses $(workers) --dist worksteal -m 'not lint' \
 	  $(or $(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=$(floor))
 
 examples: $(dev) .venv-cdk/.done ## synthesise the CDK app of examples/, with half a gigabyte of CDK

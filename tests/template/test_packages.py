@@ -25,6 +25,7 @@ def variant(name: str) -> Json:
     return VARIANTS[name](copy.deepcopy(stack()))
 
 
+@pytest.mark.lint
 def test_cfn_lint_has_no_findings(tmp_path: Path) -> None:
     """No reference, condition or parameter dangles; of W3037, it does not know ecr:ListImageReferrers yet."""
     paths = [tmp_path / f"{name}.json" for name in VARIANTS]

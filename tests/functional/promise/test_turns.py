@@ -36,14 +36,14 @@ def test_a_lower_limit_does_not_reject_what_continues(stack: Outside) -> None:
 
 @pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize(
-    ("limits", "most"),
+    ("limits", "most", "archives"),
     [
-        ({"MAX_IMAGES_PER_REQUEST": "300", **ANY_SHARE}, 300),
-        ({"MAX_PERCENT_OF_REPOSITORY": "50"}, 350),  # of the 500 that were there, and those that were pushed since
+        ({"MAX_IMAGES_PER_REQUEST": "300", **ANY_SHARE}, 300, False),
+        ({"MAX_PERCENT_OF_REPOSITORY": "50"}, 350, False),  # of those that were there, and that were pushed since
+        ({"MAX_IMAGES_PER_REQUEST": "300", **ANY_SHARE}, 300, True),
     ],
-    ids=["images", "share"],
+    ids=["images", "share", "archived"],
 )
-@pytest.mark.parametrize("archives", [False, True])
 def test_the_limits_are_those_of_the_request(
     stack: Outside,
     limits: dict[str, str],

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.examples import EXAMPLES, ROOT
 
 
+@pytest.mark.lint
 def test_cfn_lint_has_no_findings(tmp_path: Path) -> None:
     """But in a state machine that is wrong. All of them at once: it takes longer to start than to read them."""
     templates = [path for path in sorted(EXAMPLES.glob("*/*.yaml")) if "AWSTemplateFormatVersion" in path.read_text()]
