@@ -501,6 +501,8 @@ def test_a_forged_envelope_that_is_redriven_is_rejected_too(stack: Outside, key:
     [
         lambda message: message["followUp"].update(key=["request", "another"]),
         lambda message: message["followUp"].update(requestId="another"),
+        lambda message: message["followUp"].update(turn=1),
+        lambda message: message["followUp"].update(taken=1),
         lambda message: message["followUp"]["origin"].update(sender="somebody else"),
         lambda message: message["request"]["selection"].update(tagPatternList=["*"]),
         lambda message: message["request"].update(repositoryName="team/web"),

@@ -78,7 +78,17 @@ def test_the_function_that_deletes_loads_none_of_the_readers() -> None:
 
 def test_what_is_not_used_is_not_loaded() -> None:
     """Whatever is more than images by name costs a cold start nothing, until a request is for it."""
-    rare = {"archive", "declaration", "fan_out", "forwarding", "from_archive", "selection", "summary", "to_archive"}
+    rare = {
+        "archive",
+        "archived_needs",
+        "declaration",
+        "fan_out",
+        "forwarding",
+        "from_archive",
+        "selection",
+        "summary",
+        "to_archive",
+    }
     unused = {"archive_records", "request_queue", "selection", "tally", "workflows.untag"}
     unused |= {f"registry.{name}" for name in ("listing", "families", "storage_class")}
     unused |= {"models.families", "models.selection_outcome", "models.summary"}

@@ -23,7 +23,7 @@ class ArchivedNeeds:
 
     def __init__(self, execution: "Execution") -> None:
         self._archive, self._repository = execution.archive, execution.repository
-        self._names: Mapping[str, Sequence[str]] | None = None
+        self._read: tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]] | None = None
         self._lock = Lock()
 
     def read_manifests(self, image_ids: Sequence[ImageId]) -> dict[ImageId, NamedManifests | ImageFailure]:
@@ -33,7 +33,8 @@ class ArchivedNeeds:
         """
         found = registry.read_manifests(self._repository, image_ids)
         unread = [image_id for image_id in image_ids if not isinstance(found.get(image_id), NamedManifests)]
-        if unread and (names := self._remembered()):
+        names, _ = self._remembered() if unread else ({}, {})
+        if names:
             for image_id, image in registry.look_up(self._repository, unread).items():
                 if isinstance(image, Image) and image.status != "ACTIVE" and image.digest in names:
                     named = tuple(names[image.digest])
@@ -48,15 +49,13 @@ class ArchivedNeeds:
         An image goes by its digest, or with its last tag: `tags` are all that the request names. `gone` is what a dry
         run has foreseen to be gone by then. Raises what the look-up raises, and ServiceUnavailableError.
         """
-        if not (names := self._remembered()):
+        _, needed_by = self._remembered()
+        doubtful = [image_id for image_id in image_ids if image_id.tag is not None or image_id.digest in needed_by]
+        if not (needed_by and doubtful):
             return {}
-        needed_by: defaultdict[str, list[str]] = defaultdict(list)
-        for index, named in names.items():
-            for digest in named:
-                needed_by[digest].append(index)
         going = {
             image_id: needed_by[image.digest]
-            for image_id, image in look_up(image_ids).items()
+            for image_id, image in look_up(doubtful).items()
             if isinstance(image, Image) and image.digest in needed_by and (image_id.tag is None or image.tags <= tags)
         }
         indexes = [ImageId(digest) for digest in sorted({*itertools.chain.from_iterable(going.values())})]
@@ -71,10 +70,14 @@ class ArchivedNeeds:
             i: needing for i, owners in going.items() if (needing := next(filter(hidden.__contains__, owners), None))
         }
 
-    def _remembered(self) -> Mapping[str, Sequence[str]]:
-        """Returns what belongs to images that were archived, by their digests."""
+    def _remembered(self) -> tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]]:
+        """Returns what belongs to each image that was archived, and to which each of those belongs: all by digest."""
         with self._lock:
-            if self._names is None:
-                records = self._archive.read()
-                self._names = {digest: record.names for digest, record in records.items() if record.names}
-            return self._names
+            if self._read is None:
+                names = {digest: record.names for digest, record in self._archive.read().items() if record.names}
+                needed_by: defaultdict[str, list[str]] = defaultdict(list)
+                for index, named in names.items():
+                    for digest in named:
+                        needed_by[digest].append(index)
+                self._read = names, dict(needed_by)
+            return self._read

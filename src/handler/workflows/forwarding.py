@@ -77,4 +77,5 @@ def check_sent(payload: Payload, request: DeletionRequest, table: StepTable) -> 
 
 def _sealed(request: DeletionRequest) -> str:
     """Returns a hash of all that an envelope says, and the content of it."""
-    return key_hash((request.key, request.request_id, request.origin.to_json(), request.content_hash))
+    counts = (request.turn, request.taken)  # or a first turn could pass for a further one, which no limits hold for
+    return key_hash((request.key, request.request_id, counts, request.origin.to_json(), request.content_hash))
