@@ -13,7 +13,7 @@ import pytest
 from aws_lambda_powertools.utilities.idempotency.exceptions import BaseError
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.models.errors import HandlerError, RejectedRequestError, ServiceUnavailableError, UnknownOutcomeError
@@ -360,7 +360,6 @@ class Invocation(NamedTuple):
 
 
 @given(EVENTS)
-@settings(max_examples=settings().max_examples // 2)
 def test_a_step_happens_once_whoever_is_at_it_and_whatever_is_lost(clients: Clients, events: list[Event]) -> None:
     """Its work is done at most once for each outcome that is stored, and that is never overwritten.
 
