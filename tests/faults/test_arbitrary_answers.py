@@ -72,7 +72,7 @@ def invoke(stage: Stage) -> Iterator[Invoke]:
         yield invoke
 
 
-@settings(max_examples=100 if settings().derandomize else settings().max_examples)
+@settings(max_examples=60 if settings().derandomize else settings().max_examples)
 @given(image_ids(), st.lists(ANSWERS, max_size=MOST))
 def test_any_request_and_any_answers(stage: Stage, invoke: Invoke, ids: list[Json], answers: list[Answer]) -> None:
     """No call of more than 100 ids, nothing asked again that is settled, each id reported once, the same when replayed.

@@ -35,7 +35,7 @@ from tests.harness.history import (
 
 type Json = dict[str, Any]
 
-EXAMPLES = 50 if settings().derandomize else settings().max_examples
+EXAMPLES = 30 if settings().derandomize else settings().max_examples
 """In `make test`; with the profile of `make faults` as many as that has."""
 
 _TAGS = ["a", "b", "c", "d", "pr-1", "pr-2", "pr-3", "prod-1", "keep-1"]
