@@ -309,7 +309,7 @@ def test_time_runs_out(stack: Outside, by_selection: bool) -> None:  # noqa: FBT
     digests = stack.push_many(tags)
     clock = Clock()
     stack.faults.add("UpdateImageStorageClass", clock.takes(1))
-    function = clock.limit(stack.start(**ARCHIVES), 60)
+    function = clock.limit(stack.start(**ARCHIVES), 80)  # so that three receives are more than enough
     meant: Json = {"selection": PREVIEWS} if by_selection else {"imageIds": by_tag(tags)}
     stack.send(action="archive", requestId="r-1", notify="always", **meant)
     while stack.waiting():
