@@ -60,7 +60,7 @@ def check_sent(payload: Payload, request: DeletionRequest, table: StepTable) -> 
         known = sender is not None and sender["content"]["S"] == _sealed(request)
     else:
         part = Part.of(request.key)
-        sender = table.item(part.parent if part and not request.turn else request.key, "claim")
+        sender = table.item(part.parent if part and not request.turn else request.key, claim_name(0))
         known = sender is not None and request_queue.seal(sender["generation"]["S"], payload) == payload.seal
     if not known:
         sender = table.item(request.key, claim_name(request.turn))

@@ -46,6 +46,11 @@ class NamedImages:
         """Made only where relatives are found: of thousands, it takes a millisecond."""
         return frozenset(self._request.image_ids)
 
+    @cached_property
+    def _tags(self) -> AbstractSet[str]:
+        """Made only in stacks that archive, and once for all chunks, for the same reason."""
+        return frozenset(image_id.tag for image_id in self._request.image_ids if image_id.tag is not None)
+
     def _find_relatives(self) -> None:
         from handler.relatives import RelativesFinder  # noqa: PLC0415  # what is not used is not imported
 
@@ -149,8 +154,7 @@ class NamedImages:
         request = self._request
         if self._archived is None or request.action != "delete" or request.untag or not image_ids:
             return {}
-        tags = {image_id.tag for image_id in request.image_ids if image_id.tag is not None}
-        needing = self._archived.needing(image_ids, tags, gone if request.dry_run else frozenset(), look_up)
+        needing = self._archived.needing(image_ids, self._tags, gone if request.dry_run else frozenset(), look_up)
         reason = "{}, which is in the archive, needs it; delete that too, or restore it first"
         codes = {i: "StillUsed" if i in relatives else "ImageReferencedByManifestList" for i in needing}
         return {i: ImageFailure(i, codes[i], reason.format(index)) for i, index in needing.items()}
