@@ -2,7 +2,7 @@
 
 `python -B slim.py FOLDER FUNCTION`. Whatever the function uses stays as it was. The schema of a request becomes Python,
 and of the models and endpoints that botocore reads at each start only those of the services that are called remain,
-unpacked and without their documentation.
+unpacked and without their documentation. Of two libraries that others import, what they use of them is left.
 """
 
 import gzip
@@ -21,6 +21,19 @@ SERVICES = {
     "UsageFunction": ("dynamodb", "ecs", "inspector2", "lambda"),
 }
 """What each function of the template calls."""
+STAND_INS = {
+    # With s3transfer, boto3 moves files to and from S3. To import boto3 loads it, and with it multiprocessing, to see
+    # whether this class has an attribute of newer versions.
+    "s3transfer/__init__.py": "",
+    "s3transfer/manager.py": "class TransferConfig:\n    pass\n",
+    # What older Pythons lack, and this one has, as far as anybody here imports it.
+    "typing_extensions.py": (
+        "from collections.abc import Buffer\n"
+        "from typing import NotRequired, ParamSpec, Self, override\n"
+        "from warnings import deprecated\n"
+    ),
+}
+"""Libraries of which next to nothing is used, and the files that are left of them."""
 _PATTERN = '''
 import functools
 
@@ -73,6 +86,17 @@ def slim_botocore(data: Path, services: Collection[str]) -> None:
     _write(data / "endpoints.json", endpoints)
 
 
+def replace_unused(package: Path) -> None:
+    """Leaves of two libraries what is used of them: to load the rest is a twentieth of a cold start."""
+    if missing := [name for name in STAND_INS if not (package / name).exists()]:
+        raise SystemExit(f"nobody brings {missing} any more: remove them from slim.py")
+    shutil.rmtree(package / "s3transfer")
+    for name, code in STAND_INS.items():
+        file = package / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(code)
+
+
 def undocumented(model: Any, text: str = "documentation") -> Any:
     """A model without its texts, which stand under the key `text`; a member that has this name is no text."""
     match model:
@@ -96,6 +120,7 @@ def main(package: Path, function: str) -> None:
     sys.path.insert(0, str(package))
     compile_contract(package / "handler")
     slim_botocore(package / "botocore" / "data", SERVICES[function])
+    replace_unused(package)
     for unused in (package / "bin", package / "boto3" / "data", *package.glob("fastjsonschema*")):
         shutil.rmtree(unused)
 

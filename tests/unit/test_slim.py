@@ -67,6 +67,19 @@ def test_each_function_has_the_models_of_what_it_calls() -> None:
     assert made == {function: set(services) for function, services in slim.SERVICES.items()}
 
 
+def test_of_a_library_what_is_used_is_left(tmp_path: Path) -> None:
+    """Its other files are gone; a library that is not there any more is not put there, but named."""
+    (tmp_path / "s3transfer").mkdir()
+    for name in (*slim.STAND_INS, "s3transfer/upload.py"):
+        (tmp_path / name).write_text("raise ImportError")
+    slim.replace_unused(tmp_path)
+    files = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == slim.STAND_INS
+    (tmp_path / "typing_extensions.py").unlink()
+    with pytest.raises(SystemExit, match=r"typing_extensions\.py"):
+        slim.replace_unused(tmp_path)
+
+
 def test_the_contract_becomes_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It refuses what the schema refuses, with an error of the same fields, and needs nothing that is not shipped."""
     schema = {
