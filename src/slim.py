@@ -1,10 +1,12 @@
 """`sam build` runs this on the installed package before it is compiled: small, and quick to start.
 
 `python -B slim.py FOLDER FUNCTION`. Whatever the function uses stays as it was. The schema of a request becomes Python,
-and of the models and endpoints that botocore reads at each start only those of the services that are called remain,
-unpacked and without their documentation. Of two libraries that others import, what they use of them is left.
+and what `typing.NamedTuple` would make at each start is written out. Of the models and endpoints that botocore reads
+then, those of the services that are called remain, unpacked and without their documentation; of two libraries that
+others import, what they use.
 """
 
+import ast
 import gzip
 import inspect
 import json
@@ -67,6 +69,48 @@ def compile_contract(handler: Path) -> None:
     (handler / "contract.py").write_text(code)
 
 
+def write_out_named_tuples(handler: Path) -> None:
+    """Writes in each module what `typing.NamedTuple` would make of its classes at each start; see named.py.
+
+    All stays on its line, for tracebacks.
+    """
+    for path in handler.rglob("*.py"):
+        path.write_text(with_named_tuples_written_out(path.read_text()))
+    shutil.copy(Path(__file__).with_name("named.py"), handler)
+
+
+def with_named_tuples_written_out(source: str) -> str:
+    """Returns the source of a module so."""
+    tree, lines = ast.parse(source), source.splitlines()
+    for node in ast.walk(tree):
+        match node:
+            case ast.ClassDef(bases=[ast.Name("NamedTuple")]):
+                _write_out(node, lines)
+            case ast.ImportFrom(module="typing") if any(name.name == "NamedTuple" for name in node.names):
+                lines[node.lineno - 1] = f"from handler import named as _named; {lines[node.lineno - 1]}"
+    return "\n".join(lines) + "\n"
+
+
+def _write_out(node: ast.ClassDef, lines: list[str]) -> None:
+    """Writes a field where it stands, and the rest behind the last one."""
+    lines[node.lineno - 1] = lines[node.lineno - 1].replace("(NamedTuple)", "(_named.Named)")
+    fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+    names = [ast.unparse(field.target) for field in fields]
+    defaults = [
+        f"{name!r}: {ast.unparse(field.value)}" for name, field in zip(names, fields, strict=True) if field.value
+    ]
+    for position, (name, field) in enumerate(zip(names, fields, strict=True)):
+        for line in range(field.lineno, field.end_lineno or 0):
+            lines[line] = ""
+        lines[field.lineno - 1] = f"    {name} = _named.field({position}, None)"
+    lines[fields[-1].lineno - 1] += (
+        f"; __slots__ = (); _fields = __match_args__ = {tuple(names)}"
+        f"; _field_defaults = {{{', '.join(defaults)}}}"
+        f"; __new__ = lambda _cls, {', '.join(names)}: _named.new(_cls, ({', '.join(names)},))"
+        "; __new__.__defaults__ = (*_field_defaults.values(),)"
+    )
+
+
 def slim_botocore(data: Path, services: Collection[str]) -> None:
     """Removes from botocore's data what concerns other services, and what is for people to read."""
     for folder in list(data.iterdir()):
@@ -119,6 +163,7 @@ def main(package: Path, function: str) -> None:
     """Does it all to the package of a function, in a folder."""
     sys.path.insert(0, str(package))
     compile_contract(package / "handler")
+    write_out_named_tuples(package / "handler")
     slim_botocore(package / "botocore" / "data", SERVICES[function])
     replace_unused(package)
     for unused in (package / "bin", package / "boto3" / "data", *package.glob("fastjsonschema*")):

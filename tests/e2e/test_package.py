@@ -1,8 +1,14 @@
 """The packages are slimmer than what pip installs, and do the same."""
 
 import ast
+import json
+import os
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import botocore
 import botocore.session
@@ -10,7 +16,7 @@ import pytest
 from botocore.loaders import Loader
 from botocore.model import ServiceModel, Shape
 
-from local.rie import PACKAGE
+from local.rie import PACKAGE, ROOT
 from slim import SERVICES, STAND_INS
 
 CALLS = [(function, service) for function, services in SERVICES.items() for service in services]
@@ -97,6 +103,41 @@ def test_what_is_left_of_a_library_is_what_others_import(function: str) -> None:
 
 def _libraries(modules: Iterable[str]) -> set[str]:
     return {module.split(".")[0] for module in modules}
+
+
+_NAMED_TUPLES = """
+import importlib, inspect, json, pathlib, re, sys
+root = pathlib.Path(sys.argv[1])
+found = {}
+for path in sorted((root / "handler").rglob("*.py")):
+    name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+    if name in {"handler.app", "handler.usage_app", "handler.contract", "handler.named"}:
+        continue
+    module = importlib.import_module(name)
+    for each, kind in inspect.getmembers(module, inspect.isclass):
+        if kind.__module__ == name and issubclass(kind, tuple):
+            defaults = re.sub(" at 0x[0-9a-f]+", "", repr(kind._field_defaults))
+            found[f"{name}.{each}"] = [kind._fields, defaults, kind.__doc__]
+print(json.dumps([found, "handler.named" in sys.modules]))
+"""
+
+
+@pytest.mark.parametrize("function", SERVICES)
+def test_its_named_tuples_are_those_of_the_source(function: str) -> None:
+    """Each has the fields and the defaults that it has there, and none is made at the start."""
+
+    def named_tuples(*paths: Path) -> list[Any]:
+        command = [sys.executable, "-B", "-S", "-c", _NAMED_TUPLES, str(paths[0])]
+        environment = {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+        return list(json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout))
+
+    ours, written_out = named_tuples(package(function))
+    theirs, made = named_tuples(ROOT / "src", Path(sysconfig.get_path("purelib")))
+    assert (written_out, made) == (True, False)
+    assert len(ours) > 50
+    assert ours == theirs
+    for source in (package(function) / "handler").rglob("*.py"):
+        assert "(NamedTuple)" not in source.read_text()
 
 
 @pytest.mark.parametrize("function", SERVICES)

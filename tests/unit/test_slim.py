@@ -1,13 +1,19 @@
 """The build removes from the package whatever is never called, or only read by people."""
 
+import copy
 import gzip
 import json
+import pickle
 import re
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import handler
+import named
 import slim
 
 MODEL: dict[str, Any] = {
@@ -78,6 +84,87 @@ def test_of_a_library_what_is_used_is_left(tmp_path: Path) -> None:
     (tmp_path / "typing_extensions.py").unlink()
     with pytest.raises(SystemExit, match=r"typing_extensions\.py"):
         slim.replace_unused(tmp_path)
+
+
+VALUES = '''
+from collections.abc import Mapping
+from typing import (
+    Any,
+    NamedTuple,
+)
+
+
+class Value[T](NamedTuple):
+    """A value."""
+
+    name: str
+    """Whose."""
+    items: tuple[T, ...] = (
+        1,
+        2,
+    )  # more than one line
+    named: Mapping[str, Any] = {}
+
+    @property
+    def first(self) -> T:
+        """The first of them."""
+        return self.items[0]
+
+    @classmethod
+    def of(cls, name: str) -> "Value[int]":
+        return cls(name, named={"a": 1})
+
+
+class One(NamedTuple):
+    only: "int | None"
+
+
+class Other:
+    """It stays as it was."""
+
+    kind: str = "other"
+'''
+
+
+def test_a_named_tuple_that_is_written_out_is_what_typing_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In all that a named tuple can, and on the same lines."""
+    monkeypatch.setattr(handler, "named", named, raising=False)
+    written = slim.with_named_tuples_written_out(VALUES)
+    assert "(NamedTuple)" not in written
+    seen: list[object] = []
+    for name, source in {"by_typing": VALUES, "written_out": written}.items():
+        module = types.ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, module)
+        exec(compile(source, name, "exec"), vars(module))  # noqa: S102  # the lines above
+        value: Any = module.Value.of("x")
+        assert issubclass(module.Value, tuple)
+        assert pickle.loads(pickle.dumps(value)) == copy.copy(value) == value  # noqa: S301
+        match value:
+            case module.Value("x", [1, 2], dict(rest)):
+                seen.append(rest)
+        errors = []
+        for wrong in (
+            lambda v=value: v._replace(unknown=1),
+            lambda v=value: setattr(v, "name", "y"),
+            lambda v=value: setattr(v, "other", "y"),
+            lambda m=module: m.Value(),
+            lambda m=module: m.One(1, 2),
+            lambda m=module: m.Value("x", other=1),
+        ):
+            with pytest.raises((TypeError, ValueError, AttributeError)) as raised:
+                wrong()
+            errors.append(raised.type)
+        seen.append(
+            (
+                [tuple(value), str(value), value.first, value._asdict(), value._replace(name="y"), value < ("y",)],
+                [module.Value("x", items=()), module.Value(name="x", named={}), module.One(only=None), {module.One(1)}],
+                [(each._fields, each._field_defaults, each.__match_args__) for each in (module.Value, module.One)],
+                [module.Value.__doc__, module.Value.first.fget.__code__.co_firstlineno, module.Other.kind],
+                errors,
+            )
+        )
+    half = len(seen) // 2
+    assert seen[:half] == seen[half:]
 
 
 def test_the_contract_becomes_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
