@@ -16,7 +16,7 @@ from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
 FUNCTIONS = {"DeletionFunction": "Code", "BulkFunction": "BulkCode", "UsageFunction": "UsageCode"}
-"""The functions of the template, and what their assets are called. The second is there with ProtectInUse alone."""
+"""The functions of the template, and what their assets are called. The third is there with ProtectInUse alone."""
 
 
 class ImageDeletion(Stack):

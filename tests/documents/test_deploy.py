@@ -1,5 +1,6 @@
 """The policies that the deployment guide shows are those that the stack needs."""
 
+import itertools
 import json
 import re
 from fnmatch import fnmatchcase
@@ -14,8 +15,8 @@ from tests.policies import as_list, verdict
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "deploy.md").read_text()
 RESOURCES: dict[str, Any] = stack()["Resources"]
-KEY_POLICY, REPOSITORY_POLICY = (
-    json.loads(text)["Statement"] for text in re.findall(r"```json\n(.+?)```", GUIDE, re.DOTALL)
+KEY_POLICY, SENDERS_STATEMENT, REPOSITORY_POLICY = (
+    read.get("Statement", read) for read in map(json.loads, re.findall(r"```json\n(.+?)```", GUIDE, re.DOTALL))
 )
 
 
@@ -69,6 +70,44 @@ def test_the_key_admits_every_service_that_writes(action: str) -> None:
     assert (
         verdict(KEY_POLICY, action=action, resource="key", context=context, principal="s3.amazonaws.com") != "allowed"
     )
+
+
+SENDING_RULES = {
+    name: rule["Condition"]
+    for name, rule in RESOURCES.items()
+    if rule["Type"] == "AWS::Events::Rule"
+    and any("Queue" in target["Arn"]["Fn::GetAtt"][0] for target in rule["Properties"]["Targets"])
+}
+"""The rules that send to a queue, and under which condition each is there."""
+
+
+@pytest.mark.parametrize("there", [*itertools.product([False, True], repeat=len(SENDING_RULES))])
+def test_the_key_admits_rules_as_long_as_there_is_one(there: tuple[bool, ...]) -> None:
+    """The guide says when the statement for rules may be left out: when there is no rule that sends to a queue."""
+    [row] = re.findall(r"^\| `RuleSendsEncryptedMessages` \|.*", GUIDE, re.MULTILINE)
+    [when] = re.findall(r"Leave it out if (.+?)\. ", row)
+    named = dict(re.findall(r"`(\w+)` is (empty|0)", when))
+    without = {name: "" if value == "empty" else value for name, value in named.items()}
+    conditions = stack()["Conditions"]
+    parameters = {}
+    for condition, is_there in zip(SENDING_RULES.values(), there, strict=True):
+        reference, absent = conditions[condition]["Fn::Not"][0]["Fn::Equals"]
+        parameters[reference["Ref"]] = "something" if is_there else absent
+    left_out = all(parameters[name] == value for name, value in without.items())
+    policy = [s for s in KEY_POLICY if not (left_out and s["Sid"] == "RuleSendsEncryptedMessages")]
+    expected = "allowed" if any(there) else "not mentioned"
+    for action in ("kms:GenerateDataKey", "kms:Decrypt"):
+        assert verdict(policy, action=action, resource="key", context={}, principal="events.amazonaws.com") == expected
+
+
+def test_the_key_admits_senders_of_other_accounts_by_a_statement_of_their_own() -> None:
+    """It has what the policy for senders of this account has, and no more."""
+    policy = resolve(RESOURCES["SenderPolicy"]["Properties"]["PolicyDocument"], {})
+    [granted] = [s for s in policy["Statement"] if s["Sid"] == "EncryptMessages"]
+    assert SENDERS_STATEMENT["Action"] == granted["Action"]
+    [service] = as_list(SENDERS_STATEMENT["Condition"]["StringEquals"]["kms:ViaService"])
+    assert service in as_list(granted["Condition"]["StringEquals"]["kms:ViaService"])
+    assert SENDERS_STATEMENT["Principal"]["AWS"].split(":")[4] not in {"", "123456789012"}
 
 
 def test_the_key_admits_alarms_of_no_other_account() -> None:

@@ -32,7 +32,9 @@ SIX_TIMES = 6
 """Function time-outs in a visibility time-out, as Lambda asks of its queues."""
 RECEIVES, BULK_RECEIVES = 5, 3
 """Receives before a message is given up, as Lambda asks of its queues; fewer where one takes a quarter of an hour."""
-DAY = 86_400
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+ALARM_SECONDS = 7 * DAY
+"""How far back an alarm of CloudWatch looks at most."""
 PARAMETERS, IN_A_GROUP = 36, 6
 """The most there may be, in all and under one heading: who deploys reads the headings, and what he wants under them."""
 VARIABLE_BYTES = 4_096
@@ -665,23 +667,26 @@ def watched_metrics(properties: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def dead_letters_are_seen(template: Template) -> Iterator[str]:
-    visible, age = "ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"
+    visible = "ApproximateNumberOfMessagesVisible"
     at_least_one = (1, "GreaterThanOrEqualToThreshold")
     queues = of_type(template, "AWS::SQS::Queue")
     for name in dead_letter_queues(template):
         first, more, old = False, False, False
         for properties in alarms(template).values():
             bound = (properties["Threshold"], properties["ComparisonOperator"])
+            seconds = properties.get("Period", 0) * properties["EvaluationPeriods"]
             for _, metric, dimensions in watched_metrics(properties):
                 if dimensions[0] != {"Name": "QueueName", "Value": {"Fn::GetAtt": [name, "QueueName"]}}:
                     continue
                 computed = [each.get("Expression", "") for each in properties.get("Metrics", [])]
-                first |= metric == visible and not computed and bound == at_least_one
+                counted = metric == visible and not computed and bound == at_least_one
+                first |= counted and seconds <= MINUTE
                 more |= metric == visible and any("DIFF" in each for each in computed) and bound == at_least_one
-                # A dead letter's age counts from its arrival here, and its expiry from when it was first sent.
+                # A dead letter's expiry counts from when it was first sent. Being read, it is not visible for a while.
                 waited = max(queue.get("MessageRetentionPeriod", 0) for key, queue in queues.items() if key != name)
                 expiry = queues[name]["MessageRetentionPeriod"] - waited
-                old |= metric == age and properties["Threshold"] <= expiry - DAY
+                longest_seen = properties.get("Statistic") == "Maximum" and properties.get("Period", 0) >= HOUR
+                old |= counted and longest_seen and DAY < seconds <= min(expiry - DAY, ALARM_SECONDS)
         if not first:
             yield f"a letter in {name} raises no alarm"
         if not more:
@@ -1186,7 +1191,11 @@ BROKEN: list[tuple[Check, Callable[[Template], object]]] = [
     (dead_letters_are_seen, lambda t: t["Resources"].pop("MoreDeadLettersAlarm")),
     (dead_letters_are_seen, lambda t: MORE(t)["Metrics"][1].update(Expression="RATE(letters)")),
     (dead_letters_are_seen, lambda t: t["Resources"].pop("OldDeadLetterAlarm")),
-    (dead_letters_are_seen, lambda t: OLD(t).update(Threshold=777601)),
+    (dead_letters_are_seen, lambda t: OLD(t).update(Threshold=2)),
+    (dead_letters_are_seen, lambda t: OLD(t).update(Statistic="Minimum")),
+    (dead_letters_are_seen, lambda t: OLD(t).update(EvaluationPeriods=169)),
+    (dead_letters_are_seen, lambda t: OLD(t).update(Period=60)),
+    (dead_letters_are_seen, lambda t: OLD(t).update(MetricName="ApproximateAgeOfOldestMessage", Threshold=604800)),
     (every_alarm_reaches_the_topic, lambda t: ALARM(t).pop("AlarmActions")),
     (every_alarm_reaches_the_topic, lambda t: ALARM(t).pop("TreatMissingData")),
     (every_alarm_reaches_the_topic, lambda t: MISSING(t).update(TreatMissingData="notBreaching")),

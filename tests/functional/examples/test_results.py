@@ -30,7 +30,10 @@ class Results:
         read["Resources"]["AuditStream"] = {"Type": "AWS::SQS::Queue"}
         del read["Resources"]["AuditRule"]["Properties"]["Targets"][0]["RoleArn"]  # SQS takes none
         del read["Outputs"]["AuditBucketName"]
-        parameters = {"AlarmTopicArn": stack.aws.outputs["NotificationTopicArn"], **parameters}
+        topic = stack.aws.client("sns").create_topic(Name="alarms-of-results")[
+            "TopicArn"
+        ]  # the stack's admits no others
+        parameters = {"AlarmTopicArn": topic, **parameters}
         cloudformation = stack.aws.client("cloudformation")
         cloudformation.create_stack(
             StackName="results",

@@ -126,6 +126,8 @@ def resource_of(resource_type: str, action: str) -> str:
             return f"arn:aws:lambda:{HERE}:code-signing-config:csc-0123456789abcdef0"
         case "scheduler:DeleteSchedule":  # those of a group that is deleted, too
             return SCHEDULE
+        case "logs:DescribeIndexPolicies":  # IAM knows no resource of it
+            return "*"
     if resource_type == "AWS::IAM::ManagedPolicy":
         return POLICY
     others = {"iam": ROLE, "kms": KEY, "s3": f"arn:aws:s3:::packages/{NAME}/0123456789abcdef"}
