@@ -19,6 +19,7 @@ _PYTHON = (
     (r"attribute_not_exists\((#\w+)\)", r'not has("\1")'),
     (r"attribute_exists\((#\w+)\)", r'has("\1")'),
     (r"begins_with\((#\w+), (:\w+)\)", r'begins("\1", "\2")'),
+    (r"contains\((#\w+), (:\w+)\)", r'contains("\1", "\2")'),
     (r'(?<!")(#\w+)', r'attribute("\1")'),
     (r'(?<!")(:\w+)', r'value("\1")'),
     (r" <> ", " != "),
@@ -35,6 +36,7 @@ def holds(call: Call, item: Item) -> bool:
     names, values = call["ExpressionAttributeNames"], call.get("ExpressionAttributeValues", {})
     scope = {
         "begins": lambda name, value: str(item.get(names[name], {}).get("S", "")).startswith(values[value]["S"]),
+        "contains": lambda name, value: values[value]["S"] in str(item.get(names[name], {}).get("S", "")),
         "has": lambda name: names[name] in item,
         "attribute": lambda name: _Attribute(item.get(names[name])),
         "value": lambda name: _plain(values[name]),

@@ -51,7 +51,7 @@ class ArchiveRecord(NamedTuple):
     grace_days: int | None = None
     """How many days it is kept that was to be deleted; None where it was to be archived."""
 
-    def is_of(self, image: ListedImage) -> bool:
+    def is_of(self, image: Image | ListedImage) -> bool:
         """Returns whether the image has been in the archive ever since."""
         if image.status != "ARCHIVED" or image.archived is None or (image.activated or 0.0) > self.not_before:
             return False
@@ -126,6 +126,9 @@ class ArchiveRecords:
         self._open[image.digest] = request_id, longer[":notAfter"]["N"]
         if grace_days is None:
             update += " REMOVE #graceDays"
+        elif float(met.get("graceDays", {"N": "inf"})["N"]) < grace_days:  # whichever promises to keep it longer
+            update += ", #graceDays = :graceDays, #expiration = :expiration"
+            longer |= {name: values[name] for name in (":graceDays", ":expiration")}
         self._update(self._key, image.digest, update, "", longer)
 
     def close(self, digest: str) -> None:

@@ -23,6 +23,7 @@ MESSAGE_BYTES = 1_048_576
 """The most that SQS takes in one message."""
 ENTRIES = 10
 """Messages that SQS takes in one call."""
+_TRIES = 3
 _BATCH_BYTES = 1_000_000
 """Just under what SQS takes in one call, which is as much as in one message."""
 
@@ -142,16 +143,34 @@ def send(
             {"Id": str(i), "MessageBody": body, "DelaySeconds": delay, "MessageGroupId": group}
             for i, body in enumerate(batch)
         ]
+        _send_batch(sqs, queue_url, entries, calling, is_first=not number)
+
+
+def _send_batch(
+    sqs: "SQSClient",
+    queue_url: str,
+    entries: "Sequence[SendMessageBatchRequestEntryTypeDef]",
+    calling: "Callable[[], AbstractContextManager[None]]",
+    *,
+    is_first: bool,
+) -> None:
+    """Sends messages in one call. What SQS says that it has not taken is sent again, and what may be there is not."""
+    total = len(entries)
+    for number in range(_TRIES):
         try:
             with calling():
                 response = sqs.send_message_batch(QueueUrl=queue_url, Entries=entries)
         except (ClientError, BotoCoreError) as error:
             raise UnknownOutcomeError(f"SQS did not take requests, or did not say so: {error}") from error
         except OutOfTimeError as error:
-            if number:  # then it is not so that nothing was done
-                raise UnknownOutcomeError(str(error)) from error
-            raise
-        if (unsent := len(batch) - len(response.get("Successful", []))) > 0:
-            codes = {str(failed.get("Code")) for failed in response.get("Failed", [])}
-            reason = ", ".join(sorted(codes)) or "its response did not arrive whole"
-            raise UnknownOutcomeError(f"SQS did not take {unsent} of {len(batch)} requests: {reason}")
+            if is_first and not number:
+                raise
+            raise UnknownOutcomeError(str(error)) from error  # it is not so that nothing was done
+        failed = {entry["Id"]: str(entry.get("Code")) for entry in response.get("Failed", [])}
+        unsent = len(entries) - len(response.get("Successful", []))
+        if not unsent:
+            return
+        if number == _TRIES - 1 or len(failed) != unsent:
+            reason = ", ".join(sorted(set(failed.values()))) or "its response did not arrive whole"
+            raise UnknownOutcomeError(f"SQS did not take {unsent} of {total} requests: {reason}")
+        entries = [entry for entry in entries if entry["Id"] in failed]

@@ -19,6 +19,7 @@ from .step_table import STEP_SECONDS, StepTable, item_key, number, or_unavailabl
 
 _PROBLEM = "DynamoDB did not take or tell what becomes of a fan-out"
 _REJECTED = "rejected "
+_GOES_ON = '"continued": true'
 _NAME_BYTES = 1_024
 """The longest sort key."""
 
@@ -52,8 +53,8 @@ class Tally:
     def add(self, name: str, turn: int, entry: Entry) -> bool:
         """Writes an entry; returns whether the summary has it or will. Raises ServiceUnavailableError.
 
-        Written again, it is the same. Where it is not, for the summary was made before, its request must tell itself;
-        and where a rejection comes after what was carried out.
+        Written again, it is the same. Where it is not, its request must tell itself: the summary was made, or may
+        have been, for the turn before was the last; or a rejection comes after what was carried out.
         """
         text = _text(entry)
         condition = "attribute_not_exists(#late)"
@@ -61,6 +62,9 @@ class Tally:
         if entry.error is not None:
             condition += f" AND (attribute_not_exists(#t{turn}) OR begins_with(#t{turn}, :rejected))"
             more[":rejected"] = {"S": _REJECTED}
+        if turn:
+            condition += f" AND (attribute_not_exists(#t{turn - 1}) OR contains(#t{turn - 1}, :goes_on))"
+            more[":goes_on"] = {"S": _GOES_ON}
         values = {":entry": {"S": text}, ":expiration": number(int(time.time()) + STEP_SECONDS), **more}
         met = self._update(name, f"SET #t{turn} = :entry, #expiration = :expiration", condition, values)
         if met is None:

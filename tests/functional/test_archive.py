@@ -527,3 +527,115 @@ def test_an_image_can_be_archived_again_at_once(stack: Outside, monkeypatch: pyt
     assert (answer["archivedCount"], stack.archived()) == (1, {digest})
     ask(function, **answer["restoreRequest"])
     assert stack.archived() == set()
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_what_was_archived_before_time_ran_out_is_reported(stack: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receive archives some and runs out of time; for the next one ECR is too slow to look at the others again."""
+    stack.push_index([stack.push()], "v1")
+    tags = [f"pr-{n:03}" for n in range(99)]
+    stack.push_many(tags)
+    clock = Clock()
+    function = clock.limit(stack.start(**ARCHIVES), 900)
+    stack.send_bulk("imageTag=v1", *by_tag(tags), action="archive", notify="always", requestId="put-away")
+    slow = stack.faults.add("UpdateImageStorageClass", clock.takes(16))
+    assert stack.receive(function).failed
+    slow.lift()
+    done = len(stack.archived())
+    assert 0 < done < 100
+    stack.let_time_pass(BULK_VISIBILITY_SECONDS)
+    monkeypatch.setattr("handler.registry.listing._PAGE", 1)
+    slow = stack.faults.add("DescribeImages", clock.takes(10))
+    stack.drain(clock.limit(function, 900))
+    [notice] = stack.notices()
+    assert len(stack.archived()) == done
+    assert (notice.data["archivedCount"], notice.data["failuresByCode"]) == (done, {"TimedOut": 101 - done})
+    assert notice.data["bytesArchived"] > 0
+    assert notice.data["restoreRequest"]["selection"]["archivedBy"] == "put-away"
+    assert stack.dead_letters() == []
+    slow.lift()
+    monkeypatch.undo()
+    stack.send_body(notice.data["retryRequest"])
+    stack.drain(function)
+    assert len(stack.archived()) == 101, "with what belongs to the index"
+
+
+def kill_during(stack: Outside, call: int, seconds: float = BULK_VISIBILITY_SECONDS) -> int:
+    """Receives once, and kills the function after so many images have changed; returns how many are archived then."""
+    instance = stack.start_process(**ARCHIVES)
+    stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=call)
+    stack.receive(instance)
+    stack.faults.lift()
+    stack.let_time_pass(seconds)
+    return len(stack.archived())
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_what_a_killed_try_has_archived_can_be_restored(stack: Outside) -> None:
+    """Named images: the report has the size of all of them, and the request that brings them back."""
+    tags = [f"v{n}" for n in range(5)]
+    stack.push_many(tags)
+    stack.send_bulk(*by_tag(tags), action="archive", requestId="put-away", notify="always")
+    assert kill_during(stack, 5) == 5
+    stack.drain(stack.start(**ARCHIVES))
+    [notice] = stack.notices()
+    assert (notice.data["archivedCount"], notice.data["bytesArchived"] > 0) == (5, True)
+    stack.send_body(notice.data["restoreRequest"])
+    stack.drain(stack.start(**ARCHIVES))
+    assert stack.archived() == set()
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_what_was_archived_before_a_dry_run_stopped_it_is_reported(stack: Outside) -> None:
+    """A selection: with the request that brings it back."""
+    stack.push_many([f"pr-{n}" for n in range(20)])
+    stack.send_bulk(selection=PREVIEWS, action="archive", requestId="put-away", notify="always")
+    done = kill_during(stack, 3)
+    stack.drain(stack.start(**ARCHIVES, DRY_RUN="true"))
+    [notice] = stack.notices()
+    assert 0 < notice.data["archivedCount"] == done == len(stack.archived())
+    assert notice.data["failuresByCode"] == {"StoppedByDryRun": 1}
+    assert notice.data["restoreRequest"]["selection"]["archivedBy"] == "put-away"
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_what_was_restored_before_a_dry_run_stopped_it_is_reported(stack: Outside) -> None:
+    """Named images: those that are back are not said to have been left alone."""
+    tags = [f"pr-{n}" for n in range(20)]
+    for digest in stack.push_many(tags):
+        stack.change_storage_class(digest, "ARCHIVE")
+    stack.send(*by_tag(tags), action="restore", requestId="r-1")
+    left = kill_during(stack, 3, VISIBILITY_SECONDS)
+    assert left < 20
+    stack.drain(stack.start(**ARCHIVES, DRY_RUN="true"))
+    [notice] = stack.notices()
+    assert (notice.data["restoredCount"], notice.data["failuresByCode"]) == (20 - left, {"StoppedByDryRun": left})
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_an_index_that_was_restored_before_a_dry_run_stopped_it_is_reported(stack: Outside) -> None:
+    """A selection restores an index of which it does not know what it names: that is RestoredInPart all the same."""
+    child = stack.push()
+    index = stack.push_index([child], "v1")
+    for digest in (index, child):
+        stack.change_storage_class(digest, "ARCHIVE")
+    meant = {"tagStatus": "tagged", "tagPatternList": ["v*"], "storageClass": "archive"}
+    stack.send_bulk(selection=meant, action="restore", requestId="r-1")
+    assert kill_during(stack, 1) == 1
+    stack.drain(stack.start(**ARCHIVES, DRY_RUN="true"))
+    [notice] = stack.notices()
+    assert notice.data["failuresByCode"] == {"RestoredInPart": 1, "StoppedByDryRun": 1}
+
+
+@pytest.mark.parametrize("how", ["subject", "tag"])
+def test_a_signed_index_goes_whole_while_something_else_is_in_use(stack: Outside, how: str) -> None:
+    """What is in use cannot be found here, as of another region: so it is asked what the archive remembers."""
+    inventory = Inventory(stack.aws)
+    inventory.use(address(REPOSITORY, f"sha256:{'f' * 64}"))
+    index = stack.push_index([stack.push(), stack.push()], "v1")
+    signature = stack.push_referrer(index) if how == "subject" else stack.sign(index)
+    function = stack.start(**ARCHIVES, **inventory.variables)
+    foreseen = ask(function, "imageTag=v1", action="archive", dryRun=True)
+    answer = ask(function, "imageTag=v1", action="archive")
+    assert (foreseen["failures"], answer["failures"], len(foreseen["archived"])) == ([], [], 4)
+    assert signature in stack.archived()

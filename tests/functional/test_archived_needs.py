@@ -40,11 +40,18 @@ def put_away(stack: Outside, *tags: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("switches", [{}, {"dryRun": True}], ids=["real", "dry"])
-@pytest.mark.parametrize("named", ["digest", "all of its tags", "one of its tags"])
+@pytest.mark.parametrize("named", ["digest", "digest and tag", "all of its tags", "one of its tags"])
 def test_a_part_of_an_archived_image_is_not_deleted(stack: Outside, named: str, switches: Json) -> None:
-    """By its digest, or with the last of its tags; one of several tags may go."""
+    """By its digest, or with the last of its tags; one of several tags may go.
+
+    For an id with both, ECR may take the tag alone or the image.
+    """
     index, part = put_away(stack, "amd64", "linux")
-    image_ids: dict[str, list[Json | str]] = {"digest": by_digest(part), "all of its tags": by_tag(["amd64", "linux"])}
+    image_ids: dict[str, list[Json | str]] = {
+        "digest": by_digest(part),
+        "digest and tag": [{"imageDigest": part, "imageTag": "amd64"}],
+        "all of its tags": by_tag(["amd64", "linux"]),
+    }
     answer = ask(stack.start(**ARCHIVES), *image_ids.get(named, ["imageTag=amd64"]), **switches)
     assert {index, part} <= stack.left()
     if named == "one of its tags":

@@ -84,7 +84,7 @@ def test_what_another_index_still_names_is_counted_but_not_called_unused(stack: 
     ask(stack.start(), "imageTag=1.0", cascade=False, notify="always")
     [notice] = stack.notices()
     assert notice.data["leftUntagged"] == 2
-    assert "2 images without tags, of those that belonged to the deleted" in notice.text
+    assert "2 images without a tag of their own, of those that belonged to the deleted" in notice.text
 
 
 def test_a_cascade_beyond_the_cap_is_rejected_before_anything_is_deleted(stack: Outside) -> None:

@@ -447,3 +447,39 @@ def test_a_try_that_is_stopped_tells_what_one_before_has_archived(stack: Outside
     assert len(stack.archived()) == 1
     ask(stack.start(**GRACE), **notice.data["restoreRequest"])
     assert stack.archived() == set()
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_the_longer_promise_holds(stack: Outside) -> None:
+    """An image is about to be archived for seven days by a function that is killed, and then for sixty by another."""
+    digest = stack.push("pr-1", days=40)
+    stack.push("main", days=40)
+    stack.send_bulk(selection=PREVIEWS, requestId="first")
+    instance = stack.start_process(**GRACE | {"GRACE_PERIOD_DAYS": "7"})
+    stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=False), nth=1)
+    stack.receive(instance)
+    stack.faults.lift()
+    stack.let_time_pass(60)
+    function = stack.start(**GRACE | {"GRACE_PERIOD_DAYS": "60"})
+    assert select(function, PREVIEWS, requestId="second")["archivedCount"] == 1
+    next_days(stack, function, 8)
+    assert digest in stack.left()
+
+
+@pytest.mark.parametrize("variables", [ANY_SHARE, GRACE], ids=["deletes", "grace"])
+@pytest.mark.parametrize("how", ["subject", "tag", "index"])
+def test_what_belongs_to_an_archived_image_is_not_counted(
+    stack: Outside, how: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has archived an image: its signature, or what it names, is no image of its own, whatever deletes."""
+    monkeypatch.setattr(StorageChoices, "archived_image_failure", None)
+    newest = stack.push("v2", days=8)
+    if how == "index":
+        away = stack.push_index([stack.push(days=7)], "v1", days=7)
+    else:
+        away = stack.push("v1", days=9)
+        _ = stack.push_referrer(away, days=7) if how == "subject" else stack.sign(away, days=7)
+    stack.change_storage_class(away, "ARCHIVE")
+    answer = select(stack.start(**variables), {"tagStatus": "any", "keepMostRecent": 1})
+    assert answer["keptByReason"] == {"Archived": 1, "MostRecent": 1, "StillUsed": 1}
+    assert newest in stack.left() - stack.archived()

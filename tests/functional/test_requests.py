@@ -109,3 +109,16 @@ def test_the_requests_of_a_batch_have_reports_of_their_own(stack: Outside) -> No
 def test_a_batch_of_no_records_is_answered(stack: Outside) -> None:
     """An empty SQS batch has no failures."""
     assert stack.start()({"Records": []}, FakeLambdaContext()) == {"batchItemFailures": []}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_untagging_requests_of_one_batch_keep_the_image(stack: Outside, number: int) -> None:
+    """Each asks for one of its two tags, at the same time: one of them is refused, for it would be the last."""
+    del number  # they are threads
+    image = stack.push("pr-1", "pr-2")
+    stack.send("imageTag=pr-1", untag=True)
+    stack.send("imageTag=pr-2", untag=True)
+    assert not stack.receive(stack.start()).failed
+    assert image in stack.left()
+    assert len(stack.tags()) == 1
+    assert [notice.data["failuresByCode"] for notice in stack.notices()] == [{"LastTag": 1}]

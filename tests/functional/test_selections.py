@@ -155,3 +155,39 @@ def test_a_signature_stays_with_an_image_that_gained_a_tag(stack: Outside) -> No
     assert stack.left() == {image, signature}
     assert {image_id["imageDigest"] for image_id in answer["imageIds"]} == {other, other_signature}
     assert (answer["keptByReason"], answer["failures"]) == ({"TaggedSince": 1, "StillUsed": 1}, [])
+
+
+OLD = {
+    "tagStatus": "any",
+    "countType": "sinceImagePushed",
+    "countUnit": "days",
+    "countNumber": 14,
+    "excludeTagPatternList": ["release-*"],
+}
+
+
+@pytest.mark.parametrize("undo", ["none", "grace", "archive"])
+def test_an_sbom_of_two_images_stays_while_one_of_them_does(stack: Outside, undo: str) -> None:
+    """It is one manifest with the tag of each; once the first has gone, or is archived, its tag is nobody's wish."""
+    old, kept = stack.push("pr-1", days=40), stack.push("release-1", days=40)
+    sbom = stack.sign(old, f"{kept.replace(':', '-')}.sbom", suffix=".sbom", days=40)
+    variables = {"GRACE_PERIOD_DAYS": "30"} if undo == "grace" else {"ALLOW_ARCHIVE": "true"}
+    function = stack.start(**ANY_SHARE, **({} if undo == "none" else variables))
+    action = {"action": "archive"} if undo == "archive" else {}
+    for night in range(2):
+        answer = select(function, OLD, requestId=f"night-{night}", **action)
+        assert answer["keptByReason"]["StillUsed"] == 1
+    assert stack.archived() == (set() if undo == "none" else {old})
+    assert {kept, sbom} <= stack.left()
+
+
+def test_a_platform_image_that_was_pulled_by_its_digest_keeps_its_index(stack: Outside) -> None:
+    """A multi-architecture image counts as one image: for the others, nobody has pulled it."""
+    part = stack.push(days=100, pulled=1)
+    index = stack.push_index([part, stack.push(days=100)], "v1", days=100)
+    other = stack.push_index([stack.push(days=100)], "v2", days=100)
+    meant = {"tagStatus": "any", "countType": "sinceImagePulled", "countUnit": "days", "countNumber": 90}
+    answer = select(stack.start(**ANY_SHARE), meant)
+    assert (answer["deleted"], answer["keptByReason"]) == (2, {"StillUsed": 2, "TooRecent": 1})
+    assert index in stack.left()
+    assert other not in stack.left()

@@ -523,3 +523,77 @@ def test_for_one_repository_it_is_rejected(stack: Outside, members: Json) -> Non
     with pytest.raises(Exception, match='for one repository say "always"'):
         ask(start(stack), "imageTag=pr-1", notify="summary", **members)
     assert json.dumps(stack.notices()[0].data).count("summary") == 1
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_turn_that_comes_after_the_last_one_tells_its_failures(stack: Outside) -> None:
+    """SQS takes a further turn and its answer is lost; received again, the turn before has time for all of it.
+
+    So the summary is made, and the further turn, which waited all the while, has a failure.
+    """
+    for number in range(230):
+        stack.push(f"pr-more-{number}", content=f"more {number}")
+    ask_for_all(stack, repositoryNames=["team/app"])
+    function = start(stack)
+    stack.receive(function)
+    throttled = stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
+    lost = stack.faults.add("SendMessageBatch", drop_after)
+    assert stack.receive(function).failed
+    throttled.lift()
+    lost.lift()
+    late, *_ = stack.take("nightly/team/app#1")
+    stack.drain(function)
+    look(stack, function)
+    assert (summary(stack)["finished"], summary(stack)["failed"]) == (1, 0)
+    new, _ = stack.push("pr-new", content="new"), stack.push("pr-new-2", content="new 2")
+    stack.faults.add("BatchDeleteImage", refuse(new), about=new)
+    stack.send_to_bulk(late)
+    stack.drain(function)
+    look(stack, function, 3)
+    assert [notice.data["type"] for notice in stack.notices()] == ["summary", "failure"]
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_rejection_is_told_once_though_sqs_refused_a_message(stack: Outside) -> None:
+    """SQS takes all messages of a call but one: that one alone is sent again, and each part is rejected once."""
+
+    def refuse_last(call: Call, perform: Perform) -> Answer:
+        entries = call.body["Entries"]
+        answer = perform({**call.body, "Entries": entries[:-1]})
+        failed = [{"Id": entries[-1]["Id"], "Code": "InternalError", "SenderFault": False}]
+        return answer.with_json({**answer.json, "Failed": failed})
+
+    stack.faults.add("SendMessageBatch", refuse_last, nth=1)
+    function = stack.start(MAX_PERCENT_OF_REPOSITORY="10")
+    ask_for_all(stack, notify=None)
+    stack.drain(function)
+    told = sorted(notice.data["requestId"] for notice in stack.notices("rejection"))
+    assert told == ["nightly/team/api", "nightly/team/app", "nightly/team/web"]
+    assert (len(stack.dead_letters()), stack.metric("RequestsRejected")) == (3, 3)
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_what_a_dry_run_stops_after_the_summary_tells_itself(stack: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the summary says in its last line; before it, that would have been one of its failures."""
+    function = start(stack)
+    monkeypatch.setattr("handler.workflows.summary.CHECKS", 3)
+    ask_for_all(stack)
+    stack.receive(function)
+    [late] = stack.take('"repositoryName":"team/web"')
+    look(stack, function, 3)
+    assert summary(stack)["unfinishedRepositories"] == ["team/web"]
+    stack.send_to_bulk(late)
+    stack.drain(start(stack, DRY_RUN="true"))
+    notice = stack.notices()[-1]
+    assert (notice.data["type"], notice.data["requestId"]) == ("dryRun", "nightly/team/web")
+    assert "pr-1" in stack.tags("team/web")
+
+
+def test_a_request_whose_checks_would_not_fit_into_a_message_is_rejected(stack: Outside) -> None:
+    """By hand it may be larger than a message; each of its parts would fit, and nobody would sum them up."""
+    names = [f"team/app*{'x' * 230}{number:04}" for number in range(1_000)]
+    ids: list[Json | str] = [{"imageDigest": f"sha256:{number:064x}"} for number in range(9_000)]
+    function = start(stack, MAX_IMAGES_PER_REQUEST="100000")
+    with pytest.raises(Exception, match="request is too large to be passed on"):
+        ask(function, *ids, repositoryNames=[*names[:-1], "team/app"], notify="summary", requestId="r-1")
+    assert stack.waiting() == []

@@ -169,6 +169,25 @@ def test_a_message_that_sqs_does_not_take_is_no_success(sqs: Sqs, message: str) 
     assert str(error.value) == message
 
 
+def test_only_what_sqs_has_not_taken_is_sent_again() -> None:
+    """What it has taken would be there twice, and be received, and perhaps rejected, twice."""
+    sqs, messages = Sqs('{"n":2}', '{"n":7}'), [{"n": n} for n in range(12)]
+    accept = sqs.send_message_batch
+
+    def recover(**call: Any) -> Json:
+        answer = accept(**call)
+        sqs.refused = sqs.refused[1:]
+        return answer
+
+    sqs.send_message_batch = recover  # type: ignore[method-assign]
+    send(sqs, messages)
+    assert [[json.loads(body)["n"] for body in call] for call in sqs.calls] == [[*range(10)], [2, 7], [7], [10, 11]]
+    late = Sqs('{"n":2}')
+    with pytest.raises(UnknownOutcomeError):  # others are on the queue
+        send(late, messages, calls=1)
+    assert len(late.calls) == 1
+
+
 @pytest.mark.parametrize(("calls", "error"), [(0, OutOfTimeError), (2, UnknownOutcomeError)])
 def test_each_call_asks_for_the_time(calls: int, error: type[Exception]) -> None:
     """Where it is short, the calls before are made, and no other; after one, nobody can say that nothing was done."""

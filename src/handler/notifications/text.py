@@ -69,7 +69,8 @@ def _details(data: Json, words: Words) -> list[str]:
     if "continuedAs" in data:
         lines += [f"Continues:   as {data['continuedAs']}, with a report of its own"]
     if "leftUntagged" in data:
-        lines += [f"Left:        {data['leftUntagged']} images without tags, of those that belonged to the deleted"]
+        belonged = "of those that belonged to the deleted"
+        lines += [f"Left:        {data['leftUntagged']} images without a tag of their own, {belonged}"]
     return lines
 
 

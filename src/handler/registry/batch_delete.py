@@ -3,7 +3,9 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,6 +23,8 @@ from .lookup import look_up
 if TYPE_CHECKING:
     from logging import LoggerAdapter
 
+_UNTAGGING = Lock()
+"""Between the look at an image's tags and the removal of one, no other request of the batch removes another."""
 _RETRY_SECONDS = (1.0, 2.0)
 """The waits before a chunk is asked for again whose answer was lost."""
 _CLOCK_SECONDS = 2
@@ -59,7 +63,8 @@ def delete_images(
         started = time.time()
         try:
             repository.sleep(wait)
-            _ask(repository, chunk, guard, effect, first_attempt_at)
+            with _UNTAGGING if effect == "untag" else nullcontext():
+                _ask(repository, chunk, guard, effect, first_attempt_at)
             if last:
                 _close(repository, chunk, first_attempt_at or started)
             why = "ECR's answer leaves out some images"

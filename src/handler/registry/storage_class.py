@@ -34,6 +34,8 @@ class Ledger(NamedTuple):
     """Called for each image right before its turn."""
     forget: Callable[[str], None] = lambda _: None
     """Called with the digest of each whose turn came and that is where it was, as far as can be known."""
+    has_moved: Callable[[Image], bool] = lambda _: False
+    """Whether an earlier try has moved an image that is where it is to be: its size counts as well then."""
 
 
 _NO_LEDGER = Ledger()
@@ -57,7 +59,7 @@ def change_storage_class(
     try:
         found = look_up(repository, image_ids)
         images, failures = _seen(image_ids, found)
-        changing = {i: image for i, image in images.items() if image.status not in _TARGETS[action][1]}
+        changing = {i: m for i, m in images.items() if m.status not in _TARGETS[action][1] or ledger.has_moved(m)}
         failures |= guard(list(images), partial(_known, repository, images))
     except RefusedLookUpError as error:
         return ChunkOutcome(failures=tuple(ImageFailure(i, error.code, error.reason) for i in image_ids))
@@ -83,7 +85,7 @@ def change_storage_class(
             case str():
                 done.append(ImageId(image.digest, image_id.tag))
     if interruptions and len(interruptions) == len(image_ids):
-        raise interruptions[0]
+        raise min(interruptions, key=lambda interruption: interruption.nothing_done)
     changed = {image.digest: image.size for image in changing.values() if isinstance(results.get(image.digest), str)}
     return ChunkOutcome(
         tuple(done),

@@ -29,6 +29,8 @@ class Protection(NamedTuple):
     """Everything but these digests stays; None if nothing stays for that reason."""
     restored_since: float = math.inf
     """What was restored from the archive after this time, in seconds since the epoch, stays."""
+    belonging: Collection[str] = ()
+    """The digests of what belongs to images that are not in the list: none of them is an image of its own."""
 
 
 class Plan(NamedTuple):
@@ -101,8 +103,9 @@ def make_plan(
         for image in images
         if image.digest in remembered and all(signature_subject(tag) for tag in image.tags)
     }
-    followers = remembered.union(digest for digest in untagged if digest in parents)
-    alone = [image for image in images if image.digest not in followers]
+    followers = remembered.union(protection.belonging, (digest for digest in untagged if digest in parents))
+    orphans = followers - remembered - parents.keys()
+    alone = _as_pulled(selection, images, parents, [image for image in images if image.digest not in followers])
     kept = {image.digest: reason for image, reason in verdicts(selection, alone, protection, now) if reason}
     levels: defaultdict[int, list[ListedImage]] = defaultdict(list)
     level_of: dict[str, int] = {}
@@ -114,7 +117,7 @@ def make_plan(
             kept.setdefault(image.digest, reason)
         elif image.digest in followers and protection.protects(image.tags):
             kept[image.digest] = "ProtectedTag"
-        elif not all(map(level_of.__contains__, needed_by)):
+        elif image.digest in orphans or not all(map(level_of.__contains__, needed_by)):
             kept[image.digest] = "StillUsed"
         elif image.digest in protection.in_use:
             kept.setdefault(image.digest, "InUse")
@@ -132,7 +135,7 @@ def make_plan(
 def parents_of(images: Sequence[ListedImage], named: Mapping[str, Sequence[str] | None]) -> tuple[Parents, set[str]]:
     """Returns the indexes and subjects of each image, and the digests of those that have no tag of their own."""
     existing = {image.digest for image in images}
-    untagged = {image.digest for image in images if not own_tags(image.tags, existing)}
+    untagged = {image.digest for image in images if not wanted_tags(image.tags, existing)}
     parents: defaultdict[str, list[str]] = defaultdict(list)
     for index, digests in named.items():
         for digest in dict.fromkeys(digests or ()):
@@ -145,6 +148,29 @@ def parents_of(images: Sequence[ListedImage], named: Mapping[str, Sequence[str] 
             if subject in existing and subject not in (image.digest, *parents.get(image.digest, ())):
                 parents[image.digest].append(subject)
     return parents, untagged
+
+
+def wanted_tags(tags: Sequence[str], existing: Collection[str]) -> set[str]:
+    """Returns the tags that an image has for its own sake.
+
+    While one of its tags says that it is the signature of an image that exists, a tag that says so of another image,
+    which is gone or in the archive, is none of them: several images can have the same SBOM.
+    """
+    own = own_tags(tags, existing)
+    return own if len(own) == len(tags) else {tag for tag in own if signature_subject(tag) is None}
+
+
+def _as_pulled(
+    selection: Selection, images: Sequence[ListedImage], parents: Parents, alone: Sequence[ListedImage]
+) -> Sequence[ListedImage]:
+    """Returns the images as last pulled when they were, or what belongs to them: a platform may be, by its digest."""
+    if selection.count_type != "sinceImagePulled":
+        return alone
+    pulled = {image.digest: image.pulled or 0.0 for image in images}
+    for image in reversed([*parents_first(images, parents)]):
+        for owner in parents.get(image.digest, ()):
+            pulled[owner] = max(pulled[owner], pulled[image.digest])
+    return [image._replace(pulled=pulled[image.digest] or None) for image in alone]
 
 
 def parents_first(images: Sequence[ListedImage], parents: Parents) -> Iterator[ListedImage]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from handler.models.images import ListedImage, own_tags
+from handler.models.images import ListedImage
 from handler.models.limits import CHUNK_SIZE
 from handler.models.request import Selection
 
-from .plan import Plan, Protection, matched_by_one, verdicts
+from .plan import Plan, Protection, matched_by_one, verdicts, wanted_tags
 
 
 def make_untag_plan(selection: Selection, images: Sequence[ListedImage], now: float) -> Plan:
@@ -17,7 +17,7 @@ def make_untag_plan(selection: Selection, images: Sequence[ListedImage], now: fl
     they fit: an image that has lost some of them may not be meant any more.
     """
     existing = {image.digest for image in images}
-    own = {image.digest: sorted(own_tags(image.tags, existing)) for image in images}
+    own = {image.digest: sorted(wanted_tags(image.tags, existing)) for image in images}
     alone = [image for image in images if own[image.digest] or not image.tags]
     kept = {image.digest: "NotMatched" for image in images if not own[image.digest]}
     levels: list[list[ListedImage]] = [[]]

@@ -5,6 +5,7 @@ Selections find it in the list of the repository, and need none of this.
 """
 
 import itertools
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -18,12 +19,18 @@ if TYPE_CHECKING:
     from .execution import Execution
 
 
+_FRESH_SECONDS = 2.0
+
+
 class ArchivedNeeds:
-    """What this stack remembers of the archive of one repository, read when it is first asked; threads share it."""
+    """What this stack remembers of the archive of one repository; threads share what they read for a moment."""
 
     def __init__(self, execution: "Execution") -> None:
         self._archive, self._repository = execution.archive, execution.repository
         self._read: tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]] | None = None
+        self._read_at = 0.0
+        # An archiving itself adds to what is remembered, and asks for it in its next pass.
+        self._fresh_seconds = 0.0 if execution.request.action == "archive" else _FRESH_SECONDS
         self._lock = Lock()
 
     def read_manifests(self, image_ids: Sequence[ImageId]) -> dict[ImageId, NamedManifests | ImageFailure]:
@@ -46,8 +53,9 @@ class ArchivedNeeds:
     ) -> dict[ImageId, str]:
         """Returns which images must stay, and the digest of an index that needs each.
 
-        An image goes by its digest, or with its last tag: `tags` are all that the request names. `gone` is what a dry
-        run has foreseen to be gone by then. Raises what the look-up raises, and ServiceUnavailableError.
+        An image goes by its digest, with a tag beside it or not, or with its last tag: `tags` are all that the request
+        names. `gone` is what a dry run has foreseen to be gone by then. Raises what the look-up raises, and
+        ServiceUnavailableError.
         """
         _, needed_by = self._remembered()
         doubtful = [image_id for image_id in image_ids if image_id.tag is not None or image_id.digest in needed_by]
@@ -56,7 +64,7 @@ class ArchivedNeeds:
         going = {
             image_id: needed_by[image.digest]
             for image_id, image in look_up(doubtful).items()
-            if isinstance(image, Image) and image.digest in needed_by and (image_id.tag is None or image.tags <= tags)
+            if isinstance(image, Image) and image.digest in needed_by and (image_id.digest or image.tags <= tags)
         }
         indexes = [ImageId(digest) for digest in sorted({*itertools.chain.from_iterable(going.values())})]
         found = look_up(indexes) if indexes else {}
@@ -73,7 +81,9 @@ class ArchivedNeeds:
     def _remembered(self) -> tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]]:
         """Returns what belongs to each image that was archived, and to which each of those belongs: all by digest."""
         with self._lock:
-            if self._read is None:
+            # A large request has a hundred chunks, and its later passes come seconds after the first.
+            if self._read is None or time.monotonic() - self._read_at > self._fresh_seconds:
+                self._read_at = time.monotonic()
                 names = {digest: record.names for digest, record in self._archive.read().items() if record.names}
                 needed_by: defaultdict[str, list[str]] = defaultdict(list)
                 for index, named in names.items():

@@ -104,7 +104,13 @@ class FanOut:
             )
         child = partial(request_queue.child, self._request, self._steps.generation)
         largest = child(max(names, key=len, default=""))
-        if too_large := request_queue.over_size(largest):
+        messages = [largest]
+        if self._request.notify == "summary":
+            from .summary import CHECKS  # noqa: PLC0415  # what is not used is not imported
+
+            last_check = self._request._replace(turn=CHECKS - 1)
+            messages.append(request_queue.next_turn(last_check, self._steps.generation))
+        if too_large := next(filter(None, map(request_queue.over_size, messages)), None):
             raise error_type(too_large)
         if (images := len(self._request.image_ids) * len(names)) > MOST_IMAGES:
             raise error_type(

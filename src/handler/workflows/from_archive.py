@@ -7,11 +7,13 @@ from functools import partial
 
 from handler import guards, selection
 from handler.deletion import CHANGING_STEPS
+from handler.models.errors import RefusedLookUpError, UnfinishedRequestError
 from handler.models.failure_codes import RESTORED_IN_PART
-from handler.models.images import ImageFailure, ImageId, ListedImage, LookUp, ids_of
+from handler.models.images import Image, ImageFailure, ImageId, ListedImage, LookUp, ids_of
 from handler.models.outcomes import ChunkOutcome
 from handler.models.report import DeletionReport
 from handler.models.selection_outcome import SelectionOutcome
+from handler.registry import look_up
 from handler.registry.listing import Contents
 from handler.registry.storage_class import change_storage_class
 from handler.selection.restore_plan import make_restore_plan
@@ -55,8 +57,10 @@ class RestoredImages(NamedImages):
         )
 
     def _may_return(self, image_ids: Sequence[ImageId], look_up: LookUp) -> Mapping[ImageId, ImageFailure]:
-        del look_up
-        return guards.on_dry_run(self._rules, self._request, image_ids)
+        if not (stopped := guards.on_dry_run(self._rules, self._request, image_ids)):
+            return {}
+        found = look_up(image_ids)
+        return {i: failure for i, failure in stopped.items() if not is_restored(found.get(i))}
 
 
 class RestoredSelection(SelectedImages):
@@ -77,12 +81,27 @@ class RestoredSelection(SelectedImages):
         plan = make_restore_plan(self._selection, images, named, time.time(), archived.only if archived else None)
         going = [image for level in plan.levels for image in level]
         self._unread = frozenset(ImageId(image.digest) for image in going if named.get(image.digest, ()) is None)
-        if self._first_attempt_at is not None:
-            stored = self._steps.remembered(f"unread/{self._request.turn}/")
-            before = {ImageId(digest) for outcome in stored for digest in outcome["digests"]}
-            self._unread_before = sorted(before - self._unread, key=str)
+        before = self._unread_in(self._request.turn) if self._first_attempt_at is not None else set()
+        before |= self._unread_in(self._request.turn - 1) & self._settled.keys()
+        self._unread_before = sorted(before - self._unread, key=str)
+        self._settled = {i: image for i, image in self._settled.items() if i not in before}
         told = {image_id.digest for image_id in self._unread_before}
         return plan._replace(kept={digest: why for digest, why in plan.kept.items() if digest not in told}), {}
+
+    def _unread_in(self, turn: int) -> set[ImageId]:
+        stored = self._steps.remembered(f"unread/{turn}/")
+        return {ImageId(digest) for outcome in stored for digest in outcome["digests"]}
+
+    def _is_done(self, image_id: ImageId, image: Image | None) -> bool:
+        """Returns whether an image has left the archive."""
+        return image is not None and image.digest == image_id.digest and is_restored(image)
+
+    def _with_settled(self, outcome: SelectionOutcome) -> SelectionOutcome:
+        """Adds what an earlier try has restored: it is there, which needs no confirmation."""
+        activating = sum(image is not None and image.status == "ACTIVATING" for image in self._settled.values())
+        chunk = super()._with_settled(outcome).chunk
+        chunk = chunk._replace(unconfirmed=outcome.chunk.unconfirmed, activating=chunk.activating + activating)
+        return super()._with_settled(outcome)._replace(chunk=chunk)
 
     def _admit(self, plan: selection.Plan, total: int) -> str | None:
         """Admits any plan: what comes back needs no limit."""
@@ -95,6 +114,18 @@ class RestoredSelection(SelectedImages):
         if self._unread and not self._request.dry_run:
             unread = [str(image_id.digest) for image_id in sorted(self._unread, key=str)]
             self._remember(f"unread/{self._request.turn}", unread)
+
+    def _failed(self, failures: Iterable[ImageFailure]) -> SelectionOutcome:
+        """Returns the outcome where nothing could be selected, and the indexes that an earlier try has restored."""
+        outcome = super()._failed(failures)
+        before = self._unread_in(self._request.turn) if self._first_attempt_at is not None else set()
+        try:
+            found = look_up(self._repository, sorted(before, key=str)) if before else {}
+        except (RefusedLookUpError, UnfinishedRequestError):  # there may be no time left
+            return outcome
+        _, in_part = restored_in_part([i for i, image in found.items() if is_restored(image)], before)
+        chunk = outcome.chunk._replace(failures=(*outcome.chunk.failures, *in_part))
+        return outcome._replace(selected=outcome.selected + len(in_part), chunk=chunk)
 
     def _take(self, images: Sequence[ListedImage]) -> ChunkOutcome:
         image_ids = [ImageId(digest=image.digest) for image in images]
@@ -117,6 +148,11 @@ class RestoredSelection(SelectedImages):
             selected=outcome.selected + len(earlier),
             deleted=outcome.deleted + len(earlier) - len(failures),
         )
+
+
+def is_restored(image: Image | ImageFailure | None) -> bool:
+    """Returns whether an image is where it can be pulled, or on its way there."""
+    return isinstance(image, Image) and image.status != "ARCHIVED"
 
 
 def restored_in_part(

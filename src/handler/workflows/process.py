@@ -110,7 +110,8 @@ def _workflow(execution: Execution) -> "FanOut | Summary | SelectedImages | Name
         return RestoredSelection(execution) if selected else RestoredImages(execution)
     spared = selected and not selected.of_archive and execution.services.settings.grace_period_days
     if spared or execution.request.action == "archive":
-        from .to_archive import ArchivedImages, ArchivedSelection  # noqa: PLC0415
+        from .selected_to_archive import ArchivedSelection  # noqa: PLC0415
+        from .to_archive import ArchivedImages  # noqa: PLC0415
 
         return ArchivedSelection(execution) if selected else ArchivedImages(execution)
     if selected:

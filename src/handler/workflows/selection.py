@@ -14,7 +14,7 @@ from functools import cached_property, partial
 
 from handler import guards, registry, request_queue, selection
 from handler.models.errors import OutOfTimeError, RefusedLookUpError, RejectedRequestError
-from handler.models.images import ImageFailure, ImageId, ListedImage
+from handler.models.images import Image, ImageFailure, ImageId, ListedImage
 from handler.models.limits import MAX_TURNS, STORED_BYTES
 from handler.models.outcomes import Admission, ChunkOutcome
 from handler.models.report import DeletionReport
@@ -23,6 +23,7 @@ from handler.models.selection_outcome import Digests, SelectionOutcome
 from handler.registry.listing import Contents, read_repository
 from handler.steps import Attempt
 
+from .doubt import Settled, leave_in_doubt, settle, with_settled
 from .execution import Execution, Named
 
 _DIGESTS_PER_STEP = 4_000
@@ -51,6 +52,7 @@ class SelectedImages:
         self._request, self._steps, self._services, self._invocation, self._log = execution
         self._execution, self._rules, self._repository = execution, execution.rules, execution.repository
         self._selection = self._request.selection or Selection("any")
+        self._settled: Settled = {}
 
     def carry_out(self) -> DeletionReport:
         """Takes what the selection means, as far as time allows.
@@ -85,16 +87,17 @@ class SelectedImages:
             return self._failed([ImageFailure(ImageId(), "TimedOut", f"{error}; nothing was deleted now; {AGAIN}")])
 
     def _take_selected(self) -> SelectionOutcome:
+        self._settled = self._settle()
         if refused := self._refused():
             return self._failed(refused)
         after_grace = self._selection.count_type == "gracePeriodEnded"
         if after_grace and self._nothing_ended():
-            return SelectionOutcome()
+            return self._failed(())
         try:
             contents = read_repository(self._repository, indexes=self.reads_indexes, in_parts=self._in_parts)
         except RefusedLookUpError as error:
             if after_grace and error.code == "RepositoryNotFoundException":
-                return SelectionOutcome()
+                return self._failed(())
             return self._failed([ImageFailure(ImageId(), error.code, error.reason)])
         plan, users = self._plan(contents)
         extra = {"images": len(contents.images), "selected": plan.selected, "kept": plan.reasons}
@@ -106,11 +109,24 @@ class SelectedImages:
         if grown := self._admit(plan, len(contents.images)):
             return self._failed([ImageFailure(ImageId(), "SelectionGrew", grown)])
         self._prepare(plan)
-        outcome, whole = selection.take_planned(plan, self._take, self._invocation.pool, self._log, self.width)
+        pool, leave = self._invocation.pool, partial(leave_in_doubt, self._execution)
+        outcome, whole = selection.take_planned(plan, self._take, leave, pool, self._log, self.width)
         spared = itertools.islice((digest for digest, reason in plan.kept.items() if reason == "InUse"), SPARED_SHOWN)
         outcome = outcome._replace(in_use=tuple(guards.in_use(ImageId(digest), users[digest]) for digest in spared))
-        outcome = self._finished(outcome)
+        outcome = self._with_settled(self._finished(outcome))
         return (outcome if whole else self._continued(outcome)).truncated(STORED_BYTES)
+
+    def _settle(self) -> Settled:
+        """Looks at what was in doubt; returns what has been done of it."""
+        return settle(self._execution, self._is_done)
+
+    def _is_done(self, image_id: ImageId, image: Image | None) -> bool:
+        """Returns whether an image is gone, or its tag: none is there, or another one."""
+        return image is None or image.digest != image_id.digest
+
+    def _with_settled(self, outcome: SelectionOutcome) -> SelectionOutcome:
+        """Adds what an earlier try has done."""
+        return with_settled(outcome, self._settled)
 
     @property
     def _in_parts(self) -> bool:
@@ -187,7 +203,7 @@ class SelectedImages:
         if not replayed:
             return None
         # What earlier turns have deleted counts in both; what they have archived is still there.
-        taken = self._request.taken
+        taken = self._request.taken + len(self._settled)
         images = total + (taken if self.action == "delete" and not self._request.untag else 0)
         admitted = admitted._replace(repository_images=max(images, admitted.repository_images))
         return plan.over_limits(admitted, self.action, taken)
@@ -220,7 +236,7 @@ class SelectedImages:
 
     def _failed(self, failures: Iterable[ImageFailure]) -> SelectionOutcome:
         """Returns the outcome where nothing could be selected."""
-        return SelectionOutcome(chunk=ChunkOutcome(failures=tuple(failures)), action=self.action)
+        return self._with_settled(SelectionOutcome(chunk=ChunkOutcome(failures=tuple(failures)), action=self.action))
 
     def _continued(self, outcome: SelectionOutcome) -> SelectionOutcome:
         """Sends the message that continues the selection."""

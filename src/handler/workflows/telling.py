@@ -38,10 +38,8 @@ class Teller(NamedTuple):
             account_id, chat = self.invocation.account_id, self.services.settings.chat_notices
             return self._publish(report_notice(report, account_id, chat=chat))
 
-        if request.notify == "always" or failed:
+        if request.notify == "always" or failed or self._is_missed_by_summary(report):
             replayed &= steps.run("notice", Published, publish).replayed
-        elif request.notify == "summary":
-            self._left_to_summary(report)
         if self._sends_events(failed=failed):
             from handler.notifications import result_events  # noqa: PLC0415  # what is not used is not imported
 
@@ -100,6 +98,14 @@ class Teller(NamedTuple):
 
         settings = self.services.settings
         return put_event(self.services.events, settings.result_event_bus_name, settings.service_name, event)
+
+    def _is_missed_by_summary(self, report: DeletionReport) -> bool:
+        """Writes down for a summary what has not failed; returns whether it counts as failed, and comes too late."""
+        if report.request.notify != "summary" or self._left_to_summary(report):
+            return False
+        from handler.models.summary import Entry  # noqa: PLC0415  # what is not used is not imported
+
+        return parent_id(report.request.key) is not None and bool(Entry.of(report).failed)
 
     def _left_to_summary(self, report: DeletionReport) -> bool:
         from .summary import leave_report  # noqa: PLC0415  # what is not used is not imported

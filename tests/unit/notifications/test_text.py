@@ -13,7 +13,7 @@ from tests.values import ACCOUNT, deletion_report, digest, failure, selection_re
 
 PROTECTED = failure("prod", "ProtectedTag", "the stack protects tags like 'prod'")
 STILL_USED = ImageFailure(ImageId(digest(1)), "StillUsed", "an index still needs it")
-LEFT = "Left:        3 images without tags, of those that belonged to the deleted"
+LEFT = "Left:        3 images without a tag of their own, of those that belonged to the deleted"
 
 
 def text(report: DeletionReport) -> str:

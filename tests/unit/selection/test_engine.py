@@ -56,7 +56,7 @@ def select(
 ) -> tuple[SelectionOutcome, bool]:
     """Deletes what a selection means; returns what became of it, and whether that is all."""
     plan = selection.make_plan(meant, images, named or {}, selection.Protection(lambda _: False), NOW)
-    return selection.take_planned(plan, repository.delete, pool, LOG)
+    return selection.take_planned(plan, repository.delete, lambda *_, **__: None, pool, LOG)
 
 
 def test_the_outcome_says_what_was_deleted(pool: TaskPool) -> None:
@@ -78,7 +78,7 @@ def test_the_outcome_holds_what_the_chunks_left_unsaid(pool: TaskPool) -> None:
     plan = selection.make_plan(
         Selection("any"), [image(f"{n:03}") for n in range(150)], {}, selection.Protection(lambda _: False), NOW
     )
-    outcome, _ = selection.take_planned(plan, delete, pool, LOG)
+    outcome, _ = selection.take_planned(plan, delete, lambda *_, **__: None, pool, LOG)
     assert (outcome.deleted, len(outcome.chunk.image_ids), outcome.chunk.omitted) == (150, 150, 10)
     assert outcome.chunk.unconfirmed == (ImageId("000"), ImageId("100"))
 

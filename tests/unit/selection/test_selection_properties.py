@@ -74,14 +74,15 @@ class Model:
     def subjects_of(self, image: ListedImage) -> list[str]:
         """Returns what an image is the signature of: its subject, and what its tags say, if it has no other tags."""
         by_tag = [named.replace("-", ":", 1) for tag in image.tags for named in [tag.removesuffix(".sig")]]
-        if not by_tag or not all(name in self.images for name in by_tag):
+        if self.own_tags(image):
             by_tag = []
         return [name for name in {image.subject, *by_tag} if name in self.images and name is not None]
 
     def own_tags(self, image: ListedImage) -> list[str]:
         """Returns the tags of an image, unless they only say whose signature it is."""
         there = {name.replace(":", "-", 1) for name in self.images}
-        return [tag for tag in image.tags if tag.removesuffix(".sig") not in there]
+        belongs = any(tag.removesuffix(".sig") in there for tag in image.tags)
+        return [tag for tag in image.tags if not (belongs and tag.startswith("sha256-"))]
 
     def plan(self, meant: Selection) -> Plan:
         """Lists the repository, reads its indexes, and plans."""
@@ -239,7 +240,7 @@ def select(model: Model, meant: Selection, pool: TaskPool) -> tuple[SelectionOut
     plan = model.plan(meant)
     model.call(lambda: model.remember(plan))
     model.before_deleting()
-    return selection.take_planned(plan, model.delete, pool, LOG)
+    return selection.take_planned(plan, model.delete, lambda *_, **__: None, pool, LOG)
 
 
 def select_all(model: Model, meant: Selection, pool: TaskPool) -> Iterator[SelectionOutcome]:

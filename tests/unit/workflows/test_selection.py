@@ -11,8 +11,8 @@ from handler.models.images import ImageId
 from handler.models.limits import MAX_TURNS
 from handler.models.report import DeletionReport
 from handler.models.request import Selection
+from handler.workflows.selected_to_archive import ArchivedSelection
 from handler.workflows.selection import SelectedImages
-from handler.workflows.to_archive import ArchivedSelection
 from tests.fakes.clients import Clients
 from tests.fakes.execution import execution
 from tests.fakes.scripted import ScriptedAWS, refused

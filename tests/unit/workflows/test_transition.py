@@ -5,7 +5,8 @@ import pytest
 from handler.models.images import ImageId
 from handler.models.request import Selection
 from handler.workflows.from_archive import RestoredImages
-from handler.workflows.to_archive import ArchivedImages, ArchivedSelection
+from handler.workflows.selected_to_archive import ArchivedSelection
+from handler.workflows.to_archive import ArchivedImages
 from handler.workflows.untag import SelectedTags
 from tests.fakes.clients import Clients
 from tests.fakes.ecr import FakeECR
