@@ -81,16 +81,22 @@ class RestoredSelection(SelectedImages):
         plan = make_restore_plan(self._selection, images, named, time.time(), archived.only if archived else None)
         going = [image for level in plan.levels for image in level]
         self._unread = frozenset(ImageId(image.digest) for image in going if named.get(image.digest, ()) is None)
-        before = self._unread_in(self._request.turn) if self._first_attempt_at is not None else set()
-        before |= self._unread_in(self._request.turn - 1) & self._settled.keys()
-        self._unread_before = sorted(before - self._unread, key=str)
-        self._settled = {i: image for i, image in self._settled.items() if i not in before}
+        self._unread_before = sorted(self._take_over_unread() - self._unread, key=str)
         told = {image_id.digest for image_id in self._unread_before}
         return plan._replace(kept={digest: why for digest, why in plan.kept.items() if digest not in told}), {}
 
-    def _unread_in(self, turn: int) -> set[ImageId]:
-        stored = self._steps.remembered(f"unread/{turn}/")
-        return {ImageId(digest) for outcome in stored for digest in outcome["digests"]}
+    def _take_over_unread(self) -> set[ImageId]:
+        """Returns the indexes that earlier tries may have restored without what they name; they are not settled."""
+
+        def stored_in(turn: int) -> set[ImageId]:
+            stored = self._steps.remembered(f"unread/{turn}/")
+            return {ImageId(digest) for outcome in stored for digest in outcome["digests"]}
+
+        turn = self._request.turn
+        before = stored_in(turn) if self._first_attempt_at is not None else set()
+        before |= stored_in(turn - 1) & self._settled.keys()
+        self._settled = {i: image for i, image in self._settled.items() if i not in before}
+        return before
 
     def _is_done(self, image_id: ImageId, image: Image | None) -> bool:
         """Returns whether an image has left the archive."""
@@ -98,10 +104,10 @@ class RestoredSelection(SelectedImages):
 
     def _with_settled(self, outcome: SelectionOutcome) -> SelectionOutcome:
         """Adds what an earlier try has restored: it is there, which needs no confirmation."""
+        counted, chunk = super()._with_settled(outcome), outcome.chunk
         activating = sum(image is not None and image.status == "ACTIVATING" for image in self._settled.values())
-        chunk = super()._with_settled(outcome).chunk
-        chunk = chunk._replace(unconfirmed=outcome.chunk.unconfirmed, activating=chunk.activating + activating)
-        return super()._with_settled(outcome)._replace(chunk=chunk)
+        activating += chunk.activating
+        return counted._replace(chunk=counted.chunk._replace(unconfirmed=chunk.unconfirmed, activating=activating))
 
     def _admit(self, plan: selection.Plan, total: int) -> str | None:
         """Admits any plan: what comes back needs no limit."""
@@ -117,8 +123,8 @@ class RestoredSelection(SelectedImages):
 
     def _failed(self, failures: Iterable[ImageFailure]) -> SelectionOutcome:
         """Returns the outcome where nothing could be selected, and the indexes that an earlier try has restored."""
+        before = self._take_over_unread()
         outcome = super()._failed(failures)
-        before = self._unread_in(self._request.turn) if self._first_attempt_at is not None else set()
         try:
             found = look_up(self._repository, sorted(before, key=str)) if before else {}
         except (RefusedLookUpError, UnfinishedRequestError):  # there may be no time left

@@ -19,7 +19,6 @@ from .execution import Execution
 from .image_ids import NamedImages
 from .selection import AGAIN
 
-_DAY = 24 * 60 * 60
 _TIMED_OUT = "timed-out"
 _HIDDEN = (
     "it, or an index that it names, was in the archive already; what that names cannot be known, and may not be there"
