@@ -529,21 +529,35 @@ def test_an_image_can_be_archived_again_at_once(stack: Outside, monkeypatch: pyt
     assert stack.archived() == set()
 
 
+def kill_during(stack: Outside, call: int, seconds: float = BULK_VISIBILITY_SECONDS) -> int:
+    """Receives once, and kills the function after so many images have changed; returns how many are archived then."""
+    instance = stack.start_process(**ARCHIVES)
+    stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=call)
+    stack.receive(instance)
+    stack.faults.lift()
+    stack.let_time_pass(seconds)
+    return len(stack.archived())
+
+
 @pytest.mark.usefixtures("no_waiting")
-def test_what_was_archived_before_time_ran_out_is_reported(stack: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A receive archives some and runs out of time; for the next one ECR is too slow to look at the others again."""
+@pytest.mark.parametrize("end", ["time", "kill"])
+def test_what_was_archived_before_time_ran_out_is_reported(
+    stack: Outside, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """A receive archives some and runs out of time, or is killed; for the next one ECR is too slow to look again."""
     stack.push_index([stack.push()], "v1")
     tags = [f"pr-{n:03}" for n in range(59)]
     stack.push_many(tags)
     clock = Clock()
     function = clock.limit(stack.start(**ARCHIVES), 900)
     stack.send_bulk("imageTag=v1", *by_tag(tags), action="archive", notify="always", requestId="put-away")
-    slow = stack.faults.add("UpdateImageStorageClass", clock.takes(16))
-    assert stack.receive(function).failed
-    slow.lift()
-    done = len(stack.archived())
+    if end == "time":
+        slow = stack.faults.add("UpdateImageStorageClass", clock.takes(16))
+        assert stack.receive(function).failed
+        slow.lift()
+        stack.let_time_pass(BULK_VISIBILITY_SECONDS)
+    done = len(stack.archived()) if end == "time" else kill_during(stack, 20)
     assert 0 < done < 60
-    stack.let_time_pass(BULK_VISIBILITY_SECONDS)
     monkeypatch.setattr("handler.registry.listing._PAGE", 1)
     slow = stack.faults.add("DescribeImages", clock.takes(20))
     stack.drain(clock.limit(function, 900))
@@ -558,16 +572,6 @@ def test_what_was_archived_before_time_ran_out_is_reported(stack: Outside, monke
     stack.send_body(notice.data["retryRequest"])
     stack.drain(function)
     assert len(stack.archived()) == 61, "with what belongs to the index"
-
-
-def kill_during(stack: Outside, call: int, seconds: float = BULK_VISIBILITY_SECONDS) -> int:
-    """Receives once, and kills the function after so many images have changed; returns how many are archived then."""
-    instance = stack.start_process(**ARCHIVES)
-    stack.faults.add("UpdateImageStorageClass", drop_while(instance.kill, done=True), nth=call)
-    stack.receive(instance)
-    stack.faults.lift()
-    stack.let_time_pass(seconds)
-    return len(stack.archived())
 
 
 @pytest.mark.usefixtures("no_waiting")
