@@ -26,7 +26,7 @@ RECORD_SECONDS = 500 * _DAY
 """How long it is remembered what belongs to an image, and which request archived it."""
 _AFTER_GRACE_SECONDS = 90 * _DAY
 """The same of an image that is kept for a grace period, behind its end."""
-_CLOCK_SECONDS = 5
+CLOCK_SECONDS = 5
 """ECR's clock may be another one behind ours or ahead of it, and its times may be in whole seconds."""
 _UNREAD = "DynamoDB did not tell what is in the archive"
 _NAMES = 3_000
@@ -55,11 +55,11 @@ class ArchiveRecord(NamedTuple):
         """Returns whether the image has been in the archive ever since."""
         if image.status != "ARCHIVED" or image.archived is None or (image.activated or 0.0) > self.not_before:
             return False
-        return self.not_before - _CLOCK_SECONDS <= image.archived <= self.not_after + _CLOCK_SECONDS
+        return self.not_before - CLOCK_SECONDS <= image.archived <= self.not_after + CLOCK_SECONDS
 
     def may_have_ended(self, now: float) -> bool:
         """Returns whether a grace period can be over, whatever ECR says of the image."""
-        return self.grace_days is not None and now > self.not_before - _CLOCK_SECONDS + self.grace_days * _DAY
+        return self.grace_days is not None and now > self.not_before - CLOCK_SECONDS + self.grace_days * _DAY
 
     def in_grace(self, image: ListedImage, now: float) -> bool:
         """Returns whether the image was to be deleted, and can still be restored instead."""

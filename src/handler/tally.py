@@ -53,8 +53,8 @@ class Tally:
     def add(self, name: str, turn: int, entry: Entry) -> bool:
         """Writes an entry; returns whether the summary has it or will. Raises ServiceUnavailableError.
 
-        Written again, it is the same. Where it is not, its request must tell itself: the summary was made, or may
-        have been, for the turn before was the last; or a rejection comes after what was carried out.
+        Written again, it is the same. Where it is not, for the summary was made before, its request must tell itself;
+        and where a rejection comes after what was carried out.
         """
         text = _text(entry)
         condition = "attribute_not_exists(#late)"
@@ -62,11 +62,14 @@ class Tally:
         if entry.error is not None:
             condition += f" AND (attribute_not_exists(#t{turn}) OR begins_with(#t{turn}, :rejected))"
             more[":rejected"] = {"S": _REJECTED}
-        if turn:
-            condition += f" AND (attribute_not_exists(#t{turn - 1}) OR contains(#t{turn - 1}, :goes_on))"
-            more[":goes_on"] = {"S": _GOES_ON}
         values = {":entry": {"S": text}, ":expiration": number(int(time.time()) + STEP_SECONDS), **more}
-        met = self._update(name, f"SET #t{turn} = :entry, #expiration = :expiration", condition, values)
+        update, last = f"SET #t{turn} = :entry, #expiration = :expiration", f"#t{turn - 1}"
+        # What had ended, is not marked: it is summed up, or will be with what comes behind it after all.
+        open_ended = f"(attribute_not_exists({last}) OR contains({last}, :goes_on) OR begins_with({last}, :rejected))"
+        ends = {":goes_on": {"S": _GOES_ON}, ":rejected": {"S": _REJECTED}} if turn else {}
+        met = self._update(name, update, f"{condition} AND {open_ended}" if turn else condition, values | ends)
+        if met is not None and turn and not self._is_summed_up():
+            met = self._update(name, update, condition, values)
         if met is None:
             return True
         with or_unavailable(_PROBLEM):  # a redrive may bring it once more, and again
@@ -79,6 +82,12 @@ class Tally:
         with or_unavailable(_PROBLEM):
             claim = self._table.item(parent, "claim")
         return claim is not None and mark_of(claim["generation"]["S"]) == mark
+
+    def _is_summed_up(self) -> bool:
+        _, parent, mark = self._key
+        with or_unavailable(_PROBLEM):
+            summary = self._table.item(parent, "summary")
+        return summary is not None and mark_of(summary["content"]["S"]) == mark
 
     def read(self) -> dict[str, Written]:
         """Returns what is written of each repository. Raises ServiceUnavailableError."""

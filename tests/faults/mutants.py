@@ -794,7 +794,7 @@ MUTANTS = (
     Mutant(
         "What others archived is not deleted by a grace period",
         "archive_records.py",
-        "return self.not_before - _CLOCK_SECONDS <= image.archived <= self.not_after + _CLOCK_SECONDS",
+        "return self.not_before - CLOCK_SECONDS <= image.archived <= self.not_after + CLOCK_SECONDS",
         "return True",
         "functional/test_grace_period.py faults/test_grace_period.py",
     ),
@@ -1357,9 +1357,30 @@ MUTANTS = (
     Mutant(
         "A turn behind the last one tells itself",
         "tally.py",
-        "        if turn:\n",
-        "        if False:\n",
+        'f"{condition} AND {open_ended}" if turn else condition',
+        "condition",
         "functional/test_summaries.py",
+    ),
+    Mutant(
+        "It is summed up if there is no summary",
+        "tally.py",
+        "if met is not None and turn and not self._is_summed_up():",
+        "if False:",
+        "functional/test_summaries.py",
+    ),
+    Mutant(
+        "A turn that only settled what was in doubt has met no images",
+        "models/summary.py",
+        "self.asked <= self.done",
+        "not self.asked",
+        "functional/test_summaries.py",
+    ),
+    Mutant(
+        "What stayed behind an archived image follows",
+        "workflows/selected_to_archive.py",
+        "else archived.known",
+        "else set[str]()",
+        "functional/test_archive.py",
     ),
     Mutant(
         "What a dry run stops after the summary tells itself",
@@ -1412,9 +1433,9 @@ MUTANTS = (
     ),
     Mutant(
         "An archiving knows what it has just archived",
-        "workflows/archived_needs.py",
-        '0.0 if execution.request.action == "archive" else ',
-        "",
+        "workflows/to_archive.py",
+        "                self._archived.forget()\n",
+        "                pass\n",
         "functional/test_archive.py",
     ),
     Mutant(

@@ -21,7 +21,7 @@ from tests.harness.outside import (
     codes,
     select,
 )
-from tests.harness.server_faults import drop_after, drop_while, server_error, truncate
+from tests.harness.server_faults import drop_after, drop_while, refuse_with, server_error, truncate
 
 type Json = dict[str, Any]
 
@@ -643,3 +643,22 @@ def test_a_signed_index_goes_whole_while_something_else_is_in_use(stack: Outside
     answer = ask(function, "imageTag=v1", action="archive")
     assert (foreseen["failures"], answer["failures"], len(foreseen["archived"])) == ([], [], 4)
     assert signature in stack.archived()
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("how", ["index", "signature"])
+def test_what_stayed_behind_follows_with_the_next_selection(stack: Outside, how: str) -> None:
+    """ECR refuses what belongs to an archived image once; the same selection takes it a night later."""
+    part = stack.push(days=40) if how == "index" else ""
+    top = stack.push_index([part], "v1", days=40) if part else stack.push("v1", days=40)
+    follower = part or stack.sign(top, days=40)
+    stack.push("main")
+    function = stack.start(**ARCHIVES)
+    old = {"tagStatus": "any", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14}
+    refusal = refuse_with("ImageStorageClassUpdateNotSupportedException")
+    refused = stack.faults.add("UpdateImageStorageClass", refusal, nth=2)
+    select(function, old, action="archive", requestId="one")
+    refused.lift()
+    assert stack.archived() == {top}
+    assert select(function, old, action="archive", requestId="two")["archivedCount"] == 1
+    assert stack.archived() == {top, follower}

@@ -1,5 +1,6 @@
 """Requests that name images: each id is deleted or a failure, and people get a report of what was not deleted."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from local.runtime import FakeLambdaContext
 from tests.harness.guarded import MISSING
 from tests.harness.outside import Outside, ask, by_digest, by_tag, codes, request
-from tests.harness.server_faults import throttle
+from tests.harness.server_faults import hold, throttle
 
 type Json = dict[str, Any]
 
@@ -122,3 +123,29 @@ def test_untagging_requests_of_one_batch_keep_the_image(stack: Outside, number: 
     assert image in stack.left()
     assert len(stack.tags()) == 1
     assert [notice.data["failuresByCode"] for notice in stack.notices()] == [{"LastTag": 1}]
+
+
+def test_untagging_in_one_repository_keeps_no_other_waiting(stack: Outside) -> None:
+    """While ECR hangs for one of them, the nine others of the batch are done."""
+    names = [f"team/r{number}" for number in range(10)]
+    stack.create(*names)
+    for name in names:
+        stack.push("a", "b", repository=name, content=name)
+        stack.send_body({"repositoryName": name, "imageIds": ["imageTag=a"], "untag": True})
+    released = threading.Event()
+    stack.faults.add("BatchDeleteImage", hold(released), nth=1)
+    left: list[int] = []
+
+    def release_once_the_others_are_done() -> None:
+        for _ in range(100):
+            left.append(sum("a" in stack.tags(name) for name in names))
+            if left[-1] == 1:
+                break
+            released.wait(0.05)
+        released.set()
+
+    watch = threading.Thread(target=release_once_the_others_are_done)
+    watch.start()
+    assert not stack.receive(stack.start()).failed
+    watch.join()
+    assert left[-1] == 1

@@ -1,6 +1,7 @@
 """One summary of a request for several repositories: when it comes, what it says, and that nothing is told twice."""
 
 import json
+import threading
 from importlib import import_module
 from time import monotonic, sleep  # the server's own: a test replaces time.sleep for the function
 
@@ -597,3 +598,62 @@ def test_a_request_whose_checks_would_not_fit_into_a_message_is_rejected(stack: 
     with pytest.raises(Exception, match="request is too large to be passed on"):
         ask(function, *ids, repositoryNames=[*names[:-1], "team/app"], notify="summary", requestId="r-1")
     assert stack.waiting() == []
+
+
+def fail_and_doubt(stack: Outside, function: Handler) -> None:
+    """Lets a turn be refused one image of the first 100, and lose ECR's answer about the others, and ECR."""
+    stack.push_many([f"pr-more-{number}" for number in range(108)])
+    ask_for_all(stack, repositoryNames=["team/app"])
+    stack.receive(function)
+    answered, down = threading.Event(), threading.Event()
+
+    def delete(call: Call, perform: Perform) -> Answer:
+        ids = call.body["imageIds"]
+        if len(ids) == 100:
+            answer = refuse(ids[0]["imageDigest"])(call, perform)
+            answered.set()
+            return answer
+        answered.wait(10)
+        down.set()
+        return drop_after(call, perform)
+
+    rules = [
+        stack.faults.add("BatchDeleteImage", delete),
+        stack.faults.add(("BatchDeleteImage", "DescribeImages"), drop_before, when=down.is_set),
+    ]
+    stack.receive(function)
+    for rule in rules:
+        rule.lift()
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_turn_that_only_settled_what_was_in_doubt_has_met_no_images(stack: Outside) -> None:
+    """It was stopped as a whole: what failed in the turn before is still a failure."""
+    function = start(stack)
+    fail_and_doubt(stack, function)
+    stack.drain(start(stack, DRY_RUN="true"))
+    look(stack, function)
+    assert summary(stack)["failuresByCode"] == {"ImageInaccessible": 1, "StoppedByDryRun": 1}
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_turn_behind_the_last_one_is_summed_up_while_others_are_waited_for(stack: Outside) -> None:
+    """SQS took it and its answer was lost, the turn before ended whole; and there is no summary yet."""
+    stack.push_many([f"pr-more-{number}" for number in range(108)])
+    ask_for_all(stack, repositoryNames=["team/app", "team/api"])
+    function = start(stack)
+    stack.receive(function)
+    [other] = stack.take('"repositoryName":"team/api"')
+    throttled = stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
+    lost = stack.faults.add("SendMessageBatch", drop_after)
+    assert stack.receive(function).failed
+    throttled.lift()
+    lost.lift()
+    late, *_ = stack.take("nightly/team/app#1")
+    stack.drain(function)
+    stack.push_many([f"pr-new-{number}" for number in range(30)])
+    for message in (late, other):
+        stack.send_to_bulk(message)
+        stack.drain(function)
+    look(stack, function, 3)
+    assert summary(stack)["deleted"] >= 30 + 2

@@ -56,8 +56,11 @@ class Entry(NamedTuple):
 
     @property
     def met_images(self) -> bool:
-        """Whether it came to look at images: it was not rejected, and did not fail as a whole."""
-        return self.error is None and not (self.failed and not self.asked)
+        """Whether it came to look at images: it was not rejected, and did not fail as a whole.
+
+        One that fails as a whole may know what an earlier try has done, and knows of no image that is left.
+        """
+        return self.error is None and not (self.failed and self.asked <= self.done)
 
     def before_another(self) -> Self:
         """Returns what counts of a turn whose images the next one has met: what failed or was left, counts there."""

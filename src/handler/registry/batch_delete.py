@@ -23,8 +23,8 @@ from .lookup import look_up
 if TYPE_CHECKING:
     from logging import LoggerAdapter
 
-_UNTAGGING = Lock()
-"""Between the look at an image's tags and the removal of one, no other request of the batch removes another."""
+_UNTAGGING: dict[tuple[str | None, str], Lock] = {}
+"""By repository: from the look at an image's tags to the removal of one, no other request removes another."""
 _RETRY_SECONDS = (1.0, 2.0)
 """The waits before a chunk is asked for again whose answer was lost."""
 _CLOCK_SECONDS = 2
@@ -63,7 +63,7 @@ def delete_images(
         started = time.time()
         try:
             repository.sleep(wait)
-            with _UNTAGGING if effect == "untag" else nullcontext():
+            with _alone(repository) if effect == "untag" else nullcontext():
                 _ask(repository, chunk, guard, effect, first_attempt_at)
             if last:
                 _close(repository, chunk, first_attempt_at or started)
@@ -84,6 +84,10 @@ def delete_images(
     if outcome.unconfirmed:
         log.info("images unconfirmed", extra={"imageIds": [image_id.to_json() for image_id in outcome.unconfirmed]})
     return outcome
+
+
+def _alone(repository: Repository) -> Lock:
+    return _UNTAGGING.setdefault((repository.registry_id, repository.name), Lock())
 
 
 def _close(repository: Repository, chunk: "_Chunk", first_attempt_at: float) -> None:

@@ -35,6 +35,11 @@ class Archive:
         ]
 
     @property
+    def known(self) -> set[str]:
+        """The digests of those that this stack has archived."""
+        return {image.digest for image, _ in self._known}
+
+    @property
     def in_grace(self) -> set[str]:
         """The digests of those that were to be deleted, and can still be restored instead."""
         return {image.digest for image, record in self._known if record.in_grace(image, self._now)}

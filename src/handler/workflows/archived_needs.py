@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 _FRESH_SECONDS = 2.0
+_MOST_OF_THE_TIME = 9
+"""Where it takes long to read, it must not be all that is done."""
 
 
 class ArchivedNeeds:
@@ -28,9 +30,8 @@ class ArchivedNeeds:
     def __init__(self, execution: "Execution") -> None:
         self._archive, self._repository = execution.archive, execution.repository
         self._read: tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]] | None = None
-        self._read_at = 0.0
-        # An archiving itself adds to what is remembered, and asks for it in its next pass.
-        self._fresh_seconds = 0.0 if execution.request.action == "archive" else _FRESH_SECONDS
+        self._fresh_until = 0.0
+        self._calling = execution.invocation.deadline.calling
         self._lock = Lock()
 
     def read_manifests(self, image_ids: Sequence[ImageId]) -> dict[ImageId, NamedManifests | ImageFailure]:
@@ -78,16 +79,25 @@ class ArchivedNeeds:
             i: needing for i, owners in going.items() if (needing := next(filter(hidden.__contains__, owners), None))
         }
 
+    def forget(self) -> None:
+        """Has it read anew when it is asked next: the request itself has archived something."""
+        with self._lock:
+            self._read = None
+
     def _remembered(self) -> tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]]:
         """Returns what belongs to each image that was archived, and to which each of those belongs: all by digest."""
         with self._lock:
             # A large request has a hundred chunks, and its later passes come seconds after the first.
-            if self._read is None or time.monotonic() - self._read_at > self._fresh_seconds:
-                self._read_at = time.monotonic()
-                names = {digest: record.names for digest, record in self._archive.read().items() if record.names}
+            if self._read is None or time.monotonic() > self._fresh_until:
+                started = time.monotonic()
+                with self._calling():
+                    records = self._archive.read()
+                names = {digest: record.names for digest, record in records.items() if record.names}
                 needed_by: defaultdict[str, list[str]] = defaultdict(list)
                 for index, named in names.items():
                     for digest in named:
                         needed_by[digest].append(index)
                 self._read = names, dict(needed_by)
+                ended = time.monotonic()
+                self._fresh_until = ended + max(_FRESH_SECONDS, _MOST_OF_THE_TIME * (ended - started))
             return self._read

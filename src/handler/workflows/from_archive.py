@@ -82,7 +82,7 @@ class RestoredSelection(SelectedImages):
         going = [image for level in plan.levels for image in level]
         self._unread = frozenset(ImageId(image.digest) for image in going if named.get(image.digest, ()) is None)
         self._unread_before = sorted(self._take_over_unread() - self._unread, key=str)
-        told = {image_id.digest for image_id in self._unread_before}
+        told = {image_id.digest for image_id in (*self._unread_before, *self._settled)}
         return plan._replace(kept={digest: why for digest, why in plan.kept.items() if digest not in told}), {}
 
     def _take_over_unread(self) -> set[ImageId]:
@@ -105,9 +105,12 @@ class RestoredSelection(SelectedImages):
     def _with_settled(self, outcome: SelectionOutcome) -> SelectionOutcome:
         """Adds what an earlier try has restored: it is there, which needs no confirmation."""
         counted, chunk = super()._with_settled(outcome), outcome.chunk
-        activating = sum(image is not None and image.status == "ACTIVATING" for image in self._settled.values())
-        activating += chunk.activating
-        return counted._replace(chunk=counted.chunk._replace(unconfirmed=chunk.unconfirmed, activating=activating))
+        settled = [image for image in self._settled.values() if image]
+        activating = chunk.activating + sum(image.status == "ACTIVATING" for image in settled)
+        return counted._replace(
+            chunk=counted.chunk._replace(unconfirmed=chunk.unconfirmed, activating=activating),
+            bytes=counted.bytes + sum(image.size for image in settled),
+        )
 
     def _admit(self, plan: selection.Plan, total: int) -> str | None:
         """Admits any plan: what comes back needs no limit."""
@@ -131,7 +134,7 @@ class RestoredSelection(SelectedImages):
             return outcome
         _, in_part = restored_in_part([i for i, image in found.items() if is_restored(image)], before)
         chunk = outcome.chunk._replace(failures=(*outcome.chunk.failures, *in_part))
-        return outcome._replace(selected=outcome.selected + len(in_part), chunk=chunk)
+        return outcome._replace(chunk=chunk)
 
     def _take(self, images: Sequence[ListedImage]) -> ChunkOutcome:
         image_ids = [ImageId(digest=image.digest) for image in images]

@@ -1,11 +1,12 @@
 """Selections whose images go into the archive: to stay there, or for a grace period instead of being deleted."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from handler import guards, selection
+from handler.archive_records import CLOCK_SECONDS
 from handler.deletion import CHANGING_STEPS
 from handler.models.errors import RefusedLookUpError, UnfinishedRequestError
 from handler.models.images import Image, ImageFailure, ImageId, ListedImage
@@ -44,7 +45,7 @@ class ArchivedSelection(SelectedImages):
 
     def _plan(self, contents: Contents) -> tuple[selection.Plan, Mapping[str, str]]:
         images, (named, archived) = contents.images, self._execution.remember_archive(contents)
-        if archived is None and (self._begun_before or self._any_in_grace(images)):
+        if archived is None and (self._begun_before or any(image.status == "ARCHIVED" for image in images)):
             archived = Archive(self._execution, images)
         users = self._users(images, named)
         # An image in the archive needs nothing of what belongs to it, unless it is in use.
@@ -70,36 +71,43 @@ class ArchivedSelection(SelectedImages):
         """Whether an earlier try or turn may have archived something."""
         return self._first_attempt_at is not None or bool(self._request.turn)
 
-    def _any_in_grace(self, images: Sequence[ListedImage]) -> bool:
-        return bool(self._grace_days) and any(image.status == "ARCHIVED" for image in images)
-
     def _going_along(
         self, images: Sequence[ListedImage], parents: Parents, untagged: Collection[str], archived: Archive | None
     ) -> Collection[str]:
         """Returns what belongs to images that are in the archive already, and goes after them.
 
-        That of this request; and what has not gone with images that a grace period keeps, for whatever reason. What
-        somebody has restored by itself, stays.
+        That of this request; and what has not gone with images that this stack has archived, for whatever reason: of
+        a deletion, with those that a grace period keeps. What somebody has restored by itself, stays.
         """
         restored = {image.digest for image in images if (image.activated or 0.0) > self._restored_since}
-        if not (archived and self._any_in_grace(images)):
+        if archived is None:
             return self._remembered - restored
-        in_grace = archived.in_grace
-        left_behind = {digest for digest in untagged if digest in parents and in_grace.issuperset(parents[digest])}
+        gone = archived.in_grace if self._grace_days else archived.known
+        left_behind = {digest for digest in untagged if digest in parents and gone.issuperset(parents[digest])}
         return (self._remembered | left_behind) - restored
 
     def _with_earlier(self, plan: selection.Plan, archived: Archive) -> selection.Plan:
         """Adds what earlier tries of this turn have archived, whose report was lost, and what was left in doubt."""
         mine = archived.archived_by(self._request.root_id)
         self._promise_no_later([record for _, record in mine])
-        doubtful = {image_id.digest for image_id in left_in_doubt(self._execution)}
-        earlier = {
-            image.digest: image
-            for image, record in mine
-            if record.turn == self._request.turn or image.digest in doubtful
-        }
+        before = self._may_be_taken_before()
+        earlier = {image.digest: image for image, record in mine if before(image.digest, record)}
         kept = {digest: why for digest, why in plan.kept.items() if digest not in earlier}
         return plan._replace(levels=[[*earlier.values()], *plan.levels] if earlier else plan.levels, kept=kept)
+
+    def _may_be_taken_before(self) -> "Callable[[str, ArchiveRecord], bool]":
+        """Returns whether it may be an earlier try that has archived an image of this request.
+
+        One of this turn, or the last one of the turn before, which has left it in doubt.
+        """
+        doubtful = {image_id.digest for image_id in left_in_doubt(self._execution)}
+        turn, since = self._request.turn, self._first_attempt_at
+
+        def may_be(digest: str, record: "ArchiveRecord") -> bool:
+            own = since is not None and record.turn == turn and record.not_before >= since - CLOCK_SECONDS
+            return own or digest in doubtful
+
+        return may_be
 
     def _promise_no_later(self, records: Iterable["ArchiveRecord"]) -> None:
         ends = [record.not_before + record.grace_days * _DAY for record in records if record.grace_days is not None]
@@ -123,10 +131,9 @@ class ArchivedSelection(SelectedImages):
         )
 
     def _done_before(self, records: Mapping[str, "ArchiveRecord"]) -> list[Image]:
-        """Returns what earlier tries of this turn have archived, or one of the turn before that left it in doubt."""
-        doubtful = {image_id.digest for image_id in left_in_doubt(self._execution)}
-        turn = self._request.turn
-        asked = [ImageId(i) for i, record in records.items() if record.turn == turn or i in doubtful]
+        """Returns what earlier tries have archived, as far as there is time to look."""
+        before = self._may_be_taken_before()
+        asked = [ImageId(digest) for digest, record in records.items() if before(digest, record)]
         try:
             found = look_up(self._repository, asked) if asked else {}
         except (RefusedLookUpError, UnfinishedRequestError):  # there may be no time left

@@ -80,14 +80,16 @@ class SelectedImages:
         # Images go by digest: what an earlier try has done is not there any more, or is where it is to be.
         self._first_attempt_at = attempt.first_attempt_at
         try:
-            return self._take_selected()
+            outcome = self._take_selected()
         except OutOfTimeError as error:
             if not self._steps.met_unfinished:
                 raise
-            return self._failed([ImageFailure(ImageId(), "TimedOut", f"{error}; nothing was deleted now; {AGAIN}")])
+            outcome = self._failed([ImageFailure(ImageId(), "TimedOut", f"{error}; nothing was deleted now; {AGAIN}")])
+        return outcome.truncated(STORED_BYTES)
 
     def _take_selected(self) -> SelectionOutcome:
-        self._settled = self._settle()
+        if not guards.on_repository(self._rules, self._request, [ImageId()]):
+            self._settled = self._settle()
         if refused := self._refused():
             return self._failed(refused)
         after_grace = self._selection.count_type == "gracePeriodEnded"
@@ -114,7 +116,7 @@ class SelectedImages:
         spared = itertools.islice((digest for digest, reason in plan.kept.items() if reason == "InUse"), SPARED_SHOWN)
         outcome = outcome._replace(in_use=tuple(guards.in_use(ImageId(digest), users[digest]) for digest in spared))
         outcome = self._with_settled(self._finished(outcome))
-        return (outcome if whole else self._continued(outcome)).truncated(STORED_BYTES)
+        return outcome if whole else self._continued(outcome)
 
     def _settle(self) -> Settled:
         """Looks at what was in doubt; returns what has been done of it."""

@@ -150,3 +150,5 @@ class ArchivedImages(NamedImages):
         else:
             names = self._relatives.names.get(image.digest, ())
             self._archive.remember(image, self._request.root_id, names, grace_days=None)
+            if self._archived:
+                self._archived.forget()
