@@ -656,4 +656,6 @@ def test_a_turn_behind_the_last_one_is_summed_up_while_others_are_waited_for(sta
         stack.send_to_bulk(message)
         stack.drain(function)
     look(stack, function, 3)
-    assert summary(stack)["deleted"] >= 30 + 2
+    done = {entry["request_id"]: entry["deleted"] for entry in stack.log("request done")}
+    assert done["nightly/team/app#1"] == 30
+    assert summary(stack)["deleted"] == sum(done.values())
