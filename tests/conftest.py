@@ -27,7 +27,7 @@ SUITES = (*OFFLINE, "functional", "e2e", "faults", "foreign")
 isolate(ENVIRONMENT)
 
 patient = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("test", patient, max_examples=100, derandomize=True)
+settings.register_profile("test", patient, max_examples=80, derandomize=True)
 settings.register_profile("mutants", settings.get_profile("test"), phases=[Phase.explicit, Phase.generate])
 settings.register_profile("faults", patient, max_examples=1_000)  # for each of the seeds that it is run with
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))

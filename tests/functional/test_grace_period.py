@@ -466,8 +466,11 @@ def test_the_longer_promise_holds(stack: Outside) -> None:
     assert digest in stack.left()
 
 
-@pytest.mark.parametrize("variables", [ANY_SHARE, GRACE], ids=["deletes", "grace"])
-@pytest.mark.parametrize("how", ["subject", "tag", "index"])
+@pytest.mark.parametrize(
+    ("how", "variables"),
+    [("subject", GRACE), ("tag", GRACE), ("index", GRACE), ("index", ANY_SHARE)],
+    ids=["subject", "tag", "index", "index, without grace"],
+)
 def test_what_belongs_to_an_archived_image_is_not_counted(
     stack: Outside, how: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

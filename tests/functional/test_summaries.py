@@ -532,7 +532,7 @@ def test_a_turn_that_comes_after_the_last_one_tells_its_failures(stack: Outside)
 
     So the summary is made, and the further turn, which waited all the while, has a failure.
     """
-    for number in range(230):
+    for number in range(108):
         stack.push(f"pr-more-{number}", content=f"more {number}")
     ask_for_all(stack, repositoryNames=["team/app"])
     function = start(stack)

@@ -19,12 +19,6 @@ ECR = ("BatchDeleteImage", "DescribeImages", "BatchGetImage", "UpdateImageStorag
 KINDS: dict[str, tuple[str, int, dict[str, str], Json]] = {
     "delete": ("BatchDeleteImage", 2, {}, {"selection": PREVIEWS}),
     "untag": ("BatchDeleteImage", 2, {}, {"selection": PREVIEWS, "untag": True}),
-    "archive": (
-        "UpdateImageStorageClass",
-        20,
-        {"ALLOW_ARCHIVE": "true"},
-        {"selection": PREVIEWS, "action": "archive"},
-    ),
     "grace": ("UpdateImageStorageClass", 20, {"GRACE_PERIOD_DAYS": "30"}, {"selection": PREVIEWS}),
     "restore": (
         "UpdateImageStorageClass",
@@ -101,7 +95,7 @@ def test_each_image_is_reported_once(stack: Outside, kind: str) -> None:
     assert taken(stack, kind, images) > 0
     stack.drain(function)
     assert (taken(stack, kind, images), reported(stack)) == (images, images)
-    metric = {"archive": "ImagesArchived", "grace": "ImagesArchived", "restore": "ImagesRestored"}
+    metric = {"grace": "ImagesArchived", "restore": "ImagesRestored"}
     assert stack.metric(metric.get(kind, "ImagesDeleted")) == images
     assert [notice.data["failures"] for notice in stack.notices()] == [[]] * len(stack.notices())
     assert stack.dead_letters() == []

@@ -225,8 +225,10 @@ def test_named_images_move_nowhere(queues: Queues) -> None:
     assert queues.aws.calls["sqs"] == 0
 
 
-def test_a_request_that_cannot_move_now_is_received_again(queues: Queues) -> None:
+def test_a_request_that_cannot_move_now_is_received_again(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQS does not take it, or there is no time left for a call: no step is stored, and the next receive sends it."""
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between botocore's own tries
+    monkeypatch.setattr("botocore.retries.bucket.TokenBucket.acquire", lambda *_, **__: True)
     queues.aws.plays["SendMessageBatch"] = [refused("ThrottlingException", 500)] * 10
     queues.unfinished("m-1", SELECTING)
     queues.aws.plays["SendMessageBatch"].clear()
