@@ -590,14 +590,18 @@ def test_what_a_dry_run_stops_after_the_summary_tells_itself(stack: Outside, mon
     assert "pr-1" in stack.tags("team/web")
 
 
-def test_a_request_whose_checks_would_not_fit_into_a_message_is_rejected(stack: Outside) -> None:
+def test_a_request_whose_checks_would_not_fit_into_a_message_is_rejected(
+    stack: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By hand it may be larger than a message; each of its parts would fit, and nobody would sum them up."""
-    names = [f"team/app*{'x' * 230}{number:04}" for number in range(1_000)]
-    ids: list[Json | str] = [{"imageDigest": f"sha256:{number:064x}"} for number in range(9_000)]
-    function = start(stack, MAX_IMAGES_PER_REQUEST="100000")
+    names = [f"team/app*{'x' * 230}{number:04}" for number in range(10)]
+    function = start(stack)
+    monkeypatch.setattr("handler.request_queue.MESSAGE_BYTES", 2_000)  # as 1,048,576
     with pytest.raises(Exception, match="request is too large to be passed on"):
-        ask(function, *ids, repositoryNames=[*names[:-1], "team/app"], notify="summary", requestId="r-1")
+        ask(function, "imageTag=pr-1", repositoryNames=[*names, "team/app"], notify="summary", requestId="r-1")
     assert stack.waiting() == []
+    ask(function, "imageTag=pr-1", repositoryNames=[*names, "team/app"], requestId="r-2")
+    assert len(stack.waiting_in_bulk()) == 1
 
 
 def fail_and_doubt(stack: Outside, function: Handler) -> None:

@@ -152,13 +152,17 @@ def meant_by(model: Model, meant: Selection) -> set[str]:
     def counts_from(image: ListedImage) -> float:
         return max(image.pushed, image.activated or 0) if by_pull else image.pushed
 
+    def pulled(name: str) -> float:
+        """The last pull of an image, or of what belongs to it."""
+        return max([images[name].pulled or 0, *(pulled(other) for other in images if name in readable[other])])
+
     candidates.sort(key=lambda image: (-counts_from(image), image.digest))
     kept_by_count = meant.keep_most_recent
     if meant.count_type == "imageCountMoreThan":
         kept_by_count = max(kept_by_count, meant.count_number)
     chosen = set()
     for image in candidates[kept_by_count:]:
-        last = max(counts_from(image), (image.pulled or 0) if by_pull else 0)
+        last = max(counts_from(image), pulled(image.digest) if by_pull else 0)
         old = NOW - last > meant.count_number * DAY or not str(meant.count_type).startswith("since")
         if old and not any_tag(image, [PROTECTED]):
             chosen.add(image.digest)
@@ -202,7 +206,9 @@ def models(draw: st.DrawFn, *, wholes: bool = True) -> Model:
             status="ACTIVE" if draw(st.integers(0, 9)) < 9 else "ARCHIVED",
             activated=draw(st.sampled_from([None, None]) | days),
         )
-    unread = {draw(st.sampled_from(sorted(children)))} if children and draw(st.integers(0, 3)) == 3 else set()
+    # One in the archive that cannot be read hinders nothing.
+    readable = sorted(name for name in children if images[name].status == "ACTIVE")
+    unread = {draw(st.sampled_from(readable))} if readable and draw(st.integers(0, 3)) == 3 else set()
     order = draw(st.permutations(list(images.values())))
     return Model({image.digest: image for image in order}, children, unread)
 
