@@ -153,6 +153,10 @@ class StepRunner:
         with _or_lost(name):
             return Done(self._handler(record, kind, work).handle(), replayed=record.done)
 
+    def remember[T: Outcome](self, step: str, outcome: T) -> None:
+        """Stores an outcome, once for all turns of a request: for `remembered`, for storing it is all that is done."""
+        self.run(step, type(outcome), lambda _: outcome, of_all_turns=True)
+
     def remembered(self, prefix: str) -> list[Json]:
         """Returns the stored outcomes of the steps whose names begin so."""
         return [outcome for name, outcome in self._stored.items() if name.startswith(prefix)]

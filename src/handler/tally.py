@@ -19,7 +19,9 @@ from .step_table import STEP_SECONDS, StepTable, item_key, number, or_unavailabl
 
 _PROBLEM = "DynamoDB did not take or tell what becomes of a fan-out"
 _REJECTED = "rejected "
-_GOES_ON = '"continued": true'
+_OPEN = "(attribute_not_exists({0}) OR contains({0}, :goes_on) OR begins_with({0}, :rejected))"
+_OPEN_VALUES = {":goes_on": {"S": '"continued": true'}, ":rejected": {"S": _REJECTED}}
+"""The entry of a turn behind which another one may come."""
 _NAME_BYTES = 1_024
 """The longest sort key."""
 
@@ -63,11 +65,10 @@ class Tally:
             condition += f" AND (attribute_not_exists(#t{turn}) OR begins_with(#t{turn}, :rejected))"
             more[":rejected"] = {"S": _REJECTED}
         values = {":entry": {"S": text}, ":expiration": number(int(time.time()) + STEP_SECONDS), **more}
-        update, last = f"SET #t{turn} = :entry, #expiration = :expiration", f"#t{turn - 1}"
-        # What had ended, is not marked: it is summed up, or will be with what comes behind it after all.
-        open_ended = f"(attribute_not_exists({last}) OR contains({last}, :goes_on) OR begins_with({last}, :rejected))"
-        ends = {":goes_on": {"S": _GOES_ON}, ":rejected": {"S": _REJECTED}} if turn else {}
-        met = self._update(name, update, f"{condition} AND {open_ended}" if turn else condition, values | ends)
+        update = f"SET #t{turn} = :entry, #expiration = :expiration"
+        first = f"{condition} AND {_OPEN.format(f'#t{turn - 1}')}" if turn else condition
+        met = self._update(name, update, first, values | (_OPEN_VALUES if turn else {}))
+        # A request that had ended is not marked as late; whether it has been summed up, only the summary tells.
         if met is not None and turn and not self._is_summed_up():
             met = self._update(name, update, condition, values)
         if met is None:

@@ -1357,8 +1357,8 @@ MUTANTS = (
     Mutant(
         "A turn behind the last one tells itself",
         "tally.py",
-        'f"{condition} AND {open_ended}" if turn else condition',
-        "condition",
+        "first = f\"{condition} AND {_OPEN.format(f'#t{turn - 1}')}\" if turn else condition",
+        "first, turn = condition, 0",
         "functional/test_summaries.py",
     ),
     Mutant(

@@ -526,6 +526,21 @@ def test_for_one_repository_it_is_rejected(stack: Outside, members: Json) -> Non
     assert json.dumps(stack.notices()[0].data).count("summary") == 1
 
 
+def delay_next_turn(stack: Outside, function: Handler) -> str:
+    """Lets a turn send another one, lose SQS's answer, and do all of it itself when it is received again.
+
+    Returns the message of the other one, which is not on the queue any more.
+    """
+    throttled = stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
+    lost = stack.faults.add("SendMessageBatch", drop_after)
+    assert stack.receive(function).failed
+    throttled.lift()
+    lost.lift()
+    late, *_ = stack.take("nightly/team/app#1")
+    stack.drain(function)
+    return late
+
+
 @pytest.mark.usefixtures("no_waiting")
 def test_a_turn_that_comes_after_the_last_one_tells_its_failures(stack: Outside) -> None:
     """SQS takes a further turn and its answer is lost; received again, the turn before has time for all of it.
@@ -537,13 +552,7 @@ def test_a_turn_that_comes_after_the_last_one_tells_its_failures(stack: Outside)
     ask_for_all(stack, repositoryNames=["team/app"])
     function = start(stack)
     stack.receive(function)
-    throttled = stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
-    lost = stack.faults.add("SendMessageBatch", drop_after)
-    assert stack.receive(function).failed
-    throttled.lift()
-    lost.lift()
-    late, *_ = stack.take("nightly/team/app#1")
-    stack.drain(function)
+    late = delay_next_turn(stack, function)
     look(stack, function)
     assert (summary(stack)["finished"], summary(stack)["failed"]) == (1, 0)
     new, _ = stack.push("pr-new", content="new"), stack.push("pr-new-2", content="new 2")
@@ -648,13 +657,7 @@ def test_a_turn_behind_the_last_one_is_summed_up_while_others_are_waited_for(sta
     function = start(stack)
     stack.receive(function)
     [other] = stack.take('"repositoryName":"team/api"')
-    throttled = stack.faults.add("BatchDeleteImage", throttle, nth=range(2, 100))
-    lost = stack.faults.add("SendMessageBatch", drop_after)
-    assert stack.receive(function).failed
-    throttled.lift()
-    lost.lift()
-    late, *_ = stack.take("nightly/team/app#1")
-    stack.drain(function)
+    late = delay_next_turn(stack, function)
     stack.push_many([f"pr-new-{number}" for number in range(30)])
     for message in (late, other):
         stack.send_to_bulk(message)

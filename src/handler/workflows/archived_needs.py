@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 _FRESH_SECONDS = 2.0
-_MOST_OF_THE_TIME = 9
-"""Where it takes long to read, it must not be all that is done."""
+_TIMES_THE_READ = 9
+"""What took long to read is fresh for as many times as long, or nothing else would be done."""
 
 
 class ArchivedNeeds:
@@ -99,5 +99,5 @@ class ArchivedNeeds:
                         needed_by[digest].append(index)
                 self._read = names, dict(needed_by)
                 ended = time.monotonic()
-                self._fresh_until = ended + max(_FRESH_SECONDS, _MOST_OF_THE_TIME * (ended - started))
+                self._fresh_until = ended + max(_FRESH_SECONDS, _TIMES_THE_READ * (ended - started))
             return self._read

@@ -6,7 +6,6 @@ been done: it is not met in the repository any more, or not as something that is
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from handler.models.errors import RefusedLookUpError
 from handler.models.images import Image, ImageFailure, ImageId
@@ -14,7 +13,6 @@ from handler.models.outcomes import ChunkOutcome, image_ids_of
 from handler.models.request import key_hash
 from handler.models.selection_outcome import SelectionOutcome
 from handler.registry import look_up
-from handler.steps import Attempt
 
 from .execution import Execution
 
@@ -28,8 +26,7 @@ def leave_in_doubt(execution: Execution, image_ids: Sequence[ImageId], *, goes_o
     """Writes images down, or their tags: for the next try of this turn, or for the next turn if there is one."""
     turn = execution.request.turn + goes_on
     for some in itertools.batched(image_ids, _IDS_PER_STEP, strict=False):
-        name = f"doubt/{turn}/{key_hash(some)}"
-        execution.steps.run(name, ChunkOutcome, partial(_remembered, image_ids=some), of_all_turns=True)
+        execution.steps.remember(f"doubt/{turn}/{key_hash(some)}", ChunkOutcome(some))
 
 
 def left_in_doubt(execution: Execution) -> list[ImageId]:
@@ -58,9 +55,3 @@ def with_settled(outcome: SelectionOutcome, settled: Settled) -> SelectionOutcom
     chunk = chunk._replace(image_ids=(*settled, *chunk.image_ids), unconfirmed=(*settled, *chunk.unconfirmed))
     selected, deleted = outcome.selected + len(settled), outcome.deleted + len(settled)
     return outcome._replace(selected=selected, deleted=deleted, chunk=chunk)
-
-
-def _remembered(attempt: Attempt, *, image_ids: tuple[ImageId, ...]) -> ChunkOutcome:
-    """Returns what is to be stored: storing it is all that this step does."""
-    del attempt
-    return ChunkOutcome(image_ids)

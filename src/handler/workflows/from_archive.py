@@ -87,14 +87,9 @@ class RestoredSelection(SelectedImages):
 
     def _take_over_unread(self) -> set[ImageId]:
         """Returns the indexes that earlier tries may have restored without what they name; they are not settled."""
-
-        def stored_in(turn: int) -> set[ImageId]:
-            stored = self._steps.remembered(f"unread/{turn}/")
-            return {ImageId(digest) for outcome in stored for digest in outcome["digests"]}
-
         turn = self._request.turn
-        before = stored_in(turn) if self._first_attempt_at is not None else set()
-        before |= stored_in(turn - 1) & self._settled.keys()
+        before = set(map(ImageId, self._digests(f"unread/{turn}"))) if self._first_attempt_at is not None else set()
+        before |= set(map(ImageId, self._digests(f"unread/{turn - 1}"))) & self._settled.keys()
         self._settled = {i: image for i, image in self._settled.items() if i not in before}
         return before
 

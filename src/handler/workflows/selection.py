@@ -183,7 +183,11 @@ class SelectedImages:
     @cached_property
     def _remembered(self) -> set[str]:
         """The digests of what goes along with something that is gone already."""
-        return {digest for stored in self._steps.remembered("along/") for digest in stored["digests"]}
+        return self._digests("along")
+
+    def _digests(self, what: str) -> set[str]:
+        """Returns the digests that earlier tries and turns have stored."""
+        return {digest for stored in self._steps.remembered(f"{what}/") for digest in stored["digests"]}
 
     def _admit(self, plan: selection.Plan, total: int) -> str | None:
         """Admits the plan, or rejects it; returns why the plan of an admitted request is beyond what was admitted.
@@ -219,7 +223,7 @@ class SelectedImages:
 
     def _remember(self, what: str, digests: Sequence[str]) -> None:
         for some in itertools.batched(digests, _DIGESTS_PER_STEP, strict=False):
-            self._steps.run(f"{what}/{key_hash(some)}", Digests, partial(_remembered, digests=some), of_all_turns=True)
+            self._steps.remember(f"{what}/{key_hash(some)}", Digests(some))
 
     def _take(self, images: Sequence[ListedImage]) -> ChunkOutcome:
         selected = {ImageId(digest=image.digest): image for image in images}
@@ -260,9 +264,3 @@ def _stopped(outcome: SelectionOutcome, code: str, reason: str) -> SelectionOutc
     """Returns an outcome with one failure more: why it does not go on."""
     failures = (*outcome.chunk.failures, ImageFailure(ImageId(), code, reason))
     return outcome._replace(chunk=outcome.chunk._replace(failures=failures))
-
-
-def _remembered(attempt: Attempt, *, digests: tuple[str, ...]) -> Digests:
-    """Returns what is to be stored: storing it is all that this step does."""
-    del attempt
-    return Digests(digests)
