@@ -1432,6 +1432,13 @@ MUTANTS = (
         "functional/test_selections.py",
     ),
     Mutant(
+        "What takes long to read is not read for each chunk",
+        "workflows/archived_needs.py",
+        "ended + max(_FRESH_SECONDS, _TIMES_THE_READ * (ended - started))",
+        "started + _FRESH_SECONDS",
+        "functional/test_archived_needs.py",
+    ),
+    Mutant(
         "An archiving knows what it has just archived",
         "workflows/to_archive.py",
         "                self._archived.forget()\n",

@@ -8,6 +8,7 @@ from local import ecr
 from local.ecr_storage import StorageChoices, status
 from tests.harness.in_use import Inventory, address
 from tests.harness.outside import ANY_SHARE, PREVIEWS, REPOSITORY, Outside, ask, by_digest, by_tag, codes, select
+from tests.harness.server_faults import delay
 
 type Json = dict[str, Any]
 
@@ -114,3 +115,15 @@ def test_what_it_costs(stack: Outside, variables: dict[str, str], queries: int) 
     ask(stack.start(**variables), *by_tag([f"pr-{n}" for n in range(150)]))
     assert stack.faults.ecr_calls == ["BatchDeleteImage"] * 2
     assert stack.faults.count("Query") == queries
+
+
+def test_what_takes_long_to_read_is_not_read_for_each_chunk(stack: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three chunks, one after another, where all that was read would be too old by the time of the next one."""
+    tags = [f"v{number}" for number in range(201)]
+    stack.push_many(tags)
+    function = stack.start(**ARCHIVES, MAX_CONCURRENT_CALLS="1")
+    monkeypatch.setattr("handler.workflows.archived_needs._FRESH_SECONDS", 0)
+    before = stack.faults.count("Query")
+    stack.faults.add("Query", delay(0.3))
+    assert codes(ask(function, *by_tag(tags))) == []
+    assert stack.faults.count("Query") - before == 1
